@@ -23,15 +23,19 @@ VISIBILITY_TIMEOUT_S = 120
 log = logging.getLogger(__name__)
 
 
-def celery_config(settings: Settings) -> dict[str, Any]:
-    """Return the whole Celery configuration for ``settings``. Pure."""
+CONSUMER_SOCKET_TIMEOUT_S = 15.0
+"""A worker waits for messages with blocking reads; it only has to notice a broker that is gone without a word."""
+
+
+def celery_config(settings: Settings, *, consumes: bool) -> dict[str, Any]:
+    """Return the whole Celery configuration for ``settings``, of a worker or of one that only enqueues. Pure."""
     url = settings.redis_url.get_secret_value()
     transport: dict[str, Any] = {
         "global_keyprefix": key_prefix(settings.pman_instance),
         "visibility_timeout": VISIBILITY_TIMEOUT_S,
         "unacked_restore_interval": 10,
         "unacked_restore_throttle": 1,
-        "socket_timeout": settings.redis_timeout_s,
+        "socket_timeout": CONSUMER_SOCKET_TIMEOUT_S if consumes else settings.redis_timeout_s,
         "socket_connect_timeout": settings.redis_timeout_s,
         "socket_keepalive": True,
         "health_check_interval": 10,
@@ -72,10 +76,10 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     }
 
 
-def make_celery(settings: Settings) -> Celery:
+def make_celery(settings: Settings, *, consumes: bool = False) -> Celery:
     """Return a Celery app; no connection is made yet."""
     app = Celery("pman", set_as_current=False)
-    app.conf.update(celery_config(settings))
+    app.conf.update(celery_config(settings, consumes=consumes))
     return app
 
 

@@ -163,7 +163,7 @@ class Store(Protocol):
     def expire(self, jid: str, generation: str) -> bool:
         """Drop a terminal record whose native object is gone; the tombstone stops a late re-adoption."""
 
-    def adopt(self, spec: JobSpec, backend: str, host: str) -> Adopted:
+    def adopt(self, spec: JobSpec, backend: str, host: str, *, is_terminal: bool) -> Adopted:
         """Settle what a native object found by a sweep means; see :class:`Adopted`."""
 
     # Obligations

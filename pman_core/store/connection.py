@@ -1,0 +1,50 @@
+"""The connection to Redis: one server, TLS, or Sentinel; every wait has an end and every failure one name."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from pman_core.errors import StoreUnavailable
+from pman_core.settings import Settings
+
+
+@contextmanager
+def confirmed() -> Iterator[None]:
+    """Turn every error of the connection into ``StoreUnavailable``."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise StoreUnavailable(str(error) or type(error).__name__) from error
+
+
+def make_client(settings: Settings) -> tuple[redis.Redis, bool]:
+    """Return a Redis client for ``settings`` and whether it goes through Sentinel (and so has replicas).
+
+    A dead pooled connection is replaced once; what the server does not confirm in time is an error.
+    """
+    url = settings.redis_url.get_secret_value()
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_timeout": settings.redis_timeout_s,
+        "socket_connect_timeout": settings.redis_timeout_s,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 1),
+        "max_connections": 128,
+    }
+    if not url.startswith("sentinel://"):
+        return redis.Redis.from_url(url, **options), False
+    parts = [urlsplit(part if "://" in part else f"sentinel://{part}") for part in url.split(";")]
+    nodes = [(part.hostname or "127.0.0.1", part.port or 26379) for part in parts]
+    database = parts[-1].path.strip("/") or "0"
+    sentinel: Any = Sentinel(nodes, sentinel_kwargs={"socket_timeout": settings.redis_timeout_s})  # type: ignore[no-untyped-call]
+    master = sentinel.master_for(
+        settings.redis_sentinel_master, db=int(database), password=parts[0].password, **options
+    )
+    return master, True

@@ -1,0 +1,59 @@
+-- THE compare-and-set: the only script that changes the state of a record.
+-- ARGV: now, jid, generation, to, sources, token, host, lease_ms, attempts_max, delay_ms, uncounted, field, value ...
+-- 'sources' are the states that 'to' may be entered from, with a space around each.
+local jid, generation, to, sources, token, host = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local job = key('job', jid)
+local record = redis.call('HMGET', job, 'generation', 'state', 'lease', 'lease_until', 'next_attempt_at',
+  'attempts', 'backend', 'host')
+if not record[1] then return 'no-record' end
+if record[1] ~= generation then return 'other-generation' end
+local state, lease, lease_until = record[2], record[3], tonumber(record[4] or 0)
+local attempts, backend = tonumber(record[6] or 0), record[7]
+
+local is_ours = token ~= '' and lease == token
+if token ~= '' and to ~= 'SUBMITTING' and not is_ours then return 'stale' end
+if not string.find(sources, ' ' .. state .. ' ', 1, true) then
+  if is_ours then redis.call('HDEL', job, 'lease', 'lease_until') end -- the observer was quicker, the submitter is done
+  return 'forbidden'
+end
+
+if to == 'SUBMITTING' then
+  if redis.call('EXISTS', key('epoch', backend)) == 0 then return 'sweeping' end
+  if is_blocked(key('tomb', jid)) then return 'blocked' end
+  if lease and lease_until > now then return is_ours and 'ok' or 'leased' end
+  if tonumber(record[5] or 0) > now then return 'early' end
+  if attempts >= tonumber(ARGV[9]) then return 'exhausted' end
+  local until_ms = text(now + tonumber(ARGV[8]))
+  redis.call('HSET', job, 'lease', token, 'lease_until', until_ms, 'host', host, 'attempts', attempts + 1)
+  redis.call('ZADD', key('waiting', backend), until_ms, jid)
+elseif to == 'QUEUED' then
+  local due = text(now + tonumber(ARGV[10]))
+  redis.call('HDEL', job, 'lease')
+  redis.call('HSET', job, 'lease_until', text(now), 'next_attempt_at', due)
+  if ARGV[11] == '1' then
+    redis.call('HSET', job, 'attempts', attempts - 1)
+    redis.call('HINCRBY', job, 'retries', 1)
+  end
+  redis.call('ZADD', key('waiting', backend), due, jid)
+else
+  if is_ours then redis.call('HDEL', job, 'lease', 'lease_until') end
+  redis.call('HDEL', job, 'absent', 'absent_since', 'next_attempt_at')
+  redis.call('ZREM', key('waiting', backend), jid)
+  if is_native(to) then
+    if is_waiting(state) then
+      redis.call('HSET', job, 'handle_at', text(now))
+      redis.call('ZADD', key('running', backend), text(now), jid)
+    end
+  else
+    redis.call('ZREM', key('running', backend), jid)
+    redis.call('ZADD', key('terminal', backend), text(now), jid)
+    redis.call('HSET', job, 'finished_at', text(now)) -- the scheduler's own time, if it told one, comes below
+    if to == 'LOST' then
+      redis.call('ZADD', key('obligations', backend), text(now), member(jid, generation, record[8] or ''))
+    end
+  end
+end
+
+redis.call('HSET', job, 'state', to)
+for i = 12, #ARGV, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end
+return 'ok'

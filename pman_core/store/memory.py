@@ -1,0 +1,402 @@
+"""The store in one process's memory: the readable twin of the Lua scripts, for tests and for trying things out.
+
+The contract suite holds both to the same promises; where they differ, one of them is wrong.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from pman_core.command import build_cmd
+from pman_core.job import JobRecord, JobSpec, mint_generation
+from pman_core.request import JobRequest
+from pman_core.states import NATIVE, SOURCES, TERMINAL, WAITING, State
+from pman_core.store.policy import Policy
+from pman_core.store.protocol import (
+    MESSAGE_CHARS_MAX,
+    Adopted,
+    BackendReport,
+    Change,
+    Created,
+    Creation,
+    Deletion,
+    Moved,
+    Obligation,
+    Page,
+)
+from pman_core.store.wire import clip_logs
+
+
+@dataclass
+class _Job:
+    """A record and what only the store sees of it."""
+
+    record: JobRecord
+    due_ms: int = 0
+    lease: str = ""
+    absent: int = 0
+    absent_since_ms: int = 0
+    ended_ms: int = 0
+
+    def is_leased(self, now: int) -> bool:
+        return bool(self.lease) and self.record.lease_until_ms > now
+
+
+@dataclass
+class _Tomb:
+    upto: str = ""
+    open: dict[str, int] = field(default_factory=dict)
+    """Generation -> end of its submit lease, for every object that is not verified gone."""
+
+
+class MemoryStore:
+    """See :class:`pman_core.store.protocol.Store` for what each method promises."""
+
+    def __init__(
+        self, instance: str = "pman", policy: Policy | None = None, now_ms: Callable[[], int] | None = None
+    ) -> None:
+        self.instance = instance
+        self.now_ms: Callable[[], int] = now_ms or (lambda: time.time_ns() // 1_000_000)
+        self._policy = policy or Policy()
+        self._lock = threading.RLock()
+        self._jobs: dict[str, _Job] = {}
+        self._tombs: dict[str, _Tomb] = {}
+        self._obligations: dict[str, dict[Obligation, int]] = {}
+        self._leaders: dict[str, tuple[str, int]] = {}
+        self._epochs: set[str] = set()
+        self._reports: dict[str, BackendReport] = {}
+
+    def ping(self) -> None:
+        """A process's own memory is always there."""
+
+    def _find(self, jid: str, generation: str) -> _Job | None:
+        job = self._jobs.get(jid)
+        return job if job and job.record.generation == generation else None
+
+    # The life of a job
+
+    def create(self, request: JobRequest, backend: str) -> Creation:
+        with self._lock:
+            job = self._jobs.get(request.jid)
+            if job:
+                same = job.record.digest == request.digest
+                return Creation(Created.SAME if same else Created.OTHER, job.record)
+            tomb = self._tombs.get(request.jid)
+            spec = JobSpec(mint_generation(not_before=tomb.upto if tomb else ""), self.instance, request)
+            return Creation(Created.NEW, self._write_new(spec, backend))
+
+    def _write_new(self, spec: JobSpec, backend: str, host: str = "") -> JobRecord:
+        request, now = spec.request, self.now_ms()
+        record = JobRecord(
+            jid=spec.jid, generation=spec.generation, digest=request.digest, backend=backend, state=State.QUEUED,
+            image=request.image, cmd=build_cmd(request), created_at_ms=now, request_json=request.canonical, host=host,
+        )  # fmt: skip
+        self._jobs[spec.jid] = _Job(record, due_ms=now + self._policy.requeue_ms)
+        return record
+
+    def get(self, jid: str) -> JobRecord | None:
+        with self._lock:
+            job = self._jobs.get(jid)
+            return job.record if job else None
+
+    def read(self, jid: str) -> JobRecord | None:
+        record = self.get(jid)
+        return replace(record, request_json="", handle_json="") if record else None
+
+    def get_many(self, jids: Sequence[str]) -> list[JobRecord | None]:
+        return [replace(record, logs="") if record else None for record in map(self.get, jids)]
+
+    def advance(self, change: Change) -> Moved:
+        with self._lock:
+            now = self.now_ms()
+            job = self._jobs.get(change.jid)
+            if not job:
+                return Moved.NO_RECORD
+            if job.record.generation != change.generation:
+                return Moved.OTHER_GENERATION
+            is_ours = bool(change.token) and job.lease == change.token
+            if change.token and change.state is not State.SUBMITTING and not is_ours:
+                return Moved.STALE
+            if job.record.state not in SOURCES[change.state]:
+                if is_ours:
+                    self._drop_lease(job)
+                return Moved.FORBIDDEN
+            if change.state is State.SUBMITTING:
+                return self._take_lease(job, change, now)
+            if change.state is State.QUEUED:
+                self._requeue(job, change, now)
+            else:
+                self._move_on(job, change, now, is_ours)
+            self._write(job, change)
+            return Moved.OK
+
+    def _drop_lease(self, job: _Job) -> None:
+        job.lease = ""
+        job.record = replace(job.record, lease_until_ms=0)
+
+    def _take_lease(self, job: _Job, change: Change, now: int) -> Moved:
+        record = job.record
+        if record.backend not in self._epochs:
+            return Moved.SWEEPING
+        if self.blocked(record.jid):
+            return Moved.BLOCKED
+        if job.is_leased(now):
+            return Moved.OK if job.lease == change.token else Moved.LEASED
+        if record.next_attempt_at_ms > now:
+            return Moved.EARLY
+        if record.attempts >= self._policy.attempts_max:
+            return Moved.EXHAUSTED
+        job.lease = change.token
+        job.due_ms = now + self._policy.lease_ms
+        job.record = replace(record, attempts=record.attempts + 1, host=change.host, lease_until_ms=job.due_ms)
+        self._write(job, change)
+        return Moved.OK
+
+    def _requeue(self, job: _Job, change: Change, now: int) -> None:
+        job.lease = ""
+        job.due_ms = now + round(change.delay_s * 1000)
+        record = replace(job.record, lease_until_ms=now, next_attempt_at_ms=job.due_ms)
+        if change.uncounted:
+            record = replace(record, attempts=record.attempts - 1, retries=record.retries + 1)
+        job.record = record
+
+    def _move_on(self, job: _Job, change: Change, now: int, is_ours: bool) -> None:
+        if is_ours:
+            self._drop_lease(job)
+        job.absent = job.absent_since_ms = 0
+        was_waiting = job.record.state in WAITING
+        job.record = replace(job.record, next_attempt_at_ms=0)
+        if change.state in NATIVE:
+            if was_waiting:
+                job.record = replace(job.record, handle_at_ms=now)
+            return
+        job.ended_ms = now
+        job.record = replace(job.record, finished_at_ms=now)
+        if change.state is State.LOST:
+            self._oblige(job.record.backend, Obligation(change.jid, change.generation, job.record.host))
+
+    def _write(self, job: _Job, change: Change) -> None:
+        record = replace(job.record, state=change.state)
+        if change.message is not None:
+            record = replace(record, message=change.message[:MESSAGE_CHARS_MAX])
+        if change.logs is not None:
+            record = replace(record, logs=clip_logs(change.logs))
+        job.record = replace(
+            record,
+            exit_code=record.exit_code if change.exit_code is None else change.exit_code,
+            reason=change.reason or record.reason,
+            native_state=change.native_state or record.native_state,
+            handle_json=change.handle_json or record.handle_json,
+            started_at_ms=change.started_at_ms or record.started_at_ms,
+            finished_at_ms=change.finished_at_ms or record.finished_at_ms,
+            logs_missing=record.logs_missing or (change.logs_missing and change.state in TERMINAL),
+        )
+
+    def advance_many(self, changes: Sequence[Change]) -> list[Moved]:
+        return [self.advance(change) for change in changes]
+
+    def holds_lease(self, jid: str, generation: str, token: str) -> bool:
+        with self._lock:
+            job = self._find(jid, generation)
+            return bool(job) and job.lease == token and job.is_leased(self.now_ms())  # type: ignore[union-attr]
+
+    def fill_logs(self, jid: str, generation: str, logs: str) -> bool:
+        with self._lock:
+            job = self._find(jid, generation)
+            if not job or not (job.record.state is State.RUNNING or job.record.logs_missing):
+                return False
+            job.record = replace(job.record, logs=clip_logs(logs), logs_at_ms=self.now_ms(), logs_missing=False)
+            return True
+
+    def delete(self, jid: str) -> Deletion:
+        with self._lock:
+            job = self._jobs.pop(jid, None)
+            tomb = self._tombs.setdefault(jid, _Tomb())
+            if not job:
+                tomb.upto = max(tomb.upto, mint_generation())
+                return Deletion(None)
+            record = job.record
+            tomb.upto = max(tomb.upto, record.generation)
+            tomb.open[record.generation] = record.lease_until_ms if job.lease else 0
+            obligation = Obligation(jid, record.generation, record.host)
+            self._oblige(record.backend, obligation)
+            return Deletion(obligation, record.backend)
+
+    def expire(self, jid: str, generation: str) -> bool:
+        with self._lock:
+            job = self._find(jid, generation)
+            if not job or not job.record.is_terminal:
+                return False
+            del self._jobs[jid]
+            tomb = self._tombs.setdefault(jid, _Tomb())
+            tomb.upto = max(tomb.upto, generation)
+            return True
+
+    def adopt(self, spec: JobSpec, backend: str, host: str, *, is_terminal: bool) -> Adopted:
+        with self._lock:
+            job = self._jobs.get(spec.jid)
+            tomb = self._tombs.get(spec.jid, _Tomb())
+            if job and job.record.generation == spec.generation:
+                return Adopted.KNOWN
+            if spec.generation <= tomb.upto:
+                return self._hold(spec, backend, host, must_go=True)
+            if not job:
+                self._write_new(spec, backend, host)
+                return Adopted.CREATED
+            if job.record.state not in WAITING or job.is_leased(self.now_ms()):
+                return self._hold(spec, backend, host, must_go=True)
+            if job.record.digest == spec.request.digest:
+                job.lease = ""
+                job.record = replace(
+                    job.record, generation=spec.generation, host=host, lease_until_ms=0, next_attempt_at_ms=0
+                )
+                return Adopted.TAKEN_OVER
+            return self._hold(spec, backend, host, must_go=is_terminal)
+
+    def _hold(self, spec: JobSpec, backend: str, host: str, *, must_go: bool) -> Adopted:
+        self._tombs.setdefault(spec.jid, _Tomb()).open.setdefault(spec.generation, 0)
+        if not must_go:
+            return Adopted.HOLDS_BACK
+        self._oblige(backend, Obligation(spec.jid, spec.generation, host))
+        return Adopted.REMOVE
+
+    # Obligations
+
+    def _oblige(self, backend: str, obligation: Obligation) -> None:
+        self._obligations.setdefault(backend, {}).setdefault(obligation, self.now_ms())
+
+    def obligations(self, backend: str, limit: int) -> list[Obligation]:
+        with self._lock:
+            due = [(due, o) for o, due in self._obligations.get(backend, {}).items() if due <= self.now_ms()]
+            return [obligation for _, obligation in sorted(due, key=lambda pair: pair[0])[:limit]]
+
+    def postpone(self, backend: str, obligation: Obligation, delay_s: float) -> None:
+        with self._lock:
+            if obligation in self._obligations.get(backend, {}):
+                self._obligations[backend][obligation] = self.now_ms() + round(delay_s * 1000)
+
+    def settle(self, backend: str, obligation: Obligation) -> bool:
+        with self._lock:
+            tomb = self._tombs.get(obligation.jid, _Tomb())
+            if tomb.open.get(obligation.generation, 0) > self.now_ms():
+                return False
+            tomb.open.pop(obligation.generation, None)
+            self._obligations.get(backend, {}).pop(obligation, None)
+            return True
+
+    def release(self, jid: str, generation: str) -> None:
+        with self._lock:
+            tomb = self._tombs.get(jid, _Tomb())
+            if generation in tomb.open:
+                tomb.open[generation] = 0
+
+    def blocked(self, jid: str) -> bool:
+        with self._lock:
+            return bool(self._tombs.get(jid, _Tomb()).open)
+
+    # Lists
+
+    def _jids(self, backend: str, states: frozenset[State]) -> list[_Job]:
+        return [job for job in self._jobs.values() if job.record.backend == backend and job.record.state in states]
+
+    def running(self, backend: str) -> list[str]:
+        with self._lock:
+            jobs = sorted(self._jids(backend, NATIVE), key=lambda job: job.record.handle_at_ms)
+            return [job.record.jid for job in jobs]
+
+    def active(self, backend: str) -> Iterator[str]:
+        with self._lock:
+            jids = [job.record.jid for job in self._jids(backend, WAITING)]
+        yield from jids
+        yield from self.running(backend)
+
+    def due(self, backend: str, limit: int) -> list[str]:
+        with self._lock:
+            jobs = [job for job in self._jids(backend, WAITING) if job.due_ms <= self.now_ms()]
+            return [job.record.jid for job in sorted(jobs, key=lambda job: job.due_ms)[:limit]]
+
+    def ended_before(self, backend: str, finished_before_ms: int, limit: int) -> list[str]:
+        with self._lock:
+            jobs = [job for job in self._jids(backend, TERMINAL) if job.ended_ms <= finished_before_ms]
+            return [job.record.jid for job in sorted(jobs, key=lambda job: job.ended_ms)[:limit]]
+
+    def counts(self, backend: str) -> Mapping[str, int]:
+        with self._lock:
+            groups = {"waiting": WAITING, "running": NATIVE, "terminal": TERMINAL}
+            counts = {name: len(self._jids(backend, states)) for name, states in groups.items()}
+            return counts | {"obligations": len(self._obligations.get(backend, {}))}
+
+    def page(self, cursor: str, limit: int) -> Page:
+        with self._lock:
+            members = sorted((f"{job.record.generation} {jid}" for jid, job in self._jobs.items()), reverse=True)
+            rest = [member for member in members if not cursor or member < cursor]
+            records = self.get_many([member.split(" ", 1)[1] for member in rest[:limit]])
+            found = [replace(r, request_json="", handle_json="") for r in records if r is not None]
+            return Page(found, rest[limit - 1] if len(rest) > limit else "")
+
+    # Claims and leases
+
+    def claim_enqueue(self, jid: str, generation: str, delay_s: float) -> bool:
+        with self._lock:
+            job = self._find(jid, generation)
+            if not job or job.record.state not in WAITING or job.due_ms > self.now_ms():
+                return False
+            job.due_ms = self.now_ms() + round(delay_s * 1000)
+            job.record = replace(job.record, enqueues=job.record.enqueues + 1)
+            return True
+
+    def claim_refresh(self, jid: str, generation: str, every_s: float) -> bool:
+        with self._lock:
+            job = self._find(jid, generation)
+            if not job or job.record.state is not State.RUNNING:
+                return False
+            if job.record.logs_at_ms + round(every_s * 1000) > self.now_ms():
+                return False
+            job.record = replace(job.record, logs_at_ms=self.now_ms())
+            return True
+
+    def lead(self, scope: str, token: str, lease_s: float) -> bool:
+        with self._lock:
+            holder, until_ms = self._leaders.get(scope, ("", 0))
+            if holder not in {"", token} and until_ms > self.now_ms():
+                return False
+            self._leaders[scope] = (token, self.now_ms() + round(lease_s * 1000))
+            return True
+
+    def resign(self, scope: str, token: str) -> None:
+        with self._lock:
+            if self._leaders.get(scope, ("", 0))[0] == token:
+                del self._leaders[scope]
+
+    def note_absent(self, jid: str, generation: str, scope: str, token: str, listed_at_ms: int) -> tuple[int, int]:
+        with self._lock:
+            now = self.now_ms()
+            job = self._find(jid, generation)
+            holder, until_ms = self._leaders.get(scope, ("", 0))
+            leads = holder == token and until_ms > now
+            if not job or job.record.state not in NATIVE or not leads or job.record.handle_at_ms >= listed_at_ms:
+                return 0, 0
+            job.absent_since_ms = job.absent_since_ms or now
+            job.absent += 1
+            return job.absent, now - job.absent_since_ms
+
+    def note_present(self, jid: str, generation: str) -> None:
+        with self._lock:
+            job = self._find(jid, generation)
+            if job:
+                job.absent = job.absent_since_ms = 0
+
+    def epoch(self, backend: str) -> bool:
+        return backend in self._epochs
+
+    def begin_epoch(self, backend: str) -> None:
+        self._epochs.add(backend)
+
+    # What workers say of themselves
+
+    def publish(self, report: BackendReport) -> None:
+        self._reports[report.name] = replace(report, reported_at_ms=self.now_ms())
+
+    def report(self, backend: str) -> BackendReport | None:
+        return self._reports.get(backend)
