@@ -16,6 +16,7 @@ from pman_core.errors import Fault, InvalidRequest
 
 JID_PATTERN = re.compile(r"[A-Za-z0-9._~-]{1,253}")
 LIMIT_MAX = 2**31 - 1
+ELEMENTS_MAX = 10_000  # of one list: naming the faults of half a million elements took ten seconds
 
 
 def _fault(message: str) -> PydanticCustomError:
@@ -55,6 +56,14 @@ def _list(value: object) -> object:
         return ()
     if not isinstance(value, list | tuple):
         raise _fault("must be a list of strings")
+    if len(value) > ELEMENTS_MAX:
+        raise _fault(f"must have at most {ELEMENTS_MAX} elements")
+    return value
+
+
+def _program_first(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value[0].strip():
+        raise _fault("must begin with the program to run: its first element is empty")
     return value
 
 
@@ -127,7 +136,7 @@ class JobRequest(BaseModel):
     memory_mib: Positive = Field(alias="memory_limit")
     gpus: Natural = Field(alias="gpu_limit")
     image: Annotated[Filled, Field(max_length=1024), AfterValidator(_image)]
-    entrypoint: Annotated[Texts, Field(min_length=1)]
+    entrypoint: Annotated[Texts, Field(min_length=1), AfterValidator(_program_first)]
     type: Literal["ds", "fs", "ts"]
     env: Annotated[tuple[Annotated[Text, AfterValidator(_assignment)], ...], BeforeValidator(_list)] = ()
     input_dir: StorePath

@@ -24,6 +24,7 @@ from pman_core.store.protocol import (
     Moved,
     Obligation,
     Page,
+    Standing,
 )
 from pman_core.store.wire import clip_logs
 
@@ -37,6 +38,7 @@ class _Job:
     lease: str = ""
     absent: int = 0
     absent_since_ms: int = 0
+    fence_until_ms: int = 0
     ended_ms: int = 0
 
     def is_leased(self, now: int) -> bool:
@@ -46,6 +48,7 @@ class _Job:
 @dataclass
 class _Tomb:
     upto: str = ""
+    fences: dict[str, int] = field(default_factory=dict)
     open: dict[str, int] = field(default_factory=dict)
     """Generation -> end of its submit lease, for every object that is not verified gone."""
 
@@ -147,6 +150,8 @@ class MemoryStore:
             return Moved.EARLY
         if record.attempts >= self._policy.attempts_max:
             return Moved.EXHAUSTED
+        if job.lease:
+            job.fence_until_ms = now + self._policy.fence_ms
         job.lease = change.token
         job.due_ms = now + self._policy.lease_ms
         job.record = replace(record, attempts=record.attempts + 1, host=change.host, lease_until_ms=job.due_ms)
@@ -219,6 +224,8 @@ class MemoryStore:
             record = job.record
             tomb.upto = max(tomb.upto, record.generation)
             tomb.open[record.generation] = record.lease_until_ms if job.lease else 0
+            if job.fence_until_ms > self.now_ms():
+                tomb.fences[record.generation] = job.fence_until_ms
             obligation = Obligation(jid, record.generation, record.host)
             self._oblige(record.backend, obligation)
             return Deletion(obligation, record.backend)
@@ -240,6 +247,8 @@ class MemoryStore:
             if job and job.record.generation == spec.generation:
                 return Adopted.KNOWN
             if spec.generation <= tomb.upto:
+                if is_terminal and self._policy.keeps_objects:
+                    return Adopted.KEPT
                 return self._hold(spec, backend, host, must_go=True)
             if not job:
                 self._write_new(spec, backend, host)
@@ -282,14 +291,26 @@ class MemoryStore:
             if tomb.open.get(obligation.generation, 0) > self.now_ms():
                 return False
             tomb.open.pop(obligation.generation, None)
-            self._obligations.get(backend, {}).pop(obligation, None)
+            fence_until_ms = tomb.fences.get(obligation.generation, 0)
+            if fence_until_ms > self.now_ms():
+                self._obligations.setdefault(backend, {})[obligation] = fence_until_ms
+            else:
+                tomb.fences.pop(obligation.generation, None)
+                self._obligations.get(backend, {}).pop(obligation, None)
             return True
 
-    def release(self, jid: str, generation: str) -> None:
+    def standing(self, jid: str, generation: str) -> Standing:
+        with self._lock:
+            tomb, now = self._tombs.get(jid, _Tomb()), self.now_ms()
+            return Standing(tomb.open.get(generation, 0) > now, tomb.fences.get(generation, 0) > now)
+
+    def release(self, jid: str, generation: str) -> bool:
         with self._lock:
             tomb = self._tombs.get(jid, _Tomb())
-            if generation in tomb.open:
-                tomb.open[generation] = 0
+            if generation not in tomb.open:
+                return False
+            tomb.open[generation] = 0
+            return True
 
     def blocked(self, jid: str) -> bool:
         with self._lock:

@@ -99,6 +99,17 @@ class Adopted(StrEnum):
     CREATED = "created"  # no record was there: rebuilt from what the object carries
     REMOVE = "remove"  # deleted, or a double: an obligation to remove it was written
     HOLDS_BACK = "holds-back"  # another job of this jid waits until the object is gone
+    KEPT = "kept"  # deleted and ended, and REMOVE_JOBS=no lets it stay
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What still speaks against forgetting the native object of a deleted job."""
+
+    is_leased: bool
+    """A submitter may be at work: the object may still appear."""
+    is_fenced: bool
+    """A submitter that lost its lease may be asleep: the object, once ended, must keep its name taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +186,20 @@ class Store(Protocol):
         """Try this one again later."""
 
     def settle(self, backend: str, obligation: Obligation) -> bool:
-        """Write down that the object was looked for and is gone.
+        """Write down that the object was looked for and is gone, or has ended behind its fence.
 
-        ``False`` and no change while a submit lease of that generation is live: the object may still appear.
+        ``False`` and no change while a submit lease of that generation is live. While the fence stands, the jid is
+        free again but the obligation stays, due when the fence falls.
         """
 
-    def release(self, jid: str, generation: str) -> None:
-        """Drop the submit lease that a tombstone holds: its submitter has finished."""
+    def standing(self, jid: str, generation: str) -> Standing:
+        """Ask before looking for the object: what is true now stays true for the look-up that follows."""
+
+    def release(self, jid: str, generation: str) -> bool:
+        """Drop the submit lease that a tombstone holds: its submitter has finished.
+
+        ``False``: no tombstone holds this generation, so nobody has asked for its deletion.
+        """
 
     def blocked(self, jid: str) -> bool:
         """Whether an earlier generation of ``jid`` is not verified gone."""

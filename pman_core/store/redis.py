@@ -44,11 +44,12 @@ from pman_core.store.protocol import (
     Moved,
     Obligation,
     Page,
+    Standing,
 )
 
 SCRIPT_NAMES = (
     "adopt", "advance", "blocked", "claim_enqueue", "claim_refresh", "create", "delete", "expire", "fill_logs",
-    "holds_lease", "lead", "note_absent", "note_present", "release", "resign", "settle",
+    "holds_lease", "lead", "note_absent", "note_present", "release", "resign", "settle", "standing",
 )  # fmt: skip
 WAIT_REPLICA_MS = 1000
 
@@ -196,6 +197,7 @@ class RedisStore:
         return [
             change.jid, change.generation, change.state, wire.SOURCES_TEXT[change.state], change.token, change.host,
             self._policy.lease_ms, self._policy.attempts_max, round(change.delay_s * 1000), int(change.uncounted),
+            self._policy.fence_ms,
             *wire.change_fields(change, change.state in TERMINAL),
         ]  # fmt: skip
 
@@ -219,7 +221,7 @@ class RedisStore:
         request = spec.request
         reply = self._run(
             "adopt", spec.jid, spec.generation, request.digest, backend, request.image, build_cmd(request),
-            request.canonical, self._policy.requeue_ms, host, int(is_terminal),
+            request.canonical, self._policy.requeue_ms, host, int(is_terminal), int(self._policy.keeps_objects),
         )  # fmt: skip
         return Adopted(reply)
 
@@ -239,8 +241,12 @@ class RedisStore:
         args = (obligation.jid, obligation.generation, backend, obligation.host, self._policy.tombstone_ms)
         return bool(self._run("settle", *args))
 
-    def release(self, jid: str, generation: str) -> None:
-        self._run("release", jid, generation)
+    def standing(self, jid: str, generation: str) -> Standing:
+        is_leased, is_fenced = self._run("standing", jid, generation)
+        return Standing(bool(is_leased), bool(is_fenced))
+
+    def release(self, jid: str, generation: str) -> bool:
+        return bool(self._run("release", jid, generation))
 
     def blocked(self, jid: str) -> bool:
         return bool(self._run("blocked", jid))

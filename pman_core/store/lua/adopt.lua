@@ -1,6 +1,7 @@
 -- A sweep found a native object of this instance: what does it mean?
--- ARGV: now, jid, generation, digest, backend, image, cmd, request, requeue_ms, host, is_terminal
--- Returns 'known' | 'taken-over' | 'created' | 'remove' | 'holds-back'
+-- ARGV: now, jid, generation, digest, backend, image, cmd, request, requeue_ms, host, is_terminal,
+--       keeps_objects
+-- Returns 'known' | 'taken-over' | 'created' | 'remove' | 'holds-back' | 'kept'
 local jid, generation, digest, backend, host = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[10]
 local tomb, job = key('tomb', jid), key('job', jid)
 local record = redis.call('HMGET', job, 'generation', 'digest', 'state', 'lease', 'lease_until')
@@ -18,7 +19,10 @@ local function oblige()
 end
 
 local upto = redis.call('HGET', tomb, 'upto')
-if upto and generation <= upto then return oblige() end
+if upto and generation <= upto then
+  if ARGV[11] == '1' and ARGV[12] == '1' then return 'kept' end
+  return oblige()
+end
 if not record[1] then
   write_new(jid, generation, digest, backend, ARGV[6], ARGV[7], ARGV[8], ARGV[9])
   redis.call('HSET', job, 'host', host)

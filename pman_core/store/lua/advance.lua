@@ -1,5 +1,6 @@
 -- THE compare-and-set: the only script that changes the state of a record.
--- ARGV: now, jid, generation, to, sources, token, host, lease_ms, attempts_max, delay_ms, uncounted, field, value ...
+-- ARGV: now, jid, generation, to, sources, token, host, lease_ms, attempts_max, delay_ms, uncounted,
+--       fence_ms, field, value ...
 -- 'sources' are the states that 'to' may be entered from, with a space around each.
 local jid, generation, to, sources, token, host = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local job = key('job', jid)
@@ -23,6 +24,8 @@ if to == 'SUBMITTING' then
   if lease and lease_until > now then return is_ours and 'ok' or 'leased' end
   if tonumber(record[5] or 0) > now then return 'early' end
   if attempts >= tonumber(ARGV[9]) then return 'exhausted' end
+  -- The holder of the expired lease may only be asleep: the name must stay taken long enough to stop it.
+  if lease then redis.call('HSET', job, 'fence_until', text(now + tonumber(ARGV[12]))) end
   local until_ms = text(now + tonumber(ARGV[8]))
   redis.call('HSET', job, 'lease', token, 'lease_until', until_ms, 'host', host, 'attempts', attempts + 1)
   redis.call('ZADD', key('waiting', backend), until_ms, jid)
@@ -55,5 +58,5 @@ else
 end
 
 redis.call('HSET', job, 'state', to)
-for i = 12, #ARGV, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end
+for i = 13, #ARGV, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end
 return 'ok'

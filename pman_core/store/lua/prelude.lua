@@ -23,7 +23,8 @@ local function later(a, b)
 end
 
 -- A tombstone has a field 'g:<generation>' for every native object that is not verified gone:
--- its value is the end of the submit lease, in ms. 'upto' covers all generations up to that one.
+-- its value is the end of the submit lease, in ms. 'f:<generation>' is the end of its fence: until then the object,
+-- though ended, must keep its name taken. 'upto' covers all generations up to that one.
 local function is_blocked(tomb)
   for _, field in ipairs(redis.call('HKEYS', tomb)) do
     if string.sub(field, 1, 2) == 'g:' then return true end
