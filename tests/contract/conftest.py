@@ -1,0 +1,35 @@
+"""Gives every contract test a :class:`cases.BackendCase`: the same test, once for each backend of the registry."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cases import BackendCase, load_case
+
+from pman_core import registry
+from pman_core.backend import Backend
+
+
+@pytest.fixture(params=registry.names())
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BackendCase]:
+    """One backend's case with a scheduler, or a part of one, to itself."""
+    try:
+        case_class = load_case(request.param)
+    except LookupError as error:
+        pytest.fail(str(error), pytrace=False)
+    if lack := case_class.missing():
+        required = request.param in request.config.getoption("--require")
+        (pytest.fail if required else pytest.skip)(f"backend {request.param}: {lack}")
+    # Not from `random`: the random-order plugin seeds it alike before every test.
+    opened = case_class(tmp_path, instance=f"t{secrets.token_hex(6)}")
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@pytest.fixture
+def backend(case: BackendCase) -> Backend:
+    """One worker's backend of the case."""
+    return case.make()
