@@ -190,6 +190,7 @@ class MemoryStore:
         job.record = replace(
             record,
             exit_code=record.exit_code if change.exit_code is None else change.exit_code,
+            host=change.host or record.host,
             reason=change.reason or record.reason,
             native_state=change.native_state or record.native_state,
             handle_json=change.handle_json or record.handle_json,
@@ -291,6 +292,8 @@ class MemoryStore:
             if tomb.open.get(obligation.generation, 0) > self.now_ms():
                 return False
             tomb.open.pop(obligation.generation, None)
+            # The obligation may have been written before the job had a host.
+            self._obligations.get(backend, {}).pop(replace(obligation, host=""), None)
             fence_until_ms = tomb.fences.get(obligation.generation, 0)
             if fence_until_ms > self.now_ms():
                 self._obligations.setdefault(backend, {})[obligation] = fence_until_ms

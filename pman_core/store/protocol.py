@@ -57,7 +57,7 @@ class Change:
     token: str = ""
     """The submit lease. Asked for by SUBMITTING; to QUEUED, and from the submitter to anything, it must be held."""
     host: str = ""
-    """With SUBMITTING: where the submitter runs, if the backend's scope is the host."""
+    """Where the job is (with SUBMITTING: where its submitter is), if the backend's scope is the host."""
     message: str | None = None
     reason: str = ""
     native_state: str = ""

@@ -69,6 +69,7 @@ def change_fields(change: Change, is_terminal: bool) -> list[str | int]:
     if change.logs_missing and is_terminal:
         pairs["logs_missing"] = "1"
     told: dict[str, str | int] = {
+        "host": change.host,
         "reason": change.reason,
         "native_state": change.native_state,
         "handle": change.handle_json,

@@ -8,6 +8,7 @@ local lease_until = redis.call('HGET', tomb, 'g:' .. generation)
 if lease_until and tonumber(lease_until) > now then return 0 end
 redis.call('HDEL', tomb, 'g:' .. generation)
 local obligation, obligations = member(jid, generation, ARGV[5]), key('obligations', backend)
+redis.call('ZREM', obligations, member(jid, generation, '')) -- written before the job had a host
 local fence_until = tonumber(redis.call('HGET', tomb, 'f:' .. generation) or 0)
 if fence_until > now then
   redis.call('ZADD', obligations, text(fence_until), obligation)

@@ -1,0 +1,19 @@
+"""Logging for every process: one line per event, to stderr, with what is needed to follow one job."""
+
+import logging
+
+from pman_core.settings import Settings
+
+CHATTY = ("celery.app.trace", "celery.worker.strategy")
+"""Two lines for every task, in good times: Flower shows the same."""
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def configure_logging(settings: Settings) -> None:
+    """Log to stderr: INFO in production, DEBUG of pman's own in development."""
+    logging.basicConfig(level=logging.INFO, format=FORMAT, force=True)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if settings.application_mode == "development":
+        for name in ("pman_core", "pman_api", "pman_worker", "backends"):
+            logging.getLogger(name).setLevel(logging.DEBUG)

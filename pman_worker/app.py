@@ -1,0 +1,45 @@
+"""The Celery app of the worker, for ``celery -A pman_worker.app``: settings, context and tasks put together."""
+
+import sys
+import threading
+from typing import Any
+
+from celery.signals import setup_logging, worker_init, worker_shutdown
+
+from pman_core.broker import make_celery
+from pman_core.errors import InvalidSettings, Rejected
+from pman_core.logs import configure_logging
+from pman_core.settings import load_settings
+from pman_worker.context import make_context
+from pman_worker.observer import open_patiently
+from pman_worker.tasks import register
+
+try:
+    settings = load_settings()
+    ctx = make_context(settings)
+except (InvalidSettings, ImportError) as error:
+    sys.stderr.write(f"the worker cannot start: {error}\n")
+    sys.exit(2)
+
+app = make_celery(settings, consumes=True)
+register(app, ctx)
+
+
+@setup_logging.connect(weak=False)
+def _configure_logging(**_: Any) -> None:
+    configure_logging(settings)
+
+
+@worker_init.connect(weak=False)
+def _open(**_: Any) -> None:
+    """A worker without its backend must not take jobs: it waits here."""
+    try:
+        open_patiently(ctx, threading.Event())
+    except Rejected as error:
+        sys.stderr.write(f"the worker cannot start: {error}\n")
+        sys.exit(2)
+
+
+@worker_shutdown.connect(weak=False)
+def _close(**_: Any) -> None:
+    ctx.backend.close()

@@ -1,0 +1,53 @@
+"""What the work needs, in one place: store, backend, publisher and the numbers to decide by."""
+
+from dataclasses import dataclass
+
+from pman_core import registry
+from pman_core.backend import Backend
+from pman_core.broker import CeleryPublisher, Publisher, make_celery
+from pman_core.settings import Settings, load
+from pman_core.store.protocol import BackendReport, Store
+from pman_core.store.redis import RedisStore
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything that a task or the observer works with."""
+
+    settings: Settings
+    store: Store
+    backend: Backend
+    publisher: Publisher
+
+    @property
+    def backend_name(self) -> str:
+        """The value of CONTAINER_ENV: queues and indexes carry it, whatever engine the backend has found."""
+        return self.settings.container_env
+
+    @property
+    def host(self) -> str:
+        """This host, where it matters which host a job is on; else empty."""
+        return self.settings.pman_hostname if self.backend.capabilities.scope == "host" else ""
+
+    def publish_report(self) -> None:
+        """Tell the store (and so the API) what the backend can do and how it is."""
+        health = self.backend.health()
+        capabilities = self.backend.capabilities.to_dict()
+        self.store.publish(BackendReport(self.backend_name, capabilities, health.ok, health.message))
+
+
+def make_backend(settings: Settings) -> Backend:
+    """Return the backend that CONTAINER_ENV names, not opened yet.
+
+    Raises:
+        InvalidSettings: its own settings are wrong, with every fault at once.
+        ImportError: its SDK is not installed.
+    """
+    backend_class = registry.load_class(settings.container_env)
+    return backend_class(settings, load(backend_class.Settings))
+
+
+def make_context(settings: Settings) -> Context:
+    """Return the context of a production process; nothing is connected yet."""
+    publisher = CeleryPublisher(make_celery(settings), settings.container_env)
+    return Context(settings, RedisStore.connect(settings), make_backend(settings), publisher)

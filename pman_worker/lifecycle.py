@@ -1,0 +1,154 @@
+"""What a worker does with one job: submit it, read its log, remove it. Plain functions; Celery is not known here.
+
+Each function may be interrupted at any point, by ``kill -9`` too, and repeated: what is done is found done. Every
+crash point and what repairs it is in ``docs/state.md``.
+"""
+
+import logging
+import random
+import secrets
+
+from pman_core.backend import Absent, Handle, JobRef, Observed
+from pman_core.errors import Conflict, Rejected, Unavailable, WrongHost
+from pman_core.job import JobRecord
+from pman_core.queues import Task
+from pman_core.states import TERMINAL, Reason, State
+from pman_core.store.protocol import LOG_BYTES_MAX, Change, Moved, Obligation
+from pman_worker.context import Context
+from pman_worker.observation import to_change
+
+log = logging.getLogger(__name__)
+
+BACKOFF_FIRST_S = 1.0
+BACKOFF_MAX_S = 60.0
+
+
+def backoff_s(tries: int) -> float:
+    """Return the wait before try number ``tries`` + 1: doubled each time, capped, with jitter of one half."""
+    return min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(tries, 16)) * random.uniform(0.5, 1.0)  # noqa: S311
+
+
+def submit(ctx: Context, jid: str, generation: str) -> Moved:
+    """Hand one generation of a job to the scheduler, at most once. Returns how far it came.
+
+    Raises:
+        StoreUnavailable, Unparseable, Exception: nothing is concluded; the lease runs out and the observer has the
+            job tried again, until the attempts are used up.
+    """
+    token = secrets.token_hex(8)
+    claim = Change(jid, generation, State.SUBMITTING, token=token, host=ctx.host, message="")
+    moved = ctx.store.advance(claim)
+    if moved is Moved.EXHAUSTED:
+        return _end_exhausted(ctx, jid, generation)
+    if moved is not Moved.OK:
+        return moved
+    record = ctx.store.get(jid)
+    if record is None or record.generation != generation:
+        return Moved.NO_RECORD
+    return _submit_claimed(ctx, record, token)
+
+
+def _submit_claimed(ctx: Context, record: JobRecord, token: str) -> Moved:
+    jid, generation = record.jid, record.generation
+
+    def end(reason: Reason, message: str) -> Moved:
+        return ctx.store.advance(Change(jid, generation, State.FAILED, token=token, reason=reason, message=message))
+
+    spec = record.spec(ctx.store.instance)
+    refusals = ctx.backend.capabilities.refusals(spec.request)
+    if refusals:
+        return end(Reason.REJECTED, "; ".join(map(str, refusals)))
+    if not ctx.store.holds_lease(jid, generation, token):
+        return Moved.STALE
+    try:
+        handle = ctx.backend.submit(spec)
+    except Rejected as error:
+        return end(error.reason, str(error))
+    except Conflict as error:
+        return end(Reason.CONFLICT, str(error))
+    except Unavailable as error:
+        delay_s = backoff_s(record.retries)
+        message = f"the scheduler is not available, next attempt in {delay_s:.0f} s: {error}"
+        log.warning("submit put off: jid=%s %s", jid, message)
+        return ctx.store.advance(
+            Change(jid, generation, State.QUEUED, token=token, delay_s=delay_s, uncounted=True, message=message)
+        )
+    moved = ctx.store.advance(
+        Change(jid, generation, State.PENDING, token=token, handle_json=handle.to_json(), host=handle.host, message="")
+    )
+    if moved in {Moved.NO_RECORD, Moved.OTHER_GENERATION} and ctx.store.release(jid, generation):
+        log.info("deleted while it was submitted: jid=%s generation=%s", jid, generation)
+        remove(ctx, Obligation(jid, generation, handle.host or ctx.host))
+    return moved
+
+
+def _end_exhausted(ctx: Context, jid: str, generation: str) -> Moved:
+    """The allowed attempts were begun and none came back: look first, then give up."""
+    record = ctx.store.get(jid)
+    if record is None or record.generation != generation:
+        return Moved.NO_RECORD
+    now_ms = ctx.store.now_ms()
+    sighting = ctx.backend.observe([JobRef(jid, generation)])[jid, generation]
+    if isinstance(sighting, Observed):
+        return ctx.store.advance(to_change(sighting))
+    is_fenced = now_ms < record.lease_until_ms + ctx.settings.submit_fence_s * 1000
+    if is_fenced or not isinstance(sighting, Absent):
+        return Moved.EXHAUSTED
+    message = f"given up: {record.attempts} attempts to submit the job have begun and none has ended"
+    log.error("%s: jid=%s generation=%s", message, jid, generation)
+    return ctx.store.advance(Change(jid, generation, State.FAILED, reason=Reason.POISON, message=message))
+
+
+def refresh(ctx: Context, jid: str, generation: str) -> bool:
+    """Read the log of a running job into its record. Returns whether it was written."""
+    record = ctx.store.get(jid)
+    if record is None or record.generation != generation or record.state is not State.RUNNING:
+        return False
+    try:
+        logs = ctx.backend.logs(ref_of(record), ctx.settings.job_logs_tail, LOG_BYTES_MAX)
+    except Unavailable as error:
+        log.info("live log not readable: jid=%s %s", jid, error)
+        return False
+    return ctx.store.fill_logs(jid, generation, logs)
+
+
+def remove(ctx: Context, obligation: Obligation, tries: int = 0) -> bool:
+    """End a deleted (or lost) job, remove its native object, and verify that it is gone.
+
+    Returns whether it is settled; if not, the observer comes back to it.
+    """
+    jid, generation = obligation.jid, obligation.generation
+    standing = ctx.store.standing(jid, generation)
+    keep_object = standing.is_fenced or not ctx.settings.remove_jobs
+    try:
+        ctx.backend.remove(jid, generation, keep_object=keep_object)
+        sighting = ctx.backend.observe([JobRef(jid, generation)])[jid, generation]
+    except WrongHost as error:
+        ctx.publisher.publish(Task.DELETE, jid, generation, host=error.host)
+        ctx.store.postpone(ctx.backend_name, obligation, BACKOFF_MAX_S)
+        return False
+    except Unavailable as error:
+        log.warning("not removed yet: jid=%s generation=%s %s", jid, generation, error)
+        ctx.store.postpone(ctx.backend_name, obligation, backoff_s(tries))
+        return False
+    is_gone = isinstance(sighting, Absent)
+    is_ended = keep_object and isinstance(sighting, Observed) and sighting.state in TERMINAL
+    is_settled = (is_gone or is_ended) and not standing.is_leased and ctx.store.settle(ctx.backend_name, obligation)
+    if not is_settled:
+        ctx.store.postpone(ctx.backend_name, obligation, backoff_s(tries))
+        return False
+    _wake_successor(ctx, jid)
+    return True
+
+
+def _wake_successor(ctx: Context, jid: str) -> None:
+    """A new job of the same jid may have waited for this removal."""
+    record = ctx.store.read(jid)
+    if record is not None and record.state is State.QUEUED:
+        ctx.publisher.publish(Task.SUBMIT, jid, record.generation)
+
+
+def ref_of(record: JobRecord) -> JobRef:
+    """Return how to ask the backend for the job of ``record``."""
+    handle = Handle.from_json(record.handle_json) if record.handle_json else None
+    return JobRef(record.jid, record.generation, handle)
