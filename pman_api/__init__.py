@@ -1,0 +1,1 @@
+"""HTTP and nothing else: requests in, records out. It imports ``pman_core`` only; no scheduler, no worker."""

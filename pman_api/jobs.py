@@ -1,0 +1,97 @@
+"""The life of a job over HTTP: accept, show, delete, list. Record first: replies never wait for a scheduler."""
+
+import logging
+
+from flask import Response, g, request
+from werkzeug.exceptions import Conflict, NotFound
+
+from pman_api.body import read_json
+from pman_api.live_logs import LiveLogs
+from pman_api.replies import json_reply, no_content
+from pman_api.reports import Reports
+from pman_api.wire import to_warnings, to_wire
+from pman_core.broker import Publisher
+from pman_core.errors import Fault, InvalidRequest
+from pman_core.queues import Task
+from pman_core.request import JobRequest, normalize_jid, parse_request, unknown_keys
+from pman_core.store.protocol import Created, Store
+
+PAGE_DEFAULT = 100
+PAGE_MAX = 1000
+
+log = logging.getLogger(__name__)
+
+
+class Jobs:
+    """The views of jobs. Their routes are in :mod:`pman_api.app`."""
+
+    def __init__(self, backend: str, store: Store, publisher: Publisher, reports: Reports, live_logs: LiveLogs) -> None:
+        self._backend = backend
+        self._store = store
+        self._publisher = publisher
+        self._reports = reports
+        self._live_logs = live_logs
+
+    def submit(self) -> Response:
+        """POST: 201 as soon as the record is durable, whatever becomes of the enqueue; the observer repeats it."""
+        body = read_json(request)
+        job = parse_request(body)
+        g.jid = job.jid
+        self._refuse_what_the_backend_cannot(job)
+        creation = self._store.create(job, self._backend)
+        record = creation.record
+        if creation.outcome is Created.OTHER:
+            raise Conflict(f"job {job.jid!r} exists with another body: delete it first, or choose another jid")
+        if creation.outcome is Created.NEW:
+            self._enqueue(Task.SUBMIT, record.jid, record.generation)
+            log.info("accepted: jid=%s generation=%s", record.jid, record.generation)
+        ignored = unknown_keys(body) if isinstance(body, dict) else []
+        return json_reply({**to_wire(record), "warnings": to_warnings(ignored)}, 201)
+
+    def read(self, raw_jid: str) -> Response:
+        """GET: one read of the store, no call to the scheduler."""
+        try:
+            jid = g.jid = normalize_jid(raw_jid)
+        except ValueError:
+            raise NotFound("there is no such job: this is no jid") from None
+        record = self._store.read(jid)
+        if record is None:
+            raise NotFound(f"there is no job {jid!r}")
+        self._live_logs.polled(record)
+        return json_reply(to_wire(record))
+
+    def delete(self, raw_jid: str) -> Response:
+        """DELETE: the job is hidden at once and ended soon; 204 however often, known or not."""
+        try:
+            jid = g.jid = normalize_jid(raw_jid)
+        except ValueError as error:
+            raise InvalidRequest([Fault("jid", str(error))]) from None
+        obligation = self._store.delete(jid).obligation
+        if obligation:
+            self._enqueue(Task.DELETE, obligation.jid, obligation.generation, obligation.host)
+            log.info("deleted: jid=%s generation=%s", obligation.jid, obligation.generation)
+        return no_content()
+
+    def list(self) -> Response:
+        """GET of the list: newest first, without logs, page by page; ``cursor`` is the ``next`` of the page before."""
+        limit = _page_limit(request.args.get("limit", str(PAGE_DEFAULT)))
+        page = self._store.page(request.args.get("cursor", ""), limit)
+        return json_reply({"jobs": [to_wire(record) for record in page.records], "next": page.cursor or None})
+
+    def _refuse_what_the_backend_cannot(self, job: JobRequest) -> None:
+        capabilities = self._reports.capabilities()
+        faults = capabilities.refusals(job) if capabilities else ()
+        if faults:
+            raise InvalidRequest(faults)
+
+    def _enqueue(self, task: Task, jid: str, generation: str, host: str = "") -> None:
+        try:
+            self._publisher.publish(task, jid, generation, host)
+        except Exception:  # the record is durable: no defect of a client library may make the reply a lie
+            log.exception("not enqueued, the observer will: task=%s jid=%s", task, jid)
+
+
+def _page_limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= PAGE_MAX):
+        raise InvalidRequest([Fault("limit", f"must be a whole number from 1 to {PAGE_MAX}")])
+    return int(text)

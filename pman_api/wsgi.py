@@ -1,0 +1,17 @@
+"""The app of production: ``gunicorn -c pman_api/gunicorn.conf.py pman_api.wsgi:app``.
+
+Importing this connects to nothing: Redis may start later. Each server process has connections of its own.
+"""
+
+from pman_api.app import create_app
+from pman_api.startup import configure_logging, settings_or_exit
+from pman_core.broker import CeleryPublisher, make_celery
+from pman_core.store.redis import RedisStore
+
+configure_logging()
+_settings = settings_or_exit()
+app = create_app(
+    _settings,
+    RedisStore.connect(_settings),
+    CeleryPublisher(make_celery(_settings), _settings.container_env),
+)

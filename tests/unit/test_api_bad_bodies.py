@@ -1,0 +1,140 @@
+"""Bad input: named, refused, and nothing of it stays. Good input in odd spellings: accepted."""
+
+import json
+from typing import Any
+
+import pytest
+from api_harness import PFCON_BODY, Harness
+from bad_bodies import BAD_BODIES, BadBody
+
+ALMOST_TOO_BIG = json.dumps({**PFCON_BODY, "args": ["a" * 100_000]}).encode()
+
+
+@pytest.mark.parametrize("bad", [pytest.param(bad, id=bad.name) for bad in BAD_BODIES])
+def test_a_bad_body_is_refused_by_name_and_leaves_nothing(bad: BadBody) -> None:
+    harness = Harness()
+    reply = harness.http.post("/api/v1/", data=bad.raw, content_type=bad.content_type)
+    problem = json.loads(reply.data)
+    assert (reply.status_code, problem["status"]) == (bad.status, bad.status)
+    assert reply.content_type == "application/problem+json"
+    if bad.field:
+        assert bad.field in [error["field"] for error in problem["errors"]]
+        assert bad.field in problem["message"]
+    assert isinstance(problem["message"], str)
+    assert problem["message"]
+    assert harness.is_untouched()
+
+
+def test_the_corpus_has_no_double() -> None:
+    assert len({bad.name for bad in BAD_BODIES}) == len(BAD_BODIES) >= 60
+    assert len({(bad.raw, bad.content_type) for bad in BAD_BODIES}) == len(BAD_BODIES)
+
+
+def test_a_body_without_announced_length_is_measured_too() -> None:
+    harness = Harness(max_body_kib=1)
+    reply = harness.http.post(
+        "/api/v1/",
+        content_type="application/json",
+        headers={"Transfer-Encoding": "chunked"},
+        environ_overrides={"wsgi.input": _Endless(), "wsgi.input_terminated": True},
+    )
+    assert reply.status_code == 413
+    assert "1 KiB" in reply.get_json()["message"]
+    assert harness.is_untouched()
+
+
+class _Endless:
+    """A chunked body that goes on as long as somebody reads."""
+
+    def read(self, size: int = -1) -> bytes:
+        return b" " * (size if size >= 0 else 65536)
+
+
+def test_all_faults_are_named_at_once() -> None:
+    reply = Harness().post(jid="a b", image="", cpu_limit=-1, entrypoint=[], env=["A", "B"], output_dir="..", auid=...)
+    fields = [error["field"] for error in reply.get_json()["errors"]]
+    assert sorted(fields) == ["auid", "cpu_limit", "entrypoint", "env[0]", "env[1]", "image", "jid", "output_dir"]
+
+
+def test_thousands_of_faults_make_a_small_reply() -> None:
+    reply = Harness().post(args=[1] * 5_000)
+    assert len(reply.get_json()["errors"]) == 100
+    assert reply.get_json()["message"].endswith("; and 4900 more")
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        pytest.param({"args": ...}, {}, id="args-absent"),
+        pytest.param({"args": None, "args_path_flags": None, "env": None}, {}, id="lists-null"),
+        pytest.param({"args_path_flags": ..., "env": ...}, {}, id="optional-absent"),
+        pytest.param(
+            {"number_of_workers": 1, "cpu_limit": 1000, "memory_limit": 200, "gpu_limit": 0}, {}, id="numbers"
+        ),
+        pytest.param({"cpu_limit": "0001000"}, {}, id="leading-zeros"),
+        pytest.param({"jid": "/a-b_c.d~e/"}, {"jid": "a-b_c.d~e"}, id="jid-slashes"),
+        pytest.param({"jid": "a" * 253}, {"jid": "a" * 253}, id="longest-jid"),
+        pytest.param({"input_dir": "/a/b/", "output_dir": "//c//"}, {}, id="path-slashes"),
+        pytest.param({"input_dir": "a/..b/c..", "output_dir": "a/.../b"}, {}, id="dots-in-names"),
+        pytest.param({"output_dir": "a/.pman"}, {}, id="control-folder-of-somebody-else"),
+        pytest.param({"auid": ""}, {}, id="auid-empty"),
+        pytest.param({"env": ["A=", "B=x=y"]}, {}, id="env-values"),
+        pytest.param(
+            {"args": ["--dir", "x"], "args_path_flags": ["--dir"]},
+            {"cmd": "--dir /share/incoming /share/outgoing"},
+            id="path",
+        ),
+        pytest.param({"args": ["", "a b", "ü"]}, {"cmd": "'' 'a b' 'ü' /share/outgoing"}, id="odd-args"),
+        pytest.param({"type": "ds"}, {"cmd": "/share/incoming /share/outgoing"}, id="ds"),
+        pytest.param({"image": "registry.example:5000/a/b@sha256:" + "0" * 64}, {}, id="image-digest"),
+    ],
+)
+def test_a_good_body_is_accepted_in_any_spelling(changes: dict[str, Any], shown: dict[str, str]) -> None:
+    harness = Harness()
+    reply = harness.post(**changes)
+    assert reply.status_code == 201
+    for key, text in shown.items():
+        assert reply.get_json()[key].endswith(text)
+    assert len(harness.publisher.sent) == 1
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/json", "application/json; charset=utf-8", "Application/JSON", "application/vnd.chris+json"],
+)
+def test_json_may_be_called_by_any_of_its_names(content_type: str) -> None:
+    reply = Harness().http.post("/api/v1/", data=json.dumps(PFCON_BODY), content_type=content_type)
+    assert reply.status_code == 201
+
+
+def test_a_large_argument_and_the_largest_body_are_accepted() -> None:
+    padded = ALMOST_TOO_BIG + b" " * (1024 * 1024 - len(ALMOST_TOO_BIG))
+    assert Harness().http.post("/api/v1/", data=padded, content_type="application/json").status_code == 201
+
+
+def test_of_a_key_given_twice_the_last_counts() -> None:
+    raw = json.dumps(PFCON_BODY)[:-1] + ', "jid": "second"}'
+    reply = Harness().http.post("/api/v1/", data=raw, content_type="application/json")
+    assert reply.get_json()["jid"] == "second"
+
+
+def test_unknown_keys_are_named_and_make_no_difference() -> None:
+    harness = Harness()
+    first = harness.post().get_json()
+    again = harness.post(zeta=1, alpha={"deep": [1]}, cpu_millicores=5)
+    assert first["warnings"] == []
+    assert again.status_code == 201
+    assert again.get_json()["generation"] == first["generation"]
+    assert again.get_json()["warnings"] == [
+        "alpha: unknown key, ignored",
+        "cpu_millicores: unknown key, ignored",
+        "zeta: unknown key, ignored",
+    ]
+
+
+def test_odd_unknown_keys_make_a_small_reply() -> None:
+    raw = json.dumps({**PFCON_BODY, **{f"k{n:03}": n for n in range(500)}, "\ud800": 1, "a" * 500_000: 1})
+    warnings = Harness().http.post("/api/v1/", data=raw, content_type="application/json").get_json()["warnings"]
+    assert len(warnings) == 21
+    assert warnings[-1] == "and 482 more unknown keys, ignored"
+    assert max(map(len, warnings)) < 130
