@@ -1,0 +1,53 @@
+# What there is to do here; `make` alone lists it. Everything happens in .venv, nothing outside is touched.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test e2e lint bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## watch one real job go through pman on this machine; needs no Redis and no Docker
+	@$(BIN)/python demo/run.py
+
+up: $(VENV)/.demo ## run all of pman in this terminal, with a Redis of its own
+	@$(BIN)/pman up --any-image
+
+test: $(VENV)/.dev ## the tests, in parallel
+	$(BIN)/pytest
+
+e2e: $(VENV)/.dev ## the slow tests with real processes, one after the other
+	$(BIN)/pytest -m e2e -n 0
+
+lint: $(VENV)/.dev ## style, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## the figures of the README
+	$(BIN)/python benchmarks/dispatch.py
+	$(BIN)/python benchmarks/http.py
+
+clean: ## remove .venv, caches, and what `pman up` has kept here
+	rm -rf $(VENV) .pman build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "pman needs Python >= 3.11: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || $(PYTHON) -m virtualenv --clear $(VENV) \
+	  || { rm -rf $(VENV); echo "no venv: apt install python3-venv, or pip install virtualenv" >&2; exit 1; }
+
+# A stamp says which extras are installed; the order-only prerequisite keeps a new python from reinstalling all.
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	@echo "installing pman into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@echo "installing pman and its tools into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.demo

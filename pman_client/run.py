@@ -1,0 +1,66 @@
+"""Follows one job to its end: a spinner and the growing log for a person, plain lines for a pipe.
+
+The log goes to stdout, what pman says about the job to stderr.
+"""
+
+import time
+from collections.abc import Iterable
+from contextlib import nullcontext
+
+from rich.console import Console
+from rich.status import Status
+from rich.text import Text
+
+from pman_client.model import Job
+from pman_client.show import STYLES, print_log
+
+POLL_S = 0.25
+
+
+def follow(jobs: Iterable[Job], out: Console, err: Console) -> Job:
+    """Show ``jobs``, the states of one job in their order, and return the last one."""
+    shown_log = ""
+    last: Job | None = None
+    spinner = Status("submitted", console=err) if err.is_terminal else None
+    with spinner or nullcontext():
+        for job in jobs:
+            if last is None or (last.label, last.message) != (job.label, job.message):
+                err.print(_change(job), soft_wrap=True)
+            if spinner:
+                spinner.update(Text.assemble((job.label, STYLES.get(job.status, "")), f" {job.jid}"))
+            # A reader without the log (the page of a list) has "" here: nothing new then.
+            if new := new_part(shown_log, job.logs):
+                print_log(out, new)
+                shown_log = job.logs
+            last = job
+    if last is None:
+        raise ValueError("a job has at least one state")
+    return last
+
+
+def new_part(shown: str, log: str) -> str:
+    """Return what of ``log`` was not shown yet. Both are the end of the same growing text, from some line on."""
+    starts = [0, *(at + 1 for at, char in enumerate(shown) if char == "\n")]
+    for start in starts:
+        if log.startswith(shown[start:]):
+            return log[len(shown) - start :]
+    return log
+
+
+def exit_code(job: Job) -> int:
+    """Return the exit code for a command that stands for ``job``: its own, and never 0 for a failure."""
+    if job.has_succeeded:
+        return 0
+    return job.exit_code if job.exit_code and 0 < job.exit_code < 256 else 1
+
+
+def _change(job: Job) -> Text:
+    line = Text(f"{time.strftime('%H:%M:%S')} ", style="dim")
+    line.append(job.label, STYLES.get(job.status, ""))
+    if job.is_finished and job.exit_code is not None:
+        line.append(f", exit code {job.exit_code}")
+    if job.reason:
+        line.append(f", {job.reason}")
+    if job.message:
+        line.append(f": {job.message}")
+    return line
