@@ -177,7 +177,9 @@ class World:
 
     def __init__(self, *, swept: bool = True, **settings: Any) -> None:
         self.clock = Clock()
-        self.settings = Settings(container_env="mock", storebase=Path("/store"), pman_hostname="host-a", **settings)
+        self.settings = Settings(
+            container_env="mock", storebase=Path("/store"), **({"pman_hostname": "host-a"} | settings)
+        )
         self.policy = Policy.from_settings(self.settings)
         self.store = MemoryStore("pman", self.policy, self.clock.ms)
         self.backend = ScriptedBackend(self.settings, NoSettings())
