@@ -9,7 +9,6 @@ from collections.abc import Callable
 from flask import Flask
 
 from pman_api import problems, request_ids
-from pman_api.body import KIB
 from pman_api.jobs import Jobs
 from pman_api.live_logs import LiveLogs
 from pman_api.reports import Reports
@@ -31,14 +30,13 @@ def create_app(
 ) -> Flask:
     """Return the app of one CONTAINER_ENV over ``store``; tasks go out through ``publisher``."""
     app = Flask("pman_api", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_kib * KIB
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.url_map.converters["jid"] = JidConverter
 
     reports = Reports(store, settings.container_env, monotonic)
     live_logs = LiveLogs(store, publisher, reports, settings.live_logs_s, monotonic)
-    jobs = Jobs(settings.container_env, store, publisher, reports, live_logs)
+    jobs = Jobs(settings, store, publisher, reports, live_logs)
     service = Service(settings, store, reports)
 
     app.add_url_rule(f"{BASE}/", "describe", service.describe, methods=["GET"])

@@ -6,6 +6,7 @@ from flask import Response, g, request
 from werkzeug.exceptions import Conflict, NotFound
 
 from pman_api.body import read_json
+from pman_api.enqueue import enqueue
 from pman_api.live_logs import LiveLogs
 from pman_api.replies import json_reply, no_content
 from pman_api.reports import Reports
@@ -14,6 +15,7 @@ from pman_core.broker import Publisher
 from pman_core.errors import Fault, InvalidRequest
 from pman_core.queues import Task
 from pman_core.request import JobRequest, normalize_jid, parse_request, unknown_keys
+from pman_core.settings import Settings
 from pman_core.store.protocol import Created, Store
 
 PAGE_DEFAULT = 100
@@ -25,8 +27,11 @@ log = logging.getLogger(__name__)
 class Jobs:
     """The views of jobs. Their routes are in :mod:`pman_api.app`."""
 
-    def __init__(self, backend: str, store: Store, publisher: Publisher, reports: Reports, live_logs: LiveLogs) -> None:
-        self._backend = backend
+    def __init__(
+        self, settings: Settings, store: Store, publisher: Publisher, reports: Reports, live_logs: LiveLogs
+    ) -> None:
+        self._backend = settings.container_env
+        self._max_body_kib = settings.max_body_kib
         self._store = store
         self._publisher = publisher
         self._reports = reports
@@ -34,7 +39,7 @@ class Jobs:
 
     def submit(self) -> Response:
         """POST: 201 as soon as the record is durable, whatever becomes of the enqueue; the observer repeats it."""
-        body = read_json(request)
+        body = read_json(request, self._max_body_kib)
         job = parse_request(body)
         g.jid = job.jid
         self._refuse_what_the_backend_cannot(job)
@@ -43,7 +48,7 @@ class Jobs:
         if creation.outcome is Created.OTHER:
             raise Conflict(f"job {job.jid!r} exists with another body: delete it first, or choose another jid")
         if creation.outcome is Created.NEW:
-            self._enqueue(Task.SUBMIT, record.jid, record.generation)
+            enqueue(self._publisher, Task.SUBMIT, record.jid, record.generation)
             log.info("accepted: jid=%s generation=%s", record.jid, record.generation)
         ignored = unknown_keys(body) if isinstance(body, dict) else []
         return json_reply({**to_wire(record), "warnings": to_warnings(ignored)}, 201)
@@ -68,7 +73,7 @@ class Jobs:
             raise InvalidRequest([Fault("jid", str(error))]) from None
         obligation = self._store.delete(jid).obligation
         if obligation:
-            self._enqueue(Task.DELETE, obligation.jid, obligation.generation, obligation.host)
+            enqueue(self._publisher, Task.DELETE, obligation.jid, obligation.generation, obligation.host)
             log.info("deleted: jid=%s generation=%s", obligation.jid, obligation.generation)
         return no_content()
 
@@ -83,12 +88,6 @@ class Jobs:
         faults = capabilities.refusals(job) if capabilities else ()
         if faults:
             raise InvalidRequest(faults)
-
-    def _enqueue(self, task: Task, jid: str, generation: str, host: str = "") -> None:
-        try:
-            self._publisher.publish(task, jid, generation, host)
-        except Exception:  # the record is durable: no defect of a client library may make the reply a lie
-            log.exception("not enqueued, the observer will: task=%s jid=%s", task, jid)
 
 
 def _page_limit(text: str) -> int:

@@ -7,6 +7,7 @@ the cost of polling, so each process remembers which jobs it has asked for latel
 import logging
 from collections.abc import Callable
 
+from pman_api.enqueue import enqueue
 from pman_api.reports import Reports
 from pman_core.broker import Publisher
 from pman_core.errors import StoreUnavailable
@@ -34,7 +35,7 @@ class LiveLogs:
         self._forget_at = float("-inf")
 
     def polled(self, record: JobRecord) -> None:
-        """Note that a client reads ``record``. Never raises for a store or a broker that is away."""
+        """Note that a client reads ``record``. Never raises for a store or a queue that is away."""
         if record.state is not State.RUNNING or not self._every_s or self._asked_lately(record.generation):
             return
         try:
@@ -42,7 +43,7 @@ class LiveLogs:
             if capabilities and not capabilities.live_logs:
                 return
             if self._store.claim_refresh(record.jid, record.generation, self._every_s):
-                self._publisher.publish(Task.REFRESH, record.jid, record.generation, record.host)
+                enqueue(self._publisher, Task.REFRESH, record.jid, record.generation, record.host)
         except StoreUnavailable as error:
             log.warning("no log refresh: jid=%s error=%s", record.jid, error)
 

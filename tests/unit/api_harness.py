@@ -126,9 +126,9 @@ class Harness:
         data = (capabilities or Capabilities()).to_dict()
         self.store.publish(BackendReport(BACKEND, data, ok, message, self.clock.now_ms()))
 
-    def bring_to(self, state: State, *, host: str = "", **last: Any) -> None:
-        """Bring pfcon's job from QUEUED to ``state``, a second for each step; ``last`` is told with the last step."""
-        record = self.record()
+    def bring_to(self, state: State, *, jid: str = PFCON_BODY["jid"], host: str = "", **last: Any) -> None:
+        """Bring a job from QUEUED to ``state``, a second for each step; ``last`` is told with the last step."""
+        record = self.record(jid)
         steps = [State.SUBMITTING, State.PENDING, State.RUNNING]
         for step in [*steps, state] if state in TERMINAL else steps[: steps.index(state) + 1]:
             self.clock.at_s += 1

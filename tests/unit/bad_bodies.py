@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from api_harness import PFCON_BODY
+from tests.unit.api_harness import PFCON_BODY
 
 JSON = "application/json"
 

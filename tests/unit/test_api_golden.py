@@ -1,7 +1,7 @@
 """Every reply of the wire contract, whole: status, headers and body against ``tests/golden/api``.
 
-The files are what clients rely on. To change one on purpose: ``REWRITE_GOLDEN=yes pytest tests/unit/test_api_golden.py``,
-then read the difference. Two values are replaced before comparing: the generation, minted anew each time, and the version.
+The files are what clients rely on. To change them on purpose run this file with ``REWRITE_GOLDEN=yes`` and read the
+difference. Two values are replaced before comparing: the generation, minted anew each time, and the version.
 """
 
 import json
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_harness import PFCON_BODY, Harness
 from werkzeug.test import TestResponse
 
 from pman_core import __version__
 from pman_core.backend import Capabilities
 from pman_core.states import Reason, State
+from tests.unit.api_harness import PFCON_BODY, Harness
 
 FOLDER = Path(__file__).parent.parent / "golden" / "api"
 REWRITE = os.environ.get("REWRITE_GOLDEN") == "yes"
