@@ -1,0 +1,177 @@
+"""The folder that is the mock's scheduler: what all processes over it share. Only :mod:`backends.mock` imports this.
+
+::
+
+    jobs/<generation>       one job; made whole in one step, so that of many submitters one wins
+    ends/<generation>       when somebody ended the job
+    attempts/<name>         as many bytes as there were attempts
+    journal                 one line for each thing done, the scheduler's own view: what the audits count
+    faults.json             what is wrong with the whole scheduler just now (see Faults)
+
+Everything is one small system call or two; there is no lock and no process.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from tempfile import mkstemp
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from backends._mock_script import Plan, Script
+from pman_core.errors import Unparseable
+
+
+class Faults(BaseModel):
+    """What is wrong with the scheduler as a whole."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    down: bool = False
+    """Every call is ``Unavailable``, and streams break."""
+    slow_s: float = 0.0
+    """Every call takes so long."""
+    lose_events: bool = False
+    """The stream is silent about what happens."""
+
+
+class Job(BaseModel):
+    """A job as it lies in the folder. Never changed once it is there."""
+
+    model_config = ConfigDict(frozen=True)
+
+    jid: str
+    generation: str
+    instance: str
+    digest: str
+    spec_json: str
+    script: Script
+    submitted_at_s: float
+    time_limit_s: float | None
+
+    def plan(self, end: "End") -> Plan:
+        return Plan(self.script, self.submitted_at_s, self.time_limit_s, end.ended_at_s, end.gone_at_s)
+
+
+class End(BaseModel):
+    """What a removal left behind."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ended_at_s: float | None = None
+    gone_at_s: float | None = None
+
+
+class Folder:
+    """One scheduler. Any number of these objects, in any number of processes, may stand for it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.journal = path / "journal"
+
+    def prepare(self) -> None:
+        """Make what belongs into the folder; the folder itself must be there."""
+        for name in ("jobs", "ends", "attempts"):
+            (self.path / name).mkdir(exist_ok=True)
+        self.journal.touch()
+
+    @property
+    def is_there(self) -> bool:
+        return self.journal.exists()
+
+    def claim(self, job: Job) -> bool:
+        """Put ``job`` there unless its generation is; return whether it was put."""
+        return self._write_whole(self.path / "jobs" / job.generation, job, replace=False)
+
+    def load(self, generation: str) -> tuple[Job, Plan] | None:
+        """Return the job and its life, or ``None`` if there is none.
+
+        Raises:
+            Unparseable: the file holds something else.
+        """
+        try:
+            text = (self.path / "jobs" / generation).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            job = Job.model_validate_json(text)
+        except ValidationError as error:
+            raise Unparseable(f"not a job: {error}", raw=text.decode(errors="replace")) from None
+        return job, job.plan(self._end(generation))
+
+    def generations(self) -> Iterator[str]:
+        with os.scandir(self.path / "jobs") as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    yield entry.name
+
+    def end(self, generation: str, end: End) -> None:
+        """Note that the job was told to end; the first time counts."""
+        before = self._end(generation).ended_at_s
+        first = end if before is None else end.model_copy(update={"ended_at_s": before})
+        self._write_whole(self.path / "ends" / generation, first, replace=True)
+
+    def forget(self, generation: str) -> None:
+        """Remove the job and all that belongs to it."""
+        for name in ("jobs", "ends"):
+            (self.path / name / generation).unlink(missing_ok=True)
+
+    def attempt(self, name: str) -> int:
+        """Count one more attempt at ``name`` and return its number, from 1, different for each of many callers."""
+        fd = os.open(self.path / "attempts" / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(fd, b".")
+            return os.lseek(fd, 0, os.SEEK_CUR)
+        finally:
+            os.close(fd)
+
+    def note(self, event: str, job: Job, changes_at_s: list[float]) -> None:
+        """Append one line to the journal; a single write never mixes with another process's."""
+        entry = {"event": event, "id": job.generation, "jid": job.jid, "instance": job.instance, "at_s": changes_at_s}
+        fd = os.open(self.journal, os.O_WRONLY | os.O_APPEND)
+        try:
+            os.write(fd, json.dumps(entry).encode() + b"\n")
+        finally:
+            os.close(fd)
+
+    def runs(self) -> Counter[tuple[str, str]]:
+        """Count the executions of each job, by jid and generation. For audits: it asks the journal, not the jobs."""
+        entries = map(json.loads, self.journal.read_text().splitlines())
+        return Counter((entry["jid"], entry["id"]) for entry in entries if entry["event"] == "submit")
+
+    @property
+    def faults(self) -> Faults:
+        try:
+            return Faults.model_validate_json((self.path / "faults.json").read_bytes())
+        except FileNotFoundError:
+            return Faults()
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._write_whole(self.path / "faults.json", faults, replace=True)
+
+    def _end(self, generation: str) -> End:
+        with suppress(FileNotFoundError):
+            return End.model_validate_json((self.path / "ends" / generation).read_bytes())
+        return End()
+
+    def _write_whole(self, path: Path, content: BaseModel, *, replace: bool) -> bool:
+        """Write a file that nobody ever sees half of; return False if it is there and must not be replaced."""
+        fd, name = mkstemp(dir=self.path, prefix=".draft-")
+        draft = Path(name)
+        try:
+            os.write(fd, content.model_dump_json().encode())
+            if replace:
+                draft.replace(path)
+            else:
+                path.hardlink_to(draft)
+        except FileExistsError:
+            return False
+        else:
+            return True
+        finally:
+            os.close(fd)
+            draft.unlink(missing_ok=True)

@@ -1,0 +1,302 @@
+"""A scheduler that runs nothing: the test double for faults and for speed. ``CONTAINER_ENV=mock``, never in production.
+
+In the manner of Nomad's mock driver (https://github.com/hashicorp/nomad/tree/main/drivers/mock), the environment of a
+job says how it behaves: see :mod:`backends._mock_script`. Without any such variable it succeeds at once. The scheduler
+is a folder that any number of processes share (:mod:`backends._mock_folder`); ``Folder.faults`` breaks it as a whole
+and ``Folder.runs`` tells how often each job was really started.
+
+The three programs it knows, so that the contract suite can see what arrives, act when the job is submitted:
+
+* ``mock-dump`` writes argv and environment to ``dump.json`` in the output folder;
+* ``mock-copy`` copies the files of the input folder to the output folder;
+* any other does nothing.
+"""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from backends._mock_events import Agenda, Cursor
+from backends._mock_folder import End, Folder, Job
+from backends._mock_script import AFTER, Plan, Script, SubmitError, condition_at, parse_script, tail
+from pman_core.backend import (
+    Absent,
+    Backend,
+    Capabilities,
+    Handle,
+    Health,
+    JobRef,
+    Observed,
+    Owned,
+    Sighting,
+    Unknown,
+    WatchEvent,
+)
+from pman_core.errors import Conflict, Rejected, Unavailable, Unparseable
+from pman_core.job import JobSpec
+from pman_core.settings import Settings as CommonSettings
+from pman_core.states import TERMINAL
+
+HANDLE_VERSION = 1
+TICK_S = 0.02
+SIGN_OF_LIFE_S = 0.5
+
+
+class MockSettings(BaseSettings):
+    """The mock's own settings."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    mock_dir: Path | None = None
+
+
+class MockBackend(Backend):
+    """See the text of the module."""
+
+    name = "mock"
+    Settings = MockSettings
+    capabilities = Capabilities(sets_user=False, watches=True)
+
+    def __init__(self, common: CommonSettings, own: MockSettings) -> None:
+        super().__init__(common, own)
+        self._folder = Folder(own.mock_dir or Path())
+        self._is_set = own.mock_dir is not None
+        self.clock: Callable[[], float] = time.time
+        """Seconds since the epoch; a test may set its own."""
+
+    def open(self) -> None:
+        if not self._is_set:
+            raise Rejected("MOCK_DIR is required: the folder that all processes share as their scheduler")
+        if self.common.container_user is not None:
+            raise Rejected("CONTAINER_USER cannot be honoured: the mock runs nothing, as nobody")
+        try:
+            self._folder.prepare()
+        except OSError as error:
+            raise Unavailable(f"no scheduler at {self._folder.path}: {error.strerror}") from None
+
+    def submit(self, spec: JobSpec) -> Handle:
+        self._reach()
+        if faults := self.capabilities.refusals(spec.request):
+            raise Rejected("; ".join(map(str, faults)))
+        script = parse_script(spec.env)
+        self._block(script)
+        error = self._submit_error(script, spec)
+        if error and error not in AFTER:
+            _strike(error)
+        job = Job(
+            jid=spec.jid,
+            generation=spec.generation,
+            instance=spec.instance,
+            digest=spec.request.digest,
+            spec_json=spec.to_json(),
+            script=script,
+            submitted_at_s=self.clock(),
+            time_limit_s=self.common.timelimit_s,
+        )
+        if self._folder.claim(job):
+            self._folder.note("submit", job, Plan(script, job.submitted_at_s, job.time_limit_s).changes_at_s)
+            self._run(spec)
+        else:
+            self._adopt(job)
+        if error:
+            _strike(error)
+        return _handle(spec.generation)
+
+    def observe(self, refs: Sequence[JobRef]) -> Mapping[tuple[str, str], Sighting]:
+        self._reach()
+        return {(ref.jid, ref.generation): self._sight(ref) for ref in refs}
+
+    def owned(self) -> Iterator[Owned]:
+        self._reach()
+        for generation in self._folder.generations():
+            found = self._present(generation)
+            if found and found[0].instance == self.common.pman_instance:
+                yield Owned(_observed(*found, self.clock()), _spec_or_none(found[0].spec_json))
+
+    def logs(self, ref: JobRef, tail_lines: int, max_bytes: int) -> str:
+        self._reach()
+        if _is_newer(ref.handle):
+            raise Unavailable(f"the handle of {ref.jid} was written by a newer release")
+        found = self._present(ref.generation)
+        if found is None or found[0].jid != ref.jid:
+            return ""
+        job, plan = found
+        if job.script.logs_unavailable:
+            raise Unavailable("the script says that the log cannot be read")
+        if condition_at(plan, self.clock()).started_at_s is None:
+            return ""
+        return tail(job.script.output, tail_lines, max_bytes)
+
+    def remove(self, jid: str, generation: str, *, keep_object: bool = False) -> None:
+        self._reach()
+        found = self._present(generation)
+        if found is None or found[0].jid != jid:
+            return
+        job, plan = found
+        times = job.script.remove_error_times
+        if times and self._folder.attempt(f"{generation}.remove") <= times:
+            raise Unavailable("the script says that remove fails")
+        now_s = self.clock()
+        if not keep_object and not job.script.remove_linger_s:
+            self._folder.forget(generation)
+            self._folder.note("remove", job, [])
+            return
+        gone_at_s = None if keep_object else now_s + job.script.remove_linger_s
+        self._folder.end(generation, End(ended_at_s=now_s, gone_at_s=gone_at_s))
+        if now_s < plan.finishes_at_s:
+            self._folder.note("end", job, [now_s])
+
+    def health(self) -> Health:
+        try:
+            self._reach()
+        except Unavailable as error:
+            return Health(ok=False, message=str(error))
+        return Health(ok=True)
+
+    def cursor(self) -> str:
+        self._reach()
+        return str(Cursor(self._folder.journal.stat().st_size, self.clock()))
+
+    def watch(self, cursor: str, stop: threading.Event) -> Iterator[WatchEvent]:
+        self._reach()
+        try:
+            resume = Cursor.parse(cursor)
+        except ValueError:
+            raise Unavailable(f"not a cursor of this scheduler: {cursor!r}") from None
+        if resume.offset > self._folder.journal.stat().st_size:
+            raise Unavailable("the cursor is from another life of this scheduler")
+        agenda = Agenda(resume, self.common.pman_instance)
+        last_s = time.monotonic()
+        with self._folder.journal.open("rb") as journal:
+            while not stop.is_set():
+                journal.seek(agenda.offset)
+                agenda.read(journal.read())
+                while not stop.is_set() and (change := agenda.pop(self.clock())):
+                    if event := self._event(*change, str(agenda.cursor)):
+                        last_s = time.monotonic()
+                        yield event
+                if time.monotonic() - last_s >= SIGN_OF_LIFE_S:
+                    last_s = time.monotonic()
+                    yield WatchEvent(str(agenda.cursor), None)
+                stop.wait(TICK_S)
+                if self._folder.faults.down:
+                    raise Unavailable("the stream broke")
+
+    def _reach(self) -> None:
+        """Every call begins here: with the faults of the whole scheduler."""
+        if not self._folder.is_there:
+            raise Unavailable(f"no scheduler at {self._folder.path}")
+        faults = self._folder.faults
+        time.sleep(faults.slow_s)
+        if faults.down:
+            raise Unavailable("the scheduler is down")
+
+    def _block(self, script: Script) -> None:
+        time.sleep(min(script.submit_block_for_s, self.submit_timeout_s))
+        if script.submit_block_for_s > self.submit_timeout_s:
+            raise Unavailable(f"no answer within {self.submit_timeout_s:g} s")
+
+    def _submit_error(self, script: Script, spec: JobSpec) -> SubmitError | None:
+        if script.submit_error is None or script.submit_error_times is None:
+            return script.submit_error
+        attempt = self._folder.attempt(f"{spec.generation}.submit")
+        return script.submit_error if attempt <= script.submit_error_times else None
+
+    def _run(self, spec: JobSpec) -> None:
+        base = self.common.storebase
+        if base is None:
+            return
+        output = base / spec.request.output_dir
+        if spec.argv[0] == "mock-dump":
+            (output / "dump.json").write_text(json.dumps({"argv": spec.argv, "env": spec.env}))
+        if spec.argv[0] == "mock-copy":
+            shutil.copytree(base / spec.request.input_dir, output, dirs_exist_ok=True)
+
+    def _adopt(self, job: Job) -> None:
+        """Make sure that the name is held by this very job. A job that vanished keeps it: nothing runs twice."""
+        found = self._folder.load(job.generation)
+        if found is None:
+            raise Unavailable(f"{job.jid} was removed just now")
+        if (found[0].jid, found[0].instance, found[0].digest) != (job.jid, job.instance, job.digest):
+            raise Conflict(f"generation {job.generation} is held by another job")
+
+    def _present(self, generation: str) -> tuple[Job, Plan] | None:
+        found = self._folder.load(generation)
+        return None if found is None or found[1].is_gone(self.clock()) else found
+
+    def _sight(self, ref: JobRef) -> Sighting:
+        if _is_newer(ref.handle):
+            return Unknown("the handle was written by a newer release")
+        try:
+            found = self._present(ref.generation)
+        except Unparseable as error:
+            return Unknown(str(error))
+        if found is None or found[0].jid != ref.jid:
+            return Absent()
+        return _observed(*found, self.clock())
+
+    def _event(self, at_s: float, generation: str, cursor: str) -> WatchEvent | None:
+        """Return what there was to see at that time, unless the job is gone by now."""
+        found = self._present(generation)
+        if found is None or found[1].is_gone(at_s) or self._folder.faults.lose_events:
+            return None
+        return WatchEvent(cursor, _observed(*found, at_s))
+
+
+def _handle(generation: str) -> Handle:
+    return Handle(HANDLE_VERSION, {"id": generation})
+
+
+def _is_newer(handle: Handle | None) -> bool:
+    return handle is not None and handle.version > HANDLE_VERSION
+
+
+def _observed(job: Job, plan: Plan, now_s: float) -> Observed:
+    condition = condition_at(plan, now_s)
+    return Observed(
+        jid=job.jid,
+        generation=job.generation,
+        digest=job.digest,
+        state=condition.state,
+        handle=_handle(job.generation),
+        native_state="exited" if condition.state in TERMINAL else condition.state.lower(),
+        message=condition.message,
+        reason=condition.reason,
+        exit_code=condition.exit_code,
+        started_at=_utc(condition.started_at_s),
+        finished_at=_utc(condition.finished_at_s),
+    )
+
+
+def _utc(time_s: float | None) -> datetime | None:
+    return None if time_s is None else datetime.fromtimestamp(time_s, UTC)
+
+
+def _spec_or_none(text: str) -> JobSpec | None:
+    try:
+        return JobSpec.from_json(text)
+    except ValueError:
+        return None
+
+
+def _strike(error: SubmitError) -> NoReturn:
+    """Do to the caller what the script asks for."""
+    match error:
+        case SubmitError.REJECTED:
+            raise Rejected("the script says that this is rejected")
+        case SubmitError.CONFLICT:
+            raise Conflict("the script says that the name is taken")
+        case SubmitError.UNPARSEABLE:
+            raise Unparseable("the script says that the answer is nonsense", raw="\x00nonsense")
+        case SubmitError.CRASH | SubmitError.CRASH_AFTER:
+            os.kill(os.getpid(), signal.SIGKILL)
+    raise Unavailable("the script says that the scheduler is away")
