@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from cases import BackendCase, load_case
@@ -12,7 +13,7 @@ from pman_core.backend import Backend
 
 
 @pytest.fixture(params=registry.names())
-def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BackendCase]:
+def case(request: pytest.FixtureRequest) -> Iterator[BackendCase]:
     """One backend's case with a scheduler, or a part of one, to itself."""
     try:
         case_class = load_case(request.param)
@@ -21,12 +22,15 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BackendCase
     if lack := case_class.missing():
         required = request.param in request.config.getoption("--require")
         (pytest.fail if required else pytest.skip)(f"backend {request.param}: {lack}")
-    # Not from `random`: the random-order plugin seeds it alike before every test.
-    opened = case_class(tmp_path, instance=f"t{secrets.token_hex(6)}")
-    try:
-        yield opened
-    finally:
-        opened.close()
+    # Not `tmp_path`: that one only its owner may enter, and a job may run as another user.
+    with TemporaryDirectory(prefix="pman-contract-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        # Not from `random`: the random-order plugin seeds it alike before every test.
+        opened = case_class(Path(folder), instance=f"t{secrets.token_hex(6)}")
+        try:
+            yield opened
+        finally:
+            opened.close()
 
 
 @pytest.fixture

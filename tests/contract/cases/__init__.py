@@ -24,7 +24,6 @@ from pman_core.request import JobRequest
 from pman_core.settings import Settings
 from pman_core.states import TERMINAL, State
 
-
 Answer = TypeVar("Answer")
 
 
@@ -134,7 +133,7 @@ class BackendCase(ABC):
     def no_such_command(self) -> Program:
         """A program that is not there."""
 
-    def allocate(self, mib: int) -> Program | None:  # noqa: ARG002
+    def allocate(self, mib: int) -> Program | None:
         """A program that fills so much memory and then exits with 0; ``None`` where nothing can be measured."""
         return None
 

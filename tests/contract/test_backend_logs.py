@@ -1,0 +1,93 @@
+"""``logs`` returns the end of the output, bounded in lines and bytes, whatever the bytes are."""
+
+import pytest
+from cases import BackendCase, ref_of, seen, until
+
+from pman_core.backend import Backend
+from pman_core.job import JobSpec
+from pman_core.states import State
+
+MANY = 1_000_000
+
+
+def log_of(case: BackendCase, data: bytes, times: int = 1, lines: int = MANY, size: int = MANY) -> str:
+    backend = case.make()
+    spec = case.spec(case.say(data, times))
+    backend.submit(spec)
+    seen(backend, spec, State.SUCCEEDED)
+    return backend.logs(ref_of(spec), lines, size)
+
+
+def test_the_log_is_what_the_job_wrote(case: BackendCase) -> None:
+    assert log_of(case, "grüße\n\n  日本語 🧠\tend\n".encode()) == "grüße\n\n  日本語 🧠\tend\n"
+
+
+def test_a_last_line_without_an_end_is_there(case: BackendCase) -> None:
+    assert log_of(case, b"first\nsecond") == "first\nsecond"
+
+
+def test_bad_utf8_is_replaced(case: BackendCase) -> None:
+    assert log_of(case, b"latin \xe9 cut \xf0\x9f\xa7 end\n") == "latin \ufffd cut \ufffd end\n"
+
+
+def test_a_job_that_says_nothing_has_an_empty_log(case: BackendCase, backend: Backend) -> None:
+    spec = case.spec(case.exit_with(0))
+    backend.submit(spec)
+    seen(backend, spec)
+    assert backend.logs(ref_of(spec), 10, 1000) == ""
+
+
+def test_an_unknown_job_has_an_empty_log(case: BackendCase, backend: Backend) -> None:
+    assert backend.logs(ref_of(case.spec(case.count_run())), 10, 1000) == ""
+
+
+def test_lines_are_bounded_and_the_end_is_kept(case: BackendCase) -> None:
+    numbered = "".join(f"line {number}\n" for number in range(500))
+    assert log_of(case, numbered.encode(), lines=3) == "line 497\nline 498\nline 499\n"
+
+
+def test_bytes_are_bounded_and_the_end_is_kept(case: BackendCase) -> None:
+    log = log_of(case, "0123456789é\n".encode(), times=100, size=1000)
+    assert log.endswith("0123456789é\n" * 50)
+    assert 900 <= len(log.encode()) <= 1000
+
+
+def test_bad_utf8_does_not_grow_beyond_the_bound(case: BackendCase) -> None:
+    log = log_of(case, b"\xff" * 5000, size=1000)
+    assert 0 < len(log.encode()) <= 1000
+    assert set(log) == {"\ufffd"}
+
+
+def test_megabytes_are_cut_to_their_end(case: BackendCase) -> None:
+    log = log_of(case, b"x" * 99 + b"\n", times=80_000, lines=1000, size=64_000)
+    assert len(log) <= 64_000
+    assert log.endswith("x" * 99 + "\n")
+    assert log.count("\n") >= 600
+
+
+def test_one_endless_line_is_cut_too(case: BackendCase) -> None:
+    assert log_of(case, b"ab" * 1000, times=1000, lines=10, size=4000) == "ab" * 2000
+
+
+def test_a_running_job_can_be_read_if_the_backend_says_so(case: BackendCase, backend: Backend) -> None:
+    if not backend.capabilities.live_logs:
+        pytest.skip("the backend has no logs of running jobs")
+    spec = case.spec(case.run_for(60, say=b"so far\n"))
+    backend.submit(spec)
+    seen(backend, spec, State.RUNNING)
+    assert until(lambda: backend.logs(ref_of(spec), 10, 1000), case.patience_s, "a live log") == "so far\n"
+
+
+def test_the_log_of_a_killed_job_is_kept(case: BackendCase, backend: Backend) -> None:
+    spec = case.spec(case.run_for(60, say=b"last words\n"))
+    backend.submit(spec)
+    wait_for_words(case, backend, spec)
+    backend.remove(spec.jid, spec.generation, keep_object=True)
+    seen(backend, spec, State.CANCELLED)
+    assert backend.logs(ref_of(spec), 10, 1000) == "last words\n"
+
+
+def wait_for_words(case: BackendCase, backend: Backend, spec: JobSpec) -> None:
+    seen(backend, spec, State.RUNNING)
+    if backend.capabilities.live_logs:
+        until(lambda: backend.logs(ref_of(spec), 10, 1000), case.patience_s, "the last words")

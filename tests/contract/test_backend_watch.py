@@ -1,0 +1,133 @@
+"""``watch`` tells every change after its cursor, gives signs of life and ends when told. Only where it is declared."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from cases import BackendCase, seen
+
+from pman_core.backend import Backend, Observed, WatchEvent
+from pman_core.job import JobSpec
+from pman_core.states import TERMINAL, State
+
+
+@pytest.fixture
+def watching(backend: Backend) -> Backend:
+    if not backend.capabilities.watches:
+        pytest.skip("the backend is polled")
+    return backend
+
+
+class Listener:
+    """Follows one stream until something is heard; remembers the last cursor."""
+
+    def __init__(self, case: BackendCase, backend: Backend, cursor: str) -> None:
+        self.cursor = cursor
+        self.heard: list[Observed] = []
+        self._timeout_s = case.patience_s
+        self._backend = backend
+
+    def until(self, is_it: Callable[[Observed], bool]) -> Observed:
+        stop = threading.Event()
+        deadline = time.monotonic() + self._timeout_s
+        for event in self._backend.watch(self.cursor, stop):
+            self.cursor = event.cursor
+            if event.observed:
+                self.heard.append(event.observed)
+                if is_it(event.observed):
+                    stop.set()
+                    return event.observed
+            assert time.monotonic() < deadline, f"heard only {self.heard}"
+        raise AssertionError(f"the stream ended after {self.heard}")
+
+    def until_end_of(self, spec: JobSpec) -> Observed:
+        return self.until(lambda seen: seen.generation == spec.generation and seen.state in TERMINAL)
+
+
+def test_a_backend_that_does_not_watch_says_so(backend: Backend) -> None:
+    if backend.capabilities.watches:
+        pytest.skip("the backend watches")
+    with pytest.raises(TypeError):
+        backend.cursor()
+    with pytest.raises(TypeError):
+        backend.watch("", threading.Event())
+
+
+def test_the_end_of_a_job_is_heard(case: BackendCase, watching: Backend) -> None:
+    listener = Listener(case, watching, watching.cursor())
+    spec = case.spec(case.exit_with(3))
+    case.make().submit(spec)
+    heard = listener.until_end_of(spec)
+    assert heard == seen(watching, spec), "the stream tells another story than the listing"
+
+
+def test_what_happened_while_nobody_listened_is_heard(case: BackendCase, watching: Backend) -> None:
+    cursor = watching.cursor()
+    specs = [case.spec(case.exit_with(code)) for code in range(3)]
+    for spec in specs:
+        watching.submit(spec)
+        seen(watching, spec)
+    listener = Listener(case, case.make(), cursor)
+    for spec in specs:
+        if spec.generation not in {seen.generation for seen in listener.heard if seen.state in TERMINAL}:
+            listener.until_end_of(spec)
+
+
+def test_a_stream_is_resumed_at_its_cursor(case: BackendCase, watching: Backend) -> None:
+    listener = Listener(case, watching, watching.cursor())
+    first, second = case.spec(case.exit_with(0)), case.spec(case.exit_with(0))
+    watching.submit(first)
+    listener.until_end_of(first)
+    watching.submit(second)
+    resumed = Listener(case, case.make(), listener.cursor)
+    resumed.until_end_of(second)
+
+
+def test_a_job_that_ends_between_two_streams_is_heard(case: BackendCase, watching: Backend) -> None:
+    listener = Listener(case, watching, watching.cursor())
+    spec = case.spec(case.run_for(60))
+    watching.submit(spec)
+    listener.until(lambda seen: seen.state is State.RUNNING)
+    watching.remove(spec.jid, spec.generation, keep_object=True)
+    assert Listener(case, case.make(), listener.cursor).until_end_of(spec).state is State.CANCELLED
+
+
+def test_states_are_heard_in_order(case: BackendCase, watching: Backend) -> None:
+    listener = Listener(case, watching, watching.cursor())
+    spec = case.spec(case.run_for(0.2))
+    watching.submit(spec)
+    listener.until_end_of(spec)
+    order = [State.PENDING, State.RUNNING, State.SUCCEEDED]
+    ranks = [order.index(seen.state) for seen in listener.heard]
+    assert ranks == sorted(ranks)
+
+
+def test_other_instances_are_not_heard(case: BackendCase, watching: Backend) -> None:
+    listener = Listener(case, watching, watching.cursor())
+    other = f"{case.instance}-other"
+    case.make(pman_instance=other).submit(case.spec(case.exit_with(0), instance=other))
+    spec = case.spec(case.exit_with(0))
+    watching.submit(spec)
+    listener.until_end_of(spec)
+    assert {seen.generation for seen in listener.heard} == {spec.generation}
+
+
+def test_a_quiet_stream_gives_signs_of_life(watching: Backend) -> None:
+    began_s = time.monotonic()
+    stream = watching.watch(watching.cursor(), stop := threading.Event())
+    sign = next(iter(stream))
+    stop.set()
+    assert time.monotonic() - began_s < 3
+    assert sign == WatchEvent(sign.cursor, None)
+    assert sign.cursor
+
+
+def test_a_stream_ends_when_told(watching: Backend) -> None:
+    stop = threading.Event()
+    stream = iter(watching.watch(watching.cursor(), stop))
+    next(stream)
+    stop.set()
+    began_s = time.monotonic()
+    assert list(stream) == []
+    assert time.monotonic() - began_s < 3
