@@ -14,13 +14,12 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from pman_client import show
-from pman_client.client import PmanClient
+from pman_client.client import DEFAULT_PORT, DEFAULT_URL, PmanClient
 from pman_client.errors import BadRequest, ClientError, PmanUnavailable
 from pman_client.model import Job, JobSubmission
 from pman_client.run import POLL_S, exit_code, follow
 from pman_client.state_folder import DEFAULT, AlreadyUp, StateFolder
 
-PORT = 5010
 EXIT_PMAN_FAILED = 125
 EXIT_INTERRUPTED = 130
 
@@ -51,12 +50,11 @@ Url = Annotated[str, typer.Option("--url", envvar="PMAN_URL", help="Where pman a
 Json = Annotated[bool, typer.Option("--json", help="For machines: JSON on stdout.")]
 Jid = Annotated[str, typer.Argument(metavar="JID", help="The job.")]
 State = Annotated[Path, typer.Option("--state", help="Where `pman up` keeps what is its own.", file_okay=False)]
-HERE = f"http://127.0.0.1:{PORT}"
 
 
 @app.command()
 def up(
-    port: Annotated[int, typer.Option(help="Of the API; 0 takes a free one.", min=0, max=65535)] = PORT,
+    port: Annotated[int, typer.Option(help="Of the API; 0 takes a free one.", min=0, max=65535)] = DEFAULT_PORT,
     state: State = DEFAULT,
     any_image: Annotated[
         bool, typer.Option("--any-image", help="Accept and ignore images: jobs are commands of this host.")
@@ -100,7 +98,7 @@ def run(
     jid: Annotated[str, typer.Option("--jid", help="The name of the job; default: a new one.")] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Submit, print the jid, and leave.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave job and record in pman, on Ctrl-C too.")] = False,
-    url: Url = HERE,
+    url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
     """Run a job, show it live, and exit as it does.
@@ -153,7 +151,7 @@ def _see_through(client: PmanClient, job: Job, keep: bool, json: bool) -> Job:
 
 
 @app.command()
-def status(jid: Jid, url: Url = HERE, json: Json = False) -> None:
+def status(jid: Jid, url: Url = DEFAULT_URL, json: Json = False) -> None:
     """Show how a job is."""
     with _connect(url) as client:
         job = client.get(jid)
@@ -164,7 +162,7 @@ def status(jid: Jid, url: Url = HERE, json: Json = False) -> None:
 def logs(
     jid: Jid,
     follow_it: Annotated[bool, typer.Option("-f", "--follow", help="Until the job has ended.")] = False,
-    url: Url = HERE,
+    url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
     """Show the log of a job: the end of its stdout and stderr."""
@@ -182,7 +180,7 @@ def logs(
 @app.command(name="ls")
 def list_jobs(
     limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1, max=1000)] = 50,
-    url: Url = HERE,
+    url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
     """List the jobs."""
@@ -198,7 +196,9 @@ def list_jobs(
 
 @app.command()
 def rm(
-    jids: Annotated[list[str], typer.Argument(metavar="JID...", help="The jobs.")], url: Url = HERE, json: Json = False
+    jids: Annotated[list[str], typer.Argument(metavar="JID...", help="The jobs.")],
+    url: Url = DEFAULT_URL,
+    json: Json = False,
 ) -> None:
     """End jobs, if they still run, and forget them."""
     with _connect(url) as client:
@@ -231,7 +231,7 @@ def doctor(state: State = DEFAULT, json: Json = False) -> None:
 
 
 @app.command()
-def version(url: Url = HERE, json: Json = False) -> None:
+def version(url: Url = DEFAULT_URL, json: Json = False) -> None:
     """Show the version of this command, and of the pman that answers."""
     from pman_core import __version__  # noqa: PLC0415 - it reads the package's metadata
 

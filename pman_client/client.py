@@ -19,6 +19,9 @@ from pman_client.model import Job, JobPage, JobSubmission
 
 BACKOFF_S = 0.2
 JOBS = "/api/v1/"
+DEFAULT_PORT = 5010
+"""The port of the old pman."""
+DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
 
 
 class PmanClient:

@@ -45,7 +45,7 @@ def observer() -> tuple[str, ...]:
 
 def _celery(name: str) -> tuple[str, ...]:
     threads = ("--pool", "threads", "--concurrency", str(THREADS))
-    app = (sys.executable, "-m", "celery", "-A", "pman_worker.app")
+    app = (sys.executable, "-m", "celery", "-q", "-A", "pman_worker.app")
     return (*app, "worker", "-n", f"{name}@%h", *threads, "-E", *QUIET)
 
 

@@ -89,27 +89,32 @@ class Supervisor:
         self._stop.set()
 
     async def _start(self, child: Child) -> asyncio.Task[None]:
-        process = self._processes[child.name] = await asyncio.create_subprocess_exec(
-            *child.argv,
-            env=child.env,
-            cwd=child.cwd,
-            pass_fds=child.pass_fds,
-            stdin=asyncio.subprocess.PIPE if child.stdin else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            limit=LINE_BYTES_MAX,
-            start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        # A pipe of our own: with asyncio's, a process counts as ended only when its children have closed it, too.
+        read_end, write_end = os.pipe()
+        output = asyncio.StreamReader(limit=LINE_BYTES_MAX)
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(output), os.fdopen(read_end, "rb", buffering=0)
         )
+        try:
+            process = self._processes[child.name] = await asyncio.create_subprocess_exec(
+                *child.argv,
+                env=child.env,
+                cwd=child.cwd,
+                pass_fds=child.pass_fds,
+                stdin=asyncio.subprocess.PIPE if child.stdin else asyncio.subprocess.DEVNULL,
+                stdout=write_end,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            )
+        finally:
+            os.close(write_end)
         if process.stdin:
             process.stdin.write(child.stdin)
             process.stdin.close()
-        return asyncio.create_task(self._pump(child.name, process))
+        return asyncio.create_task(self._pump(child.name, output))
 
-    async def _pump(self, name: str, process: asyncio.subprocess.Process) -> None:
-        output = process.stdout
-        if output is None:  # it is a pipe, always
-            return
+    async def _pump(self, name: str, output: asyncio.StreamReader) -> None:
         while True:
             try:
                 line = await output.readuntil()

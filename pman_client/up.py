@@ -15,7 +15,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from pman_client import embedded, processes
-from pman_client.client import PmanClient
+from pman_client.client import DEFAULT_URL, PmanClient
 from pman_client.state_folder import Note, StateFolder
 from pman_client.supervisor import Child, Ending, Supervisor
 from pman_core.errors import StoreUnavailable
@@ -56,7 +56,7 @@ def up(state: StateFolder, port: int, any_image: bool, console: Console) -> Endi
         async def announce() -> None:
             await _until_ready(client)
             state.write_note(Note(os.getpid(), client.base_url, plan.added_env))
-            console.print(_ready_panel(plan, client.base_url, port))
+            console.print(_ready_panel(plan, client.base_url))
 
         async def tell_what_goes_on() -> None:
             if running := await asyncio.to_thread(_count_running, plan.settings):
@@ -124,16 +124,17 @@ def _print_line(console: Console, name: str, line: str) -> None:
     console.print(prefix + Text.from_ansi(line), soft_wrap=True)
 
 
-def _ready_panel(plan: Plan, url: str, port: int) -> Panel:
+def _ready_panel(plan: Plan, url: str) -> Panel:
     base = plan.settings.storebase
     redis = "embedded, gone with this command; its data stays" if "REDIS_URL" in plan.added_env else "from REDIS_URL"
-    run = "pman run --output my-job/out any/image -- sh -c 'date > $0/date.txt'"
+    run = "pman run local -- sh -c 'date > $0/date.txt'"
+    export = "" if url == DEFAULT_URL else f"export PMAN_URL={url}\n         "
     lines = Text.assemble(
         ("url      ", "dim"), f"{url}/api/v1/\n",
         ("backend  ", "dim"), f"{plan.settings.container_env}\n",
         ("data     ", "dim"), f"{base}\n",
         ("redis    ", "dim"), f"{redis}\n",
-        ("\ntry      ", "dim"), run if port else f"PMAN_URL={url} {run}",
+        ("\ntry      ", "dim"), f"{export}{run}",
         ("\nstop     ", "dim"), "Ctrl-C",
     )  # fmt: skip
     if plan.settings.container_env == "process" and plan.added_env.get("PROCESS_ANY_IMAGE") != "yes":
