@@ -23,8 +23,9 @@ from pman_client.state_folder import DEFAULT, AlreadyUp, StateFolder
 EXIT_PMAN_FAILED = 125
 EXIT_INTERRUPTED = 130
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# What jobs and servers say is shown as it is: no markup, no emoji in it.
+out = Console(highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 class _Commands(TyperGroup):
@@ -69,12 +70,10 @@ def up(
     try:
         ending = command.up(StateFolder(state.resolve()), port, any_image, out)
     except InvalidSettings as error:
-        err.print("[red]These settings are wrong:")
-        for fault in error.faults:
-            err.print(f"  {fault}", markup=False)
+        _tell("these settings are wrong:", *map(str, error.faults))
         raise typer.Exit(2) from None
     except (AlreadyUp, NoEmbeddedRedis, command.NotStarted) as error:
-        err.print(f"[red]pman did not start:[/] {error}")
+        _tell(f"pman did not start: {error}")
         raise typer.Exit(1) from None
     if ending is not Ending.ASKED:
         raise typer.Exit(1)
@@ -123,9 +122,9 @@ def run(
     with _connect(url) as client:
         job = client.submit(submission)
         for warning in job.warnings:
-            err.print(f"[yellow]warning:[/] {warning}")
+            err.print(f"warning: {warning}", style="yellow", soft_wrap=True)
         if detach:
-            _print_record(job) if json else out.print(job.jid, markup=False)
+            _print_record(job) if json else out.print(job.jid)
             return
         job = _see_through(client, job, keep, json)
     raise typer.Exit(exit_code(job))
@@ -138,7 +137,7 @@ def _see_through(client: PmanClient, job: Job, keep: bool, json: bool) -> Job:
         job = list(changes)[-1] if json else follow(changes, out, err)
     except KeyboardInterrupt:
         if keep:
-            err.print(f"the job goes on: pman logs -f {job.jid}", markup=False)
+            err.print(f"the job goes on: pman logs -f {job.jid}")
         else:
             client.delete(job.jid)
             err.print("interrupted: the job is being ended")
@@ -191,7 +190,7 @@ def list_jobs(
         return
     out.print(show.job_table(page.jobs))
     if page.next_cursor:
-        err.print(f"[dim]older jobs are not shown: --limit {limit}")
+        err.print(f"older jobs are not shown: --limit {limit}", style="dim")
 
 
 @app.command()
@@ -205,7 +204,7 @@ def rm(
         for jid in jids:
             client.delete(jid)
             if not json:
-                out.print(jid, markup=False)
+                out.print(jid)
     if json:
         show.print_json(out, {"deleted": jids})
 
@@ -217,7 +216,7 @@ def doctor(state: State = DEFAULT, json: Json = False) -> None:
 
     note = StateFolder(state.resolve()).read_note()
     for name, value in note.env.items() if note else ():
-        os.environ.setdefault(name, value)
+        os.environ[name] = os.environ.get(name) or value
     findings = []
     for finding in examine():
         findings.append(finding)
@@ -245,7 +244,7 @@ def version(url: Url = DEFAULT_URL, json: Json = False) -> None:
         return
     out.print(f"client {__version__}")
     known = server and f"server {server.get('server_version')} at {url}, backend {server.get('container_env')}"
-    out.print(known or f"no server at {url}", markup=False)
+    out.print(known or f"no server at {url}")
 
 
 def _connect(url: str, retries: int = 2) -> PmanClient:
@@ -258,13 +257,17 @@ def _print_record(job: Job) -> None:
 
 def _complain(error: ClientError) -> None:
     if isinstance(error, BadRequest) and error.errors:
-        err.print("[red]pman refuses this:")
-        for fault in error.errors:
-            err.print(f"  {fault}", markup=False)
+        _tell("pman refuses this:", *map(str, error.errors))
         return
-    err.print(str(error), style="red", markup=False)
+    _tell(str(error))
     if isinstance(error, PmanUnavailable):
         err.print("Is pman up? Start it with `pman up`, or name another with --url or PMAN_URL.")
+
+
+def _tell(fault: str, *details: str) -> None:
+    err.print(fault, style="red", soft_wrap=True)
+    for detail in details:
+        err.print(f"  {detail}", soft_wrap=True)
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ def up(state: StateFolder, port: int, any_image: bool, console: Console) -> Endi
         async def announce() -> None:
             await _until_ready(client)
             state.write_note(Note(os.getpid(), client.base_url, plan.added_env))
-            console.print(_ready_panel(plan, client.base_url))
+            console.print(ready_panel(plan, client.base_url))
 
         async def tell_what_goes_on() -> None:
             if running := await asyncio.to_thread(_count_running, plan.settings):
@@ -124,7 +124,7 @@ def _print_line(console: Console, name: str, line: str) -> None:
     console.print(prefix + Text.from_ansi(line), soft_wrap=True)
 
 
-def _ready_panel(plan: Plan, url: str) -> Panel:
+def ready_panel(plan: Plan, url: str) -> Panel:
     base = plan.settings.storebase
     redis = "embedded, gone with this command; its data stays" if "REDIS_URL" in plan.added_env else "from REDIS_URL"
     run = "pman run local -- sh -c 'date > $0/date.txt'"
