@@ -56,7 +56,9 @@ def celery_config(settings: Settings, *, consumes: bool) -> dict[str, Any]:
         "task_ignore_result": True,
         "task_serializer": "json",
         "accept_content": ["json"],
-        "task_queues": [Queue(name) for name in worker_queues(settings.container_env, settings.pman_hostname)],
+        "task_queues": [
+            Queue(name, routing_key=name) for name in worker_queues(settings.container_env, settings.pman_hostname)
+        ],
         "task_default_queue": queue_name(settings.container_env, PURPOSE[Task.SUBMIT]),
         "task_create_missing_queues": True,
         "task_acks_late": True,

@@ -21,13 +21,14 @@ except (InvalidSettings, ImportError) as error:
     sys.stderr.write(f"the worker cannot start: {error}\n")
     sys.exit(2)
 
+configure_logging(settings)
 app = make_celery(settings, consumes=True)
 register(app, ctx)
 
 
 @setup_logging.connect(weak=False)
-def _configure_logging(**_: Any) -> None:
-    configure_logging(settings)
+def _keep_logging(**_: Any) -> None:
+    """A receiver of this signal keeps Celery from setting up logging of its own."""
 
 
 @worker_init.connect(weak=False)

@@ -1,5 +1,7 @@
 """What the work needs, in one place: store, backend, publisher and the numbers to decide by."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pman_core import registry
@@ -10,6 +12,11 @@ from pman_core.store.protocol import BackendReport, Store
 from pman_core.store.redis import RedisStore
 
 
+def boot_clock_s() -> float:
+    """Seconds that pass while a process is stopped and while the machine sleeps, and that nobody can set."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """Everything that a task or the observer works with."""
@@ -18,6 +25,7 @@ class Context:
     store: Store
     backend: Backend
     publisher: Publisher
+    clock_s: Callable[[], float] = boot_clock_s
 
     @property
     def backend_name(self) -> str:

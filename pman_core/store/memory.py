@@ -18,6 +18,7 @@ from pman_core.store.protocol import (
     Adopted,
     BackendReport,
     Change,
+    Claim,
     Created,
     Creation,
     Deletion,
@@ -38,6 +39,7 @@ class _Job:
     lease: str = ""
     absent: int = 0
     absent_since_ms: int = 0
+    listed_at_ms: int = 0
     fence_until_ms: int = 0
     ended_ms: int = 0
 
@@ -125,6 +127,8 @@ class MemoryStore:
                 if is_ours:
                     self._drop_lease(job)
                 return Moved.FORBIDDEN
+            if change.state is State.QUEUED and not is_ours:
+                return Moved.STALE
             if change.state is State.SUBMITTING:
                 return self._take_lease(job, change, now)
             if change.state is State.QUEUED:
@@ -133,6 +137,11 @@ class MemoryStore:
                 self._move_on(job, change, now, is_ours)
             self._write(job, change)
             return Moved.OK
+
+    def claim(self, jid: str, generation: str, token: str, host: str) -> Claim:
+        with self._lock:
+            moved = self.advance(Change(jid, generation, State.SUBMITTING, token=token, host=host, message=""))
+            return Claim(moved, self.get(jid) if moved is Moved.OK else None)
 
     def _drop_lease(self, job: _Job) -> None:
         job.lease = ""
@@ -205,7 +214,9 @@ class MemoryStore:
     def holds_lease(self, jid: str, generation: str, token: str) -> bool:
         with self._lock:
             job = self._find(jid, generation)
-            return bool(job) and job.lease == token and job.is_leased(self.now_ms())  # type: ignore[union-attr]
+            if not job or job.record.state is not State.SUBMITTING:
+                return False
+            return job.lease == token and job.is_leased(self.now_ms())
 
     def fill_logs(self, jid: str, generation: str, logs: str) -> bool:
         with self._lock:
@@ -310,10 +321,9 @@ class MemoryStore:
     def release(self, jid: str, generation: str) -> bool:
         with self._lock:
             tomb = self._tombs.get(jid, _Tomb())
-            if generation not in tomb.open:
-                return False
-            tomb.open[generation] = 0
-            return True
+            if generation in tomb.open:
+                tomb.open[generation] = 0
+            return generation <= tomb.upto
 
     def blocked(self, jid: str) -> bool:
         with self._lock:
@@ -401,9 +411,11 @@ class MemoryStore:
             leads = holder == token and until_ms > now
             if not job or job.record.state not in NATIVE or not leads or job.record.handle_at_ms >= listed_at_ms:
                 return 0, 0
-            job.absent_since_ms = job.absent_since_ms or now
-            job.absent += 1
-            return job.absent, now - job.absent_since_ms
+            if job.listed_at_ms < listed_at_ms:
+                job.absent_since_ms = job.absent_since_ms or now
+                job.absent += 1
+                job.listed_at_ms = listed_at_ms
+            return job.absent, now - (job.absent_since_ms or now)
 
     def note_present(self, jid: str, generation: str) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""What the store of job records promises, whoever keeps it. ``tests/contract/test_store.py`` is this text as tests.
+"""What the store of job records promises, whoever keeps it. ``tests/contract/test_store*.py`` are this text as tests.
 
 The store is the truth for readers. Every method is atomic; every time is on the store's own clock, so that a
 host with a wrong clock can do no harm. Every method raises ``StoreUnavailable`` when the store does not answer in
@@ -91,6 +91,14 @@ class Deletion:
     backend: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """How a claim of the submit lease ended; with ``Moved.OK`` the record as it is now."""
+
+    moved: Moved
+    record: JobRecord | None = None
+
+
 class Adopted(StrEnum):
     """What :meth:`Store.adopt` decided about a native object that carries our instance."""
 
@@ -159,11 +167,14 @@ class Store(Protocol):
     def advance(self, change: Change) -> Moved:
         """THE compare-and-set: the only way in which a state changes."""
 
+    def claim(self, jid: str, generation: str, token: str, host: str) -> Claim:
+        """:meth:`advance` to SUBMITTING; if it is granted, with the whole record, in one round trip."""
+
     def advance_many(self, changes: Sequence[Change]) -> list[Moved]:
         """:meth:`advance`, each change for itself, in one round trip."""
 
     def holds_lease(self, jid: str, generation: str, token: str) -> bool:
-        """Whether ``token`` still is the live submit lease; asked for just before the native call."""
+        """Whether ``token`` still is the live submit lease of a SUBMITTING job; asked for just before the native call."""
 
     def fill_logs(self, jid: str, generation: str, logs: str) -> bool:
         """Write the log of a RUNNING job, or once of a terminal one that ended with ``logs_missing``."""
@@ -198,7 +209,8 @@ class Store(Protocol):
     def release(self, jid: str, generation: str) -> bool:
         """Drop the submit lease that a tombstone holds: its submitter has finished.
 
-        ``False``: no tombstone holds this generation, so nobody has asked for its deletion.
+        ``True`` too if the tombstone is settled already (a slow submitter): what it made must be removed all the same.
+        ``False``: no tombstone covers this generation, so nobody has asked for its deletion.
         """
 
     def blocked(self, jid: str) -> bool:
@@ -236,7 +248,7 @@ class Store(Protocol):
         """Give the leader lease back, if it is ours."""
 
     def note_absent(self, jid: str, generation: str, scope: str, token: str, listed_at_ms: int) -> tuple[int, int]:
-        """Count one complete listing without the job. Returns the count and for how many ms it has been absent.
+        """Count one complete listing without the job, once. Returns the count and for how many ms it has been absent.
 
         ``(0, 0)`` and nothing counted if the caller does not lead ``scope``, if the listing began before the handle
         was stored, or if the job is not PENDING or RUNNING. An observation by :meth:`advance` resets the count.

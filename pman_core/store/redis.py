@@ -38,6 +38,7 @@ from pman_core.store.protocol import (
     Adopted,
     BackendReport,
     Change,
+    Claim,
     Created,
     Creation,
     Deletion,
@@ -186,12 +187,20 @@ class RedisStore:
         ]
 
     def advance(self, change: Change) -> Moved:
-        return Moved(self._run("advance", *self._advance_args(change)))
+        return _moved(self._run("advance", *self._advance_args(change)))
+
+    def claim(self, jid: str, generation: str, token: str, host: str) -> Claim:
+        change = Change(jid, generation, State.SUBMITTING, token=token, host=host, message="")
+        reply = self._run("advance", *self._advance_args(change))
+        moved = _moved(reply)
+        if moved is not Moved.OK:
+            return Claim(moved)
+        return Claim(moved, wire.to_record(jid, dict(zip(reply[::2], reply[1::2], strict=True))))
 
     def advance_many(self, changes: Sequence[Change]) -> list[Moved]:
         if not changes:
             return []
-        return [Moved(reply) for reply in self._run_many("advance", [self._advance_args(c) for c in changes])]
+        return [_moved(reply) for reply in self._run_many("advance", [self._advance_args(c) for c in changes])]
 
     def _advance_args(self, change: Change) -> list[str | int]:
         return [
@@ -338,3 +347,8 @@ class RedisStore:
             return None
         data = json.loads(text)
         return BackendReport(backend, data["capabilities"], data["ok"], data["message"], data["at"])
+
+
+def _moved(reply: str | list[str]) -> Moved:
+    """Only a granted claim is answered with a record."""
+    return Moved(reply) if isinstance(reply, str) else Moved.OK

@@ -6,7 +6,7 @@ from pman_core.backend import Capabilities
 from pman_core.errors import Conflict, Rejected, StoreUnavailable, Unavailable, Unparseable, WrongHost
 from pman_core.queues import Task
 from pman_core.states import Reason, State
-from pman_core.store.protocol import LOG_BYTES_MAX, Moved, Obligation
+from pman_core.store.protocol import LOG_BYTES_MAX, Claim, Moved, Obligation
 from pman_worker import lifecycle
 from tests.unit.worker_harness import Killed, World
 
@@ -119,14 +119,14 @@ def test_a_worker_killed_around_the_native_call_leaves_one_run(point: str) -> No
 def test_a_worker_that_lost_its_lease_while_it_slept_submits_nothing() -> None:
     world = World()
     generation = world.post()
-    read = world.store.get
+    claim = world.store.claim
 
-    def sleep_after_reading(jid: str):  # type: ignore[no-untyped-def]
-        record = read(jid)
-        world.clock.advance(world.settings.submit_lease_s + 1)
-        return record
+    def sleep_after_claiming(*args: str) -> Claim:
+        granted = claim(*args)
+        world.clock.advance(world.settings.submit_lease_s - world.backend.submit_timeout_s + 1)
+        return granted
 
-    world.store.get = sleep_after_reading  # type: ignore[method-assign]
+    world.store.claim = sleep_after_claiming  # type: ignore[method-assign]
     assert submit(world, generation) is Moved.STALE
     assert world.backend.calls == []
 

@@ -184,7 +184,7 @@ class World:
         self.store = MemoryStore("pman", self.policy, self.clock.ms)
         self.backend = ScriptedBackend(self.settings, NoSettings())
         self.publisher = RecordingPublisher()
-        self.ctx = Context(self.settings, self.store, self.backend, self.publisher)
+        self.ctx = Context(self.settings, self.store, self.backend, self.publisher, self.clock.s)
         self.leader = Leader(self.store, "mock", 6.0)
         if swept:
             self.store.begin_epoch("mock")

@@ -1,6 +1,7 @@
 -- THE compare-and-set: the only script that changes the state of a record.
 -- ARGV: now, jid, generation, to, sources, token, host, lease_ms, attempts_max, delay_ms, uncounted,
 --       fence_ms, field, value ...
+-- Returns a word of `Moved`; a claim of the submit lease that is granted returns the record.
 -- 'sources' are the states that 'to' may be entered from, with a space around each.
 local jid, generation, to, sources, token, host = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local job = key('job', jid)
@@ -17,11 +18,15 @@ if not string.find(sources, ' ' .. state .. ' ', 1, true) then
   if is_ours then redis.call('HDEL', job, 'lease', 'lease_until') end -- the observer was quicker, the submitter is done
   return 'forbidden'
 end
+if to == 'QUEUED' and not is_ours then return 'stale' end -- nobody else can know that the attempt has ended
 
 if to == 'SUBMITTING' then
   if redis.call('EXISTS', key('epoch', backend)) == 0 then return 'sweeping' end
   if is_blocked(key('tomb', jid)) then return 'blocked' end
-  if lease and lease_until > now then return is_ours and 'ok' or 'leased' end
+  if lease and lease_until > now then
+    if is_ours then return redis.call('HGETALL', job) end -- our own call, repeated by the client library
+    return 'leased'
+  end
   if tonumber(record[5] or 0) > now then return 'early' end
   if attempts >= tonumber(ARGV[9]) then return 'exhausted' end
   -- The holder of the expired lease may only be asleep: the name must stay taken long enough to stop it.
@@ -59,4 +64,5 @@ end
 
 redis.call('HSET', job, 'state', to)
 for i = 13, #ARGV, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end
+if to == 'SUBMITTING' then return redis.call('HGETALL', job) end
 return 'ok'

@@ -1,7 +1,7 @@
 -- The submitter of a deleted job has finished: the tombstone need not wait for its lease.
 -- ARGV: now, jid, generation
--- Returns 1 if a tombstone holds this generation
+-- Returns 1 if a tombstone covers this generation; it may be settled already, if the submitter was slow
 local tomb, field = key('tomb', ARGV[2]), 'g:' .. ARGV[3]
-if redis.call('HEXISTS', tomb, field) == 0 then return 0 end
-redis.call('HSET', tomb, field, '0')
-return 1
+if redis.call('HEXISTS', tomb, field) == 1 then redis.call('HSET', tomb, field, '0') end
+local upto = redis.call('HGET', tomb, 'upto')
+return upto and ARGV[3] <= upto and 1 or 0

