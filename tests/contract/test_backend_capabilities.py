@@ -89,10 +89,10 @@ def test_a_user_is_set_or_refused(case: BackendCase, backend: Backend) -> None:
 
 
 def test_a_time_limit_ends_the_job(case: BackendCase) -> None:
-    backend = case.make(timelimit_s=0.6)
+    backend = case.make(timelimit_s=0.3)
     spec = case.spec(case.run_for(60))
     backend.submit(spec)
-    ended = seen(backend, spec, State.FAILED)
+    ended = seen(backend, spec, State.FAILED, timeout_s=case.patience_s)
     assert ended.reason is Reason.TIME_LIMIT
     assert ended.message
     assert not case.alive(spec)

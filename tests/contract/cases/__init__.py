@@ -204,11 +204,15 @@ class BackendCase(ABC):
         return self.store_base / spec.request.output_dir
 
     def close(self) -> None:
-        """End what the test left running and close every backend. A backend that cannot even be asked is left be."""
+        """Close every backend and end what the test left running."""
         for backend in self._made:
-            for owned in list(backend.owned()):
-                backend.remove(owned.observed.jid, owned.observed.generation)
             backend.close()
+        for backend in self._made:
+            sweeper = self.build(backend.common)
+            sweeper.open()
+            for left in list(sweeper.owned()):
+                sweeper.remove(left.observed.jid, left.observed.generation)
+            sweeper.close()
 
 
 def load_case(name: str) -> type[BackendCase]:

@@ -1,0 +1,127 @@
+"""The suite on trial: for each way to break the contract there is a test that notices.
+
+Each liar of ``tests/fakes/liars.py`` stands beside the test that must fail for it; the same test passes for the
+honest mock. A new clause of the contract is finished when its liar is in this table.
+"""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import test_backend_capabilities as capabilities
+import test_backend_life as life
+import test_backend_logs as logs
+import test_backend_remove as remove
+import test_backend_submit as submit
+import test_backend_truth as truth
+import test_backend_verbatim as verbatim
+import test_backend_watch as watch
+from cases import BackendCase
+from cases.mock import MockCase
+
+from backends.mock import MockBackend, MockSettings
+from pman_core.errors import BackendError
+from pman_core.settings import Settings
+from tests.fakes import liars
+
+CAUGHT_BY: list[tuple[type[MockBackend], Callable[..., None], dict[str, Any]]] = [
+    (liars.RunsAgain, submit.test_submit_twice_is_one_execution_and_one_handle, {}),
+    (liars.RunsAgain, submit.test_a_worker_that_crashed_after_submit_adopts_its_job, {}),
+    (liars.AdoptsStrangers, submit.test_another_job_under_the_same_generation_is_a_conflict, {}),
+    (liars.RefusesRepeats, submit.test_submit_twice_is_one_execution_and_one_handle, {}),
+    (liars.ChangesItsHandle, submit.test_submit_from_many_workers_at_once_is_one_execution, {}),
+    (liars.NeedsItsMemory, submit.test_a_job_outlives_its_worker_and_is_found_again, {"knows_handle": True}),
+    (liars.NeedsAHandle, submit.test_a_job_outlives_its_worker_and_is_found_again, {"knows_handle": False}),
+    (liars.UsesAShell, verbatim.test_the_whole_corpus_arrives_as_arguments, {}),
+    (liars.UsesAShell, verbatim.test_a_hostile_argument_arrives_alone, {"argument": ""}),
+    (liars.StripsValues, verbatim.test_the_whole_corpus_arrives_as_environment, {}),
+    (liars.LeavesOutTheUnknown, truth.test_an_unknown_job_is_absent, {}),
+    (liars.ShrugsAtTheUnknown, truth.test_fifty_questions_have_fifty_answers, {}),
+    (liars.GuessesAtHandles, truth.test_a_handle_of_a_newer_release_is_not_guessed_at, {}),
+    (liars.SeesOnlySuccess, truth.test_another_exit_code_is_failure, {"code": 3}),
+    (liars.HidesSignals, truth.test_death_by_signal_is_told, {"number": 15}),
+    (liars.GoesBack, truth.test_a_state_never_goes_back, {}),
+    (liars.HasNoTimezone, truth.test_times_are_utc_and_in_order, {}),
+    (liars.EndsAnew, truth.test_an_end_stays_as_it_was, {}),
+    (liars.ListsEverybody, truth.test_owned_leaves_out_other_instances, {}),
+    (liars.ForgetsSpecs, truth.test_owned_lists_every_job_with_its_spec, {}),
+    (liars.ListsTheLiving, truth.test_owned_lists_every_job_with_its_spec, {}),
+    (liars.KeepsTheBeginning, logs.test_lines_are_bounded_and_the_end_is_kept, {}),
+    (liars.KeepsTheBeginning, logs.test_bytes_are_bounded_and_the_end_is_kept, {}),
+    (liars.SaysEverything, logs.test_megabytes_are_cut_to_their_end, {}),
+    (liars.SaysEverything, logs.test_one_endless_line_is_cut_too, {}),
+    (liars.CountsCharacters, logs.test_bad_utf8_does_not_grow_beyond_the_bound, {}),
+    (liars.MissesUnknownLogs, logs.test_an_unknown_job_has_an_empty_log, {}),
+    (liars.RemovesNothing, remove.test_a_running_job_and_its_children_end_promptly, {}),
+    (liars.RemovesNothing, remove.test_a_finished_job_is_removed, {}),
+    (liars.KeepsNothing, remove.test_a_kept_object_is_there_and_cancelled, {}),
+    (liars.RemovesByJid, remove.test_another_generation_is_not_touched, {}),
+    (liars.RemovesByGeneration, remove.test_another_job_is_not_touched, {}),
+    (liars.MissesTheRemoved, remove.test_remove_twice_is_a_success, {}),
+    (liars.MissesTheRemoved, remove.test_remove_of_an_unknown_job_is_a_success, {}),
+    (liars.IgnoresGpus, capabilities.test_what_capabilities_rule_out_is_refused_by_submit, {"wish": {"gpu_limit": 1}}),
+    (liars.IgnoresTheTimeLimit, capabilities.test_a_time_limit_ends_the_job, {}),
+    (liars.IgnoresTheUser, capabilities.test_a_user_is_set_or_refused, {}),
+    (liars.BoastsOfUsers, capabilities.test_a_user_is_set_or_refused, {}),
+    (liars.ConnectsTooEarly, life.test_making_a_backend_does_no_io, {}),
+    (liars.FindsNothingWhenAway, life.test_no_call_takes_an_unreachable_scheduler_for_an_empty_one, {}),
+    (liars.PanicsWhenAway, life.test_an_unreachable_scheduler_is_told_in_our_words, {}),
+    (liars.WatchesFromNow, watch.test_what_happened_while_nobody_listened_is_heard, {}),
+    (liars.HearsEverybody, watch.test_other_instances_are_not_heard, {}),
+]
+
+
+class LiarCase(MockCase):
+    """The mock's case, with a liar for a backend and little patience: a liar keeps the suite waiting."""
+
+    liar: ClassVar[type[MockBackend]]
+    patience_s = 0.8
+    prompt_s = 0.5
+
+    def build(self, common: Settings) -> MockBackend:
+        return self.liar(common, MockSettings(mock_dir=self.scheduler))
+
+    def unreachable(self) -> MockBackend:
+        return self.liar(self.common(), MockSettings(mock_dir=self.folder / "nowhere"))
+
+
+def put_on_trial(
+    kind: type[MockBackend],
+    test: Callable[..., None],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    values: dict[str, Any],
+) -> None:
+    """Call ``test`` as pytest does, with the fixtures that it asks for."""
+    folder.mkdir()
+    case: BackendCase = type("Case", (LiarCase,), {"liar": kind})(folder, "trial")
+    fixtures: dict[str, Callable[[], Any]] = {
+        "case": lambda: case,
+        "backend": case.make,
+        "watching": case.make,
+        "monkeypatch": lambda: monkeypatch,
+    }
+    asked = inspect.signature(test).parameters.keys() - values.keys()
+    test(**{name: fixtures[name]() for name in asked}, **values)
+
+
+@pytest.mark.parametrize(("liar", "test", "values"), CAUGHT_BY, ids=lambda part: getattr(part, "__name__", "") or "-")
+def test_the_suite_catches(
+    liar: type[MockBackend],
+    test: Callable[..., None],
+    values: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put_on_trial(MockBackend, test, tmp_path / "honest", monkeypatch, values)
+    with pytest.raises((AssertionError, BackendError, KeyError, pytest.fail.Exception)):
+        put_on_trial(liar, test, tmp_path / "liar", monkeypatch, values)
+
+
+def test_every_liar_is_put_on_trial() -> None:
+    there = {
+        value for value in vars(liars).values() if inspect.isclass(value) and value.__module__ == liars.__name__
+    } - {liars.Retold}
+    assert there == {liar for liar, _, _ in CAUGHT_BY}
