@@ -321,7 +321,9 @@ class HearsEverybody(MockBackend):
     """The stream does not look at the instance."""
 
     def watch(self, cursor: str, stop: threading.Event) -> Iterator[WatchEvent]:
-        yield from (WatchEvent(cursor, item.observed) for item in ListsEverybody.owned(self))  # type: ignore[arg-type]
+        everybody = list(ListsEverybody.owned(self))  # type: ignore[arg-type]
+        strangers = [item for item in everybody if item.spec and item.spec.instance != self.common.pman_instance]
+        yield from (WatchEvent(cursor, item.observed) for item in strangers)
         yield from super().watch(cursor, stop)
 
 
