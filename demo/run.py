@@ -37,17 +37,19 @@ def main() -> int:
         with (state / "up.log").open("w") as log:
             command = [str(PMAN), "up", "--port", "0", "--any-image", "--state", str(state)]
             up = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        code = 1
         try:
-            url = wait_for_note(up, state)
-            console.print(f"ready after {time.monotonic() - began:.1f} s at {url}")
-            code = run_job(url)
-            show_output(state / "store" / "demo" / "outgoing")
-        except Exception:
-            console.print((state / "up.log").read_text(), markup=False)
-            raise
+            if url := wait_for_note(up, state):
+                console.print(f"ready after {time.monotonic() - began:.1f} s at {url}")
+                code = run_job(url)
+            if code == 0:
+                show_output(state / "store" / "demo" / "outgoing")
         finally:
             up.send_signal(signal.SIGTERM)
             up.wait(STOP_TIMEOUT_S)
+        if code:
+            console.rule("it failed; what pman up said")
+            console.print((state / "up.log").read_text(), markup=False, soft_wrap=True)
         left = processes_of(state)
         console.rule()
         console.print(f"pman up ended with {up.returncode}; processes left: {left or 'none'}")
@@ -56,12 +58,12 @@ def main() -> int:
 
 
 def wait_for_note(up: subprocess.Popen[bytes], state: Path) -> str:
-    """Return the URL that ``pman up`` writes down as soon as it is ready."""
+    """Return the URL that ``pman up`` writes down as soon as it is ready; none if it does not come up."""
     note = state / "up.json"
     until = time.monotonic() + START_TIMEOUT_S
     while not note.exists():
         if up.poll() is not None or time.monotonic() > until:
-            raise RuntimeError("pman did not come up; its log is above")
+            return ""
         time.sleep(0.05)
     return str(json.loads(note.read_text())["url"])
 

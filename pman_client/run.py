@@ -22,16 +22,19 @@ def follow(jobs: Iterable[Job], out: Console, err: Console) -> Job:
     shown_log = ""
     last: Job | None = None
     spinner = Status("submitted", console=err) if err.is_terminal else None
+    # On one terminal the log must go through the console that draws the spinner, or it lands in the spinner's line.
+    log_to = err if spinner and out.is_terminal else out
     with spinner or nullcontext():
         for job in jobs:
             if last is None or (last.label, last.message) != (job.label, job.message):
                 err.print(_change(job), soft_wrap=True)
             if spinner:
                 spinner.update(Text.assemble((job.label, STYLES.get(job.status, "")), f" {job.jid}"))
-            # A reader without the log (the page of a list) has "" here: nothing new then.
-            if new := new_part(shown_log, job.logs):
-                print_log(out, new)
-                shown_log = job.logs
+            # A line is shown when it is whole.
+            log = job.logs if job.is_finished else job.logs[: job.logs.rfind("\n") + 1]
+            if new := new_part(shown_log, log):
+                print_log(log_to, new)
+                shown_log = log
             last = job
     if last is None:
         raise ValueError("a job has at least one state")
@@ -55,8 +58,7 @@ def exit_code(job: Job) -> int:
 
 
 def _change(job: Job) -> Text:
-    line = Text(f"{time.strftime('%H:%M:%S')} ", style="dim")
-    line.append(job.label, STYLES.get(job.status, ""))
+    line = Text.assemble((f"{time.strftime('%H:%M:%S')} ", "dim"), (job.label, STYLES.get(job.status, "")))
     if job.is_finished and job.exit_code is not None:
         line.append(f", exit code {job.exit_code}")
     if job.reason:

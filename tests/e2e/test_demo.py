@@ -1,0 +1,116 @@
+"""``make demo`` for real: its processes, its job, its files, and nothing left behind."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PMAN = Path(sys.executable).with_name("pman")
+START_TIMEOUT_S = 30
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def bare_env(tmp_path: Path) -> dict[str, str]:
+    """The environment of somebody who has nothing: no Redis, no settings, an empty home."""
+    home = tmp_path / "home"
+    home.mkdir()
+    return {"HOME": str(home), "PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path)}
+
+
+def test_the_demo_runs_a_job_and_leaves_nothing(bare_env: dict[str, str], tmp_path: Path) -> None:
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, ROOT / "demo" / "run.py"],
+        env=bare_env,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    took_s = time.monotonic() - began
+    assert done.returncode == 0, done.stdout + done.stderr
+    for expected in ("SUCCEEDED, exit code 0", "montage.png", "slice-08.png", "9/9", "processes left: none"):
+        assert expected in done.stdout + done.stderr
+    assert re.search(r"[1-9]\d{3,} bytes  montage\.png", done.stdout)
+    assert took_s < 10
+    assert processes_that_know(tmp_path) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["home"], "its folder is gone"
+
+
+@pytest.fixture
+def up(bare_env: dict[str, str], tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    state = tmp_path / "state"
+    command = [PMAN, "up", "--port", "0", "--any-image", "--state", state]
+    with (tmp_path / "up.log").open("w") as log:
+        process = subprocess.Popen(command, env=bare_env, stdout=log, stderr=subprocess.STDOUT, text=True)
+    try:
+        until = time.monotonic() + START_TIMEOUT_S
+        while not (state / "up.json").exists():
+            assert process.poll() is None, (tmp_path / "up.log").read_text()
+            assert time.monotonic() < until, (tmp_path / "up.log").read_text()
+            time.sleep(0.05)
+        yield process, json.loads((state / "up.json").read_text())["url"]
+    finally:
+        process.kill()
+        process.wait()
+
+
+Up = tuple[subprocess.Popen[str], str]
+
+
+def pman(env: dict[str, str], *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([PMAN, *args], env=env, capture_output=True, text=True, timeout=50, check=False)
+
+
+def test_the_command_line_against_a_real_pman(up: Up, bare_env: dict[str, str], tmp_path: Path) -> None:
+    process, url = up
+    env = bare_env | {"PMAN_URL": url}
+    fails = pman(env, "run", "--jid", "j1", "--keep", "local", "--", "sh", "-c", "echo hello; exit 7")
+    assert (fails.returncode, fails.stdout) == (7, "hello\n"), fails.stderr
+    record = json.loads(pman(env, "status", "--json", "j1").stdout)
+    assert (record["state"], record["reason"], record["exit_code"]) == ("FAILED", "NONZERO_EXIT", 7)
+    assert pman(env, "logs", "j1").stdout == "hello\n"
+    assert pman(env, "run", "--jid", "j1", "local", "--", "sh", "-c", "other").returncode == 125
+    assert [job["jid"] for job in json.loads(pman(env, "ls", "--json").stdout)] == ["j1"]
+    healthy = pman(env, "doctor", "--state", str(tmp_path / "state"))
+    assert healthy.returncode == 0, healthy.stdout
+    assert "fail" not in healthy.stdout
+    assert pman(env, "rm", "j1").returncode == 0
+    assert pman(env, "status", "j1").returncode == 1
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 0, (tmp_path / "up.log").read_text()
+    assert processes_that_know(tmp_path / "state") == []
+
+
+def test_nothing_but_jobs_outlives_a_killed_up(up: Up, bare_env: dict[str, str], tmp_path: Path) -> None:
+    process, _ = up
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 20
+    while left := processes_that_know(tmp_path / "state"):
+        assert time.monotonic() < until, left
+        time.sleep(0.1)
+
+
+def processes_that_know(folder: Path) -> list[str]:
+    """Return every process whose environment or arguments name ``folder``, except our own children's shells."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            text = " ".join([*process.environ().values(), *process.cmdline()])
+            if str(folder) in text and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(f"{process.pid} {' '.join(process.cmdline())}")
+        except psutil.Error:
+            continue
+    return found
