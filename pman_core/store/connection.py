@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -40,11 +40,12 @@ def make_client(settings: Settings) -> tuple[redis.Redis, bool]:
     }
     if not url.startswith("sentinel://"):
         return redis.Redis.from_url(url, **options), False
-    parts = [urlsplit(part if "://" in part else f"sentinel://{part}") for part in url.split(";")]
+    parts = [urlsplit(part if "://" in part else f"sentinel://{part}") for part in url.split(";") if part]
     nodes = [(part.hostname or "127.0.0.1", part.port or 26379) for part in parts]
     database = parts[-1].path.strip("/") or "0"
     sentinel: Any = Sentinel(nodes, sentinel_kwargs={"socket_timeout": settings.redis_timeout_s})  # type: ignore[no-untyped-call]
+    password = parts[0].password
     master = sentinel.master_for(
-        settings.redis_sentinel_master, db=int(database), password=parts[0].password, **options
+        settings.redis_sentinel_master, db=int(database), password=password and unquote(password), **options
     )
     return master, True

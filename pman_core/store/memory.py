@@ -14,7 +14,6 @@ from pman_core.request import JobRequest
 from pman_core.states import NATIVE, SOURCES, TERMINAL, WAITING, State
 from pman_core.store.policy import Policy
 from pman_core.store.protocol import (
-    MESSAGE_CHARS_MAX,
     Adopted,
     BackendReport,
     Change,
@@ -27,7 +26,7 @@ from pman_core.store.protocol import (
     Page,
     Standing,
 )
-from pman_core.store.wire import clip_logs
+from pman_core.store.wire import LIST_FIELDS, READ_FIELDS, WORK_FIELDS, clean, clip_logs, clip_message, only
 
 
 @dataclass
@@ -107,10 +106,10 @@ class MemoryStore:
 
     def read(self, jid: str) -> JobRecord | None:
         record = self.get(jid)
-        return replace(record, request_json="", handle_json="") if record else None
+        return only(record, READ_FIELDS) if record else None
 
     def get_many(self, jids: Sequence[str]) -> list[JobRecord | None]:
-        return [replace(record, logs="") if record else None for record in map(self.get, jids)]
+        return [only(record, WORK_FIELDS) if record else None for record in map(self.get, jids)]
 
     def advance(self, change: Change) -> Moved:
         with self._lock:
@@ -188,12 +187,12 @@ class MemoryStore:
         job.ended_ms = now
         job.record = replace(job.record, finished_at_ms=now)
         if change.state is State.LOST:
-            self._oblige(job.record.backend, Obligation(change.jid, change.generation, job.record.host))
+            self._oblige(job.record.backend, Obligation(change.jid, change.generation, job.record.host), now)
 
     def _write(self, job: _Job, change: Change) -> None:
         record = replace(job.record, state=change.state)
         if change.message is not None:
-            record = replace(record, message=change.message[:MESSAGE_CHARS_MAX])
+            record = replace(record, message=clip_message(change.message))
         if change.logs is not None:
             record = replace(record, logs=clip_logs(change.logs))
         job.record = replace(
@@ -201,7 +200,7 @@ class MemoryStore:
             exit_code=record.exit_code if change.exit_code is None else change.exit_code,
             host=change.host or record.host,
             reason=change.reason or record.reason,
-            native_state=change.native_state or record.native_state,
+            native_state=clean(change.native_state) or record.native_state,
             handle_json=change.handle_json or record.handle_json,
             started_at_ms=change.started_at_ms or record.started_at_ms,
             finished_at_ms=change.finished_at_ms or record.finished_at_ms,
@@ -239,7 +238,7 @@ class MemoryStore:
             if job.fence_until_ms > self.now_ms():
                 tomb.fences[record.generation] = job.fence_until_ms
             obligation = Obligation(jid, record.generation, record.host)
-            self._oblige(record.backend, obligation)
+            self._oblige(record.backend, obligation, self.now_ms())
             return Deletion(obligation, record.backend)
 
     def expire(self, jid: str, generation: str) -> bool:
@@ -279,13 +278,14 @@ class MemoryStore:
         self._tombs.setdefault(spec.jid, _Tomb()).open.setdefault(spec.generation, 0)
         if not must_go:
             return Adopted.HOLDS_BACK
-        self._oblige(backend, Obligation(spec.jid, spec.generation, host))
+        obligation = Obligation(spec.jid, spec.generation, host)
+        self._oblige(backend, obligation, self._obligations.get(backend, {}).get(obligation, self.now_ms()))
         return Adopted.REMOVE
 
     # Obligations
 
-    def _oblige(self, backend: str, obligation: Obligation) -> None:
-        self._obligations.setdefault(backend, {}).setdefault(obligation, self.now_ms())
+    def _oblige(self, backend: str, obligation: Obligation, due_ms: int) -> None:
+        self._obligations.setdefault(backend, {})[obligation] = due_ms
 
     def obligations(self, backend: str, limit: int) -> list[Obligation]:
         with self._lock:
@@ -307,7 +307,7 @@ class MemoryStore:
             self._obligations.get(backend, {}).pop(replace(obligation, host=""), None)
             fence_until_ms = tomb.fences.get(obligation.generation, 0)
             if fence_until_ms > self.now_ms():
-                self._obligations.setdefault(backend, {})[obligation] = fence_until_ms
+                self._oblige(backend, obligation, fence_until_ms)
             else:
                 tomb.fences.pop(obligation.generation, None)
                 self._obligations.get(backend, {}).pop(obligation, None)
@@ -365,9 +365,8 @@ class MemoryStore:
         with self._lock:
             members = sorted((f"{job.record.generation} {jid}" for jid, job in self._jobs.items()), reverse=True)
             rest = [member for member in members if not cursor or member < cursor]
-            records = self.get_many([member.split(" ", 1)[1] for member in rest[:limit]])
-            found = [replace(r, request_json="", handle_json="") for r in records if r is not None]
-            return Page(found, rest[limit - 1] if len(rest) > limit else "")
+            records = [self._jobs[member.split(" ", 1)[1]].record for member in rest[:limit]]
+            return Page([only(record, LIST_FIELDS) for record in records], rest[limit - 1] if len(rest) > limit else "")
 
     # Claims and leases
 

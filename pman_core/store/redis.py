@@ -98,16 +98,14 @@ class RedisStore:
         """Run one script many times in one round trip."""
         sha = self._scripts[script].sha
         with confirmed():
-            for _ in range(2):
-                pipe = self._redis.pipeline(transaction=False)
-                for args in calls:
-                    pipe.evalsha(sha, 1, self._prefix, self._now_arg(), *args)
-                replies = pipe.execute(raise_on_error=False)
-                if not any(isinstance(reply, NoScriptError) for reply in replies):
-                    break
-                self._redis.script_load(self._scripts[script].script)
-            for reply in replies:
-                if isinstance(reply, Exception):
+            pipe = self._redis.pipeline(transaction=False)
+            for args in calls:
+                pipe.evalsha(sha, 1, self._prefix, self._now_arg(), *args)
+            replies: list[Any] = pipe.execute(raise_on_error=False)
+            for index, reply in enumerate(replies):
+                if isinstance(reply, NoScriptError):  # a server that was started anew; those that ran are not repeated
+                    replies[index] = self._run(script, *calls[index])
+                elif isinstance(reply, Exception):
                     raise reply
             return replies
 

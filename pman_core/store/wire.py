@@ -1,6 +1,9 @@
 """Between the record in Python and the hash in Redis. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import fields as fields_of
+from dataclasses import replace
+from typing import Any
 
 from pman_core.job import JobRecord
 from pman_core.states import SOURCES, State
@@ -57,11 +60,19 @@ def to_record(jid: str, fields: Mapping[str, str]) -> JobRecord:
     )
 
 
+def only(record: JobRecord, names: Collection[str]) -> JobRecord:
+    """Return ``record`` as one sees it who reads only the fields ``names`` of its hash."""
+    special = {"request": "request_json", "handle": "handle_json"}
+    seen = {special.get(name, f"{name}_ms" if name.endswith(("_at", "_until")) else name) for name in names}
+    hidden: dict[str, Any] = {f.name: f.default for f in fields_of(record) if f.name not in seen | {"jid"}}
+    return replace(record, **hidden)
+
+
 def change_fields(change: Change, is_terminal: bool) -> list[str | int]:
     """Return what ``change`` writes, as field, value, field, value ..."""
     pairs: dict[str, str | int] = {}
     if change.message is not None:
-        pairs["message"] = change.message[:MESSAGE_CHARS_MAX]
+        pairs["message"] = clip_message(change.message)
     if change.exit_code is not None:
         pairs["exit_code"] = change.exit_code
     if change.logs is not None:
@@ -71,7 +82,7 @@ def change_fields(change: Change, is_terminal: bool) -> list[str | int]:
     told: dict[str, str | int] = {
         "host": change.host,
         "reason": change.reason,
-        "native_state": change.native_state,
+        "native_state": clean(change.native_state),
         "handle": change.handle_json,
         "started_at": change.started_at_ms,
         "finished_at": change.finished_at_ms,
@@ -80,7 +91,17 @@ def change_fields(change: Change, is_terminal: bool) -> list[str | int]:
     return [item for pair in pairs.items() for item in pair]
 
 
+def clean(text: str) -> str:
+    """Return ``text`` without the halves of surrogate pairs that a scheduler's output may hold: they have no UTF-8."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def clip_message(message: str) -> str:
+    """Return the beginning of ``message``: at most ``MESSAGE_CHARS_MAX`` characters."""
+    return clean(message[:MESSAGE_CHARS_MAX])
+
+
 def clip_logs(logs: str) -> str:
     """Return the end of ``logs``: at most ``LOG_BYTES_MAX`` bytes of UTF-8."""
-    raw = logs.encode(errors="replace")
-    return logs if len(raw) <= LOG_BYTES_MAX else raw[-LOG_BYTES_MAX:].decode(errors="ignore")
+    raw = logs[-LOG_BYTES_MAX:].encode(errors="replace")
+    return raw[-LOG_BYTES_MAX:].decode(errors="ignore")

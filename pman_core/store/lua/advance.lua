@@ -62,7 +62,6 @@ else
   end
 end
 
-redis.call('HSET', job, 'state', to)
-for i = 13, #ARGV, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end
+redis.call('HSET', job, 'state', to, unpack(ARGV, 13))
 if to == 'SUBMITTING' then return redis.call('HGETALL', job) end
 return 'ok'
