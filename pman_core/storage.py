@@ -49,7 +49,10 @@ def resolve_beneath(
                 raise _explain(error, field, "/".join(parts[:depth]), folder_fd, part) from error
             os.close(parent_fd)
         if was_made and owner is not None:
-            os.fchown(folder_fd, *owner)
+            try:
+                os.fchown(folder_fd, *owner)
+            except OSError as error:
+                raise Rejected(f"{field}: cannot be given to user {owner[0]}: {error.strerror}") from error
     finally:
         os.close(folder_fd)
     return root.joinpath(*parts)

@@ -1,0 +1,99 @@
+"""What the process backend starts a job with: argv, environment, user and limits. Pure.
+
+https://man7.org/linux/man-pages/man2/execve.2.html (limits on size of arguments and environment)
+https://man7.org/linux/man-pages/man2/getrlimit.2.html (RLIMIT_AS)
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from backends._process_host import GENERATION_VARIABLE
+from pman_core.command import INCOMING, OUTGOING
+from pman_core.errors import Rejected
+from pman_core.job import JobSpec, stable_choice
+from pman_core.settings import UserRange
+from pman_core.states import Reason
+
+BASE_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+"""What a job has in its environment without asking: nothing of the worker's."""
+HOME_WORKAROUND = "/tmp"  # noqa: S108 - the value that the old pman sets
+
+_SHARE = re.compile(
+    rf"""
+    (?: ^ | (?<=[\s=:,;|&([{{<>"'`@!]) | (?<=://) | (?<=^-[A-Za-z]) )  # what may come before a path
+    (?: {INCOMING} | {OUTGOING} )
+    (?= $ | [\s/=:,;|&)\]}}<>"'`\#?] )                                 # and what may come after its last folder
+    """,
+    re.VERBOSE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """``launch.json``, for the supervisor; and ``job``, from which a lost record is rebuilt."""
+
+    identity: Mapping[str, str]
+    job: str
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: str
+    user: tuple[int, int] | None
+    cores: Sequence[int]
+    """Empty: all."""
+    memory_bytes: int | None
+    time_limit_s: float | None
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def rewrite_paths(text: str, incoming: Path, outgoing: Path) -> str:
+    """Replace the two folders of the share by the real ones, where they are whole paths or begin one."""
+    folders = {INCOMING: str(incoming), OUTGOING: str(outgoing)}
+    return _SHARE.sub(lambda match: folders[match.group()], text)
+
+
+def build_argv(spec: JobSpec, incoming: Path, outgoing: Path) -> list[str]:
+    return [rewrite_paths(argument, incoming, outgoing) for argument in spec.argv]
+
+
+def build_env(spec: JobSpec, incoming: Path, outgoing: Path, home: str) -> dict[str, str]:
+    """Return the whole environment; what the request asks for comes last and so counts."""
+    asked = {name: rewrite_paths(value, incoming, outgoing) for name, value in spec.env.items()}
+    return {**BASE_ENV, "HOME": home, GENERATION_VARIABLE: spec.generation} | asked
+
+
+def check_sizes(argv: Sequence[str], env: Mapping[str, str], bytes_max: int) -> None:
+    """Refuse what no exec on this host takes, by its name: the kernel would only say that all is too long.
+
+    Raises:
+        Rejected: one argument or variable is longer than ``bytes_max``.
+    """
+    named = [(f"argument {number}", text) for number, text in enumerate(argv)]
+    named += [(f"variable {name}", f"{name}={value}") for name, value in env.items()]
+    for name, text in named:
+        if len(size := text.encode()) >= bytes_max:
+            message = f"{name} has {len(size)} bytes, this host takes less than {bytes_max}"
+            raise Rejected(message, Reason.START_FAILED)
+
+
+def choose_user(users: UserRange, generation: str) -> tuple[int, int]:
+    """Return the uid and gid of a job, the same ones whenever it is asked for."""
+    uid = stable_choice(f"{generation} uid", users.uid_low, users.uid_high)
+    gid = stable_choice(f"{generation} gid", users.gid_low, users.gid_high)
+    return uid, gid
+
+
+def choose_cores(millicores: int, available: Sequence[int], generation: str) -> list[int]:
+    """Return as many whole cores as needed, beginning anywhere, so that small jobs do not meet on the first one.
+
+    Raises:
+        Rejected: there are not so many.
+    """
+    count = -(-millicores // 1000)
+    if count > len(available):
+        raise Rejected(f"cpu_limit: the job wants {count} cores, this host has {len(available)}")
+    first = stable_choice(f"{generation} core", 0, len(available) - 1)
+    return [available[(first + step) % len(available)] for step in range(count)]
