@@ -133,6 +133,9 @@ class ProcessBackend(Backend):
             raise Unavailable("the handle was written by a newer release")
         with self._control.reading() as reader:
             job = self._find(reader, ref.generation)
+            host = job.host if job is not None else ref.handle.host if ref.handle is not None else self._host
+            if host != self._host and (job is None or job.finished_at is None):
+                raise WrongHost(host)
             if job is None or job.jid != ref.jid:
                 return ""
             return tail(reader.log_end(ref.generation, max_bytes), tail_lines, max_bytes)
