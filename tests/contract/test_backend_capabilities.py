@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import pytest
-from cases import BackendCase, look, ref_of, seen
+from cases import BackendCase, look, seen
 
 from pman_core.backend import Absent, Backend, Capabilities, Unknown
 from pman_core.command import INCOMING, OUTGOING
@@ -42,10 +42,10 @@ def test_the_suite_has_a_job_that_is_not_refused(case: BackendCase, backend: Bac
 
 
 def test_a_memory_limit_is_a_limit(case: BackendCase, backend: Backend) -> None:
-    modest, greedy = case.allocate(32), case.allocate(512)
+    modest, greedy = case.allocate(16), case.allocate(256)
     if modest is None or greedy is None:
         pytest.skip("this case cannot measure memory")
-    fits, bursts = case.spec(modest, memory_limit=256), case.spec(greedy, memory_limit=256)
+    fits, bursts = case.spec(modest, memory_limit=128), case.spec(greedy, memory_limit=128)
     for spec in (fits, bursts):
         backend.submit(spec)
     seen(backend, fits, State.SUCCEEDED)
@@ -56,11 +56,11 @@ def test_a_memory_limit_is_a_limit(case: BackendCase, backend: Backend) -> None:
 
 
 def test_limits_can_be_ignored_on_request(case: BackendCase) -> None:
-    greedy = case.allocate(512)
+    greedy = case.allocate(256)
     if greedy is None:
         pytest.skip("this case cannot measure memory")
     backend = case.make(ignore_limits=True)
-    spec = case.spec(greedy, memory_limit=256)
+    spec = case.spec(greedy, memory_limit=128)
     backend.submit(spec)
     seen(backend, spec, State.SUCCEEDED)
 
@@ -121,9 +121,6 @@ def test_a_job_on_another_host_is_reached_only_if_declared(case: BackendCase) ->
         return
     assert handle.host == "here"
     assert isinstance(look(elsewhere, spec, handle), Unknown)
-    with pytest.raises(WrongHost) as wrong:
-        elsewhere.logs(ref_of(spec, handle), 10, 1000)
-    assert wrong.value.host == "here"
 
 
 @pytest.mark.parametrize("keep", [{}, {"keep_object": True}], ids=["removed", "kept"])

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,10 +13,11 @@ from backends._mock_folder import Faults, Folder
 from backends.mock import MockBackend, MockSettings
 from pman_core.backend import Absent, JobRef, Observed, Sighting, Unknown
 from pman_core.errors import Conflict, Rejected, Unavailable, Unparseable
-from pman_core.job import JobSpec, mint_generation
-from pman_core.request import JobRequest
+from pman_core.job import JobSpec
 from pman_core.settings import Settings
 from pman_core.states import State
+from tests.fakes.jobs import mock_job as job
+from tests.fakes.jobs import new_mock
 
 
 class Clock:
@@ -34,32 +34,10 @@ def clock() -> Clock:
 
 @pytest.fixture
 def backend(tmp_path: Path, clock: Clock) -> MockBackend:
-    opened = new_backend(tmp_path)
+    opened = new_mock(MockBackend, tmp_path)
     opened.clock = clock
     opened.open()
     return opened
-
-
-def new_backend(folder: Path, **common: Any) -> MockBackend:
-    return MockBackend(Settings(storebase=folder, container_env="mock", **common), MockSettings(mock_dir=folder))
-
-
-def job(*env: str, jid: str = "job") -> JobSpec:
-    request = JobRequest(
-        jid=jid,
-        auid="unit",
-        number_of_workers=1,
-        cpu_limit=1,
-        memory_limit=1,
-        gpu_limit=0,
-        image="x",
-        entrypoint=("mock",),
-        type="fs",
-        input_dir="in",
-        output_dir="out",
-        env=env,
-    )
-    return JobSpec(mint_generation(), "pman", request)
 
 
 def look(backend: MockBackend, spec: JobSpec) -> Sighting:
@@ -80,7 +58,7 @@ def test_submit_goes_wrong_for_ever(backend: MockBackend, error: str, kind: type
 
 def test_submit_goes_wrong_so_often_and_then_works(backend: MockBackend, tmp_path: Path) -> None:
     spec = job("MOCK_SUBMIT_ERROR=unavailable", "MOCK_SUBMIT_ERROR_TIMES=2")
-    for worker in (backend, new_backend(tmp_path)):
+    for worker in (backend, new_mock(MockBackend, tmp_path)):
         with pytest.raises(Unavailable):
             worker.submit(spec)
     backend.submit(spec)
