@@ -12,6 +12,7 @@ from pman_core.logs import configure_logging
 from pman_core.settings import load_settings
 from pman_worker.context import make_context
 from pman_worker.observer import open_patiently
+from pman_worker.reconnect import survive_broker_loss
 from pman_worker.tasks import register
 
 try:
@@ -22,6 +23,7 @@ except (InvalidSettings, ImportError) as error:
     sys.exit(2)
 
 configure_logging(settings)
+survive_broker_loss()
 app = make_celery(settings, consumes=True)
 register(app, ctx)
 

@@ -187,7 +187,8 @@ class MemoryStore:
         job.ended_ms = now
         job.record = replace(job.record, finished_at_ms=now)
         if change.state is State.LOST:
-            self._oblige(job.record.backend, Obligation(change.jid, change.generation, job.record.host), now)
+            obligation = Obligation(change.jid, change.generation, change.host or job.record.host)
+            self._oblige(job.record.backend, obligation, now)
 
     def _write(self, job: _Job, change: Change) -> None:
         record = replace(job.record, state=change.state)

@@ -174,7 +174,7 @@ class Store(Protocol):
         """:meth:`advance`, each change for itself, in one round trip."""
 
     def holds_lease(self, jid: str, generation: str, token: str) -> bool:
-        """Whether ``token`` is the live submit lease and the job still SUBMITTING; asked just before the native call."""
+        """Whether ``token`` is the live submit lease and the job is SUBMITTING; asked just before the native call."""
 
     def fill_logs(self, jid: str, generation: str, logs: str) -> bool:
         """Write the log of a RUNNING job, or once of a terminal one that ended with ``logs_missing``."""

@@ -57,7 +57,8 @@ else
     redis.call('ZADD', key('terminal', backend), text(now), jid)
     redis.call('HSET', job, 'finished_at', text(now)) -- the scheduler's own time, if it told one, comes below
     if to == 'LOST' then
-      redis.call('ZADD', key('obligations', backend), text(now), member(jid, generation, record[8] or ''))
+      local at = host ~= '' and host or record[8]
+      redis.call('ZADD', key('obligations', backend), text(now), member(jid, generation, at))
     end
   end
 end
