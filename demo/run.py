@@ -84,7 +84,7 @@ def run_job(url: str) -> int:
         str(JOB),
     ]
     console.rule("pman run: the job, live")
-    code = subprocess.run([PMAN, *command], check=False).returncode
+    code = subprocess.run([PMAN, *command], check=False, stderr=subprocess.STDOUT).returncode
     console.rule("pman status: its record")
     subprocess.run([PMAN, "status", "--url", url, "demo"], check=True)
     return code

@@ -26,7 +26,8 @@ def follow(jobs: Iterable[Job], out: Console, err: Console) -> Job:
     log_to = err if spinner and out.is_terminal else out
     with spinner or nullcontext():
         for job in jobs:
-            if last is None or (last.label, last.message) != (job.label, job.message):
+            has_moved = last is None or (last.label, last.message) != (job.label, job.message)
+            if has_moved and not job.is_finished:
                 err.print(_change(job), soft_wrap=True)
             if spinner:
                 spinner.update(Text.assemble((job.label, STYLES.get(job.status, "")), f" {job.jid}"))
@@ -35,6 +36,8 @@ def follow(jobs: Iterable[Job], out: Console, err: Console) -> Job:
             if new := new_part(shown_log, log):
                 print_log(log_to, new)
                 shown_log = log
+            if has_moved and job.is_finished:  # after the last of its log
+                err.print(_change(job), soft_wrap=True)
             last = job
     if last is None:
         raise ValueError("a job has at least one state")

@@ -25,6 +25,8 @@ START_TIMEOUT_S = 30.0
 READY_POLL_S = 0.05
 ADDRESS = "127.0.0.1"
 """There is no authentication: nobody but the users of this machine shall reach it."""
+SAMPLE_INPUT = "incoming"
+"""A folder to put data into, made in a store base of our own."""
 COLOURS = {"redis": "red", "api": "cyan", "worker": "green", "control": "magenta", "observer": "yellow", "": "bold"}
 
 
@@ -81,7 +83,7 @@ def make_plan(state: StateFolder, environ: Mapping[str, str], any_image: bool, l
         added["PROCESS_ANY_IMAGE"] = "yes"
     settings = load_settings(**{name.lower(): value for name, value in added.items()})
     if "STOREBASE" in added:
-        state.store.mkdir(exist_ok=True)
+        (state.store / SAMPLE_INPUT).mkdir(parents=True, exist_ok=True)
     env = {**environ, **added, "PYTHONUNBUFFERED": "1"}
     children = [
         Child("api", processes.api(f"fd://{listener.fileno()}"), env, pass_fds=(listener.fileno(),)),

@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PMAN = Path(sys.executable).with_name("pman")
 START_TIMEOUT_S = 30
+INPUT = ("--input", "incoming")
 
 pytestmark = pytest.mark.e2e
 
@@ -76,12 +77,12 @@ def pman(env: dict[str, str], *args: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_line_against_a_real_pman(up: Up, bare_env: dict[str, str], tmp_path: Path) -> None:
     process, url = up
     env = bare_env | {"PMAN_URL": url}
-    fails = pman(env, "run", "--jid", "j1", "--keep", "local", "--", "sh", "-c", "echo hello; exit 7")
+    fails = pman(env, "run", "--jid", "j1", *INPUT, "--keep", "local", "--", "sh", "-c", "echo hello; exit 7")
     assert (fails.returncode, fails.stdout) == (7, "hello\n"), fails.stderr
     record = json.loads(pman(env, "status", "--json", "j1").stdout)
     assert (record["state"], record["reason"], record["exit_code"]) == ("FAILED", "NONZERO_EXIT", 7)
     assert pman(env, "logs", "j1").stdout == "hello\n"
-    assert pman(env, "run", "--jid", "j1", "local", "--", "sh", "-c", "other").returncode == 125
+    assert pman(env, "run", "--jid", "j1", *INPUT, "local", "--", "sh", "-c", "other").returncode == 125
     assert [job["jid"] for job in json.loads(pman(env, "ls", "--json").stdout)] == ["j1"]
     healthy = pman(env, "doctor", "--state", str(tmp_path / "state"))
     assert healthy.returncode == 0, healthy.stdout
