@@ -55,6 +55,8 @@ CAUGHT_BY: list[tuple[type[MockBackend], Callable[..., None], dict[str, Any]]] =
     (liars.CountsCharacters, logs.test_bad_utf8_does_not_grow_beyond_the_bound, {}),
     (liars.MissesUnknownLogs, logs.test_an_unknown_job_has_an_empty_log, {}),
     (liars.RemovesNothing, remove.test_a_running_job_and_its_children_end_promptly, {}),
+    (liars.RunsAgain, remove.test_a_kept_object_is_not_run_again, {}),
+    (liars.RemembersHandles, remove.test_a_removed_job_is_absent_by_its_handle_too, {}),
     (liars.RemovesNothing, remove.test_a_finished_job_is_removed, {}),
     (liars.KeepsNothing, remove.test_a_kept_object_is_there_and_cancelled, {}),
     (liars.RemovesByJid, remove.test_another_generation_is_not_touched, {}),
@@ -73,22 +75,20 @@ CAUGHT_BY: list[tuple[type[MockBackend], Callable[..., None], dict[str, Any]]] =
 ]
 
 
-class LiarCase(MockCase):
-    """The mock's case, with a liar for a backend and little patience: a liar keeps the suite waiting."""
+class TrialCase(MockCase):
+    """The mock's case, with the accused for a backend."""
 
-    liar: ClassVar[type[MockBackend]]
-    patience_s = 0.8
-    prompt_s = 0.5
+    accused: ClassVar[type[MockBackend]]
 
     def build(self, common: Settings) -> MockBackend:
-        return self.liar(common, MockSettings(mock_dir=self.scheduler))
+        return self.accused(common, MockSettings(mock_dir=self.scheduler))
 
     def unreachable(self) -> MockBackend:
-        return self.liar(self.common(), MockSettings(mock_dir=self.folder / "nowhere"))
+        return self.accused(self.common(), MockSettings(mock_dir=self.folder / "nowhere"))
 
 
 def put_on_trial(
-    kind: type[MockBackend],
+    accused: type[MockBackend],
     test: Callable[..., None],
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -96,7 +96,9 @@ def put_on_trial(
 ) -> None:
     """Call ``test`` as pytest does, with the fixtures that it asks for."""
     folder.mkdir()
-    case: BackendCase = type("Case", (LiarCase,), {"liar": kind})(folder, "trial")
+    # Little patience with liars: they keep the suite waiting until it gives up.
+    patience = {} if accused is MockBackend else {"patience_s": 0.8, "prompt_s": 0.5}
+    case: BackendCase = type("Case", (TrialCase,), {"accused": accused, **patience})(folder, "trial")
     fixtures: dict[str, Callable[[], Any]] = {
         "case": lambda: case,
         "backend": case.make,

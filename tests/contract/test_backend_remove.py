@@ -80,6 +80,24 @@ def test_a_kept_object_keeps_the_end_it_had(case: BackendCase, backend: Backend)
     assert seen(backend, spec) == before
 
 
+def test_a_kept_object_is_not_run_again(case: BackendCase, backend: Backend) -> None:
+    """A worker that slept before its submit comes too late: the name is taken."""
+    spec = started(case, backend)
+    backend.remove(spec.jid, spec.generation, keep_object=True)
+    before = seen(backend, spec, State.CANCELLED)
+    case.make().submit(spec)
+    assert seen(backend, spec) == before
+    assert not case.alive(spec)
+
+
+def test_a_removed_job_is_absent_by_its_handle_too(case: BackendCase, backend: Backend) -> None:
+    spec = case.spec(case.exit_with(0))
+    handle = backend.submit(spec)
+    seen(backend, spec)
+    backend.remove(spec.jid, spec.generation)
+    until(lambda: look(backend, spec, handle) == Absent(), case.patience_s, "absent by its handle")
+
+
 def test_a_kept_object_can_be_removed_later(case: BackendCase, backend: Backend) -> None:
     spec = started(case, backend)
     backend.remove(spec.jid, spec.generation, keep_object=True)

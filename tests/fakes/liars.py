@@ -105,6 +105,14 @@ class NeedsAHandle(MockBackend):
         return {(ref.jid, ref.generation): Absent() if ref.handle is None else self._sight(ref) for ref in refs}
 
 
+class RemembersHandles(MockBackend):
+    """Whoever has a handle has a job."""
+
+    def observe(self, refs: Sequence[JobRef]) -> Mapping[tuple[str, str], Sighting]:
+        answers = dict(super().observe(refs))
+        return answers | {(ref.jid, ref.generation): Unknown() for ref in refs if ref.handle}
+
+
 class LeavesOutTheUnknown(MockBackend):
     """An unknown job gets no answer."""
 
