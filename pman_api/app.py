@@ -9,6 +9,7 @@ from collections.abc import Callable
 from flask import Flask
 
 from pman_api import problems, request_ids
+from pman_api.guarded_store import GuardedStore
 from pman_api.jobs import Jobs
 from pman_api.live_logs import LiveLogs
 from pman_api.reports import Reports
@@ -34,10 +35,11 @@ def create_app(
     app.url_map.merge_slashes = False
     app.url_map.converters["jid"] = JidConverter
 
-    reports = Reports(store, settings.container_env, monotonic)
-    live_logs = LiveLogs(store, publisher, reports, settings.live_logs_s, monotonic)
-    jobs = Jobs(settings, store, publisher, reports, live_logs)
-    service = Service(settings, store, reports)
+    guarded = GuardedStore(store)
+    reports = Reports(guarded, settings.container_env, monotonic)
+    live_logs = LiveLogs(guarded, publisher, reports, settings.live_logs_s, monotonic)
+    jobs = Jobs(settings, guarded, publisher, reports, live_logs)
+    service = Service(settings, guarded, reports)
 
     app.add_url_rule(f"{BASE}/", "describe", service.describe, methods=["GET"])
     app.add_url_rule(f"{BASE}/", "submit", jobs.submit, methods=["POST"])

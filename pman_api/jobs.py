@@ -7,6 +7,7 @@ from werkzeug.exceptions import Conflict, NotFound
 
 from pman_api.body import read_json
 from pman_api.enqueue import enqueue
+from pman_api.guarded_store import GuardedStore
 from pman_api.live_logs import LiveLogs
 from pman_api.replies import json_reply, no_content
 from pman_api.reports import Reports
@@ -16,7 +17,7 @@ from pman_core.errors import Fault, InvalidRequest
 from pman_core.queues import Task
 from pman_core.request import JobRequest, normalize_jid, parse_request, unknown_keys
 from pman_core.settings import Settings
-from pman_core.store.protocol import Created, Store
+from pman_core.store.protocol import Created
 
 PAGE_DEFAULT = 100
 PAGE_MAX = 1000
@@ -28,7 +29,7 @@ class Jobs:
     """The views of jobs. Their routes are in :mod:`pman_api.app`."""
 
     def __init__(
-        self, settings: Settings, store: Store, publisher: Publisher, reports: Reports, live_logs: LiveLogs
+        self, settings: Settings, store: GuardedStore, publisher: Publisher, reports: Reports, live_logs: LiveLogs
     ) -> None:
         self._backend = settings.container_env
         self._max_body_kib = settings.max_body_kib

@@ -8,13 +8,13 @@ import logging
 from collections.abc import Callable
 
 from pman_api.enqueue import enqueue
+from pman_api.guarded_store import GuardedStore
 from pman_api.reports import Reports
 from pman_core.broker import Publisher
 from pman_core.errors import StoreUnavailable
 from pman_core.job import JobRecord
 from pman_core.queues import Task
 from pman_core.states import State
-from pman_core.store.protocol import Store
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,12 @@ class LiveLogs:
     """Enqueues log reads for jobs that are polled while they run."""
 
     def __init__(
-        self, store: Store, publisher: Publisher, reports: Reports, every_s: float, monotonic: Callable[[], float]
+        self,
+        store: GuardedStore,
+        publisher: Publisher,
+        reports: Reports,
+        every_s: float,
+        monotonic: Callable[[], float],
     ) -> None:
         """Allow one read per ``every_s`` and job; 0 turns live logs off."""
         self._store = store

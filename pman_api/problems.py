@@ -50,8 +50,7 @@ def _invalid_request(error: InvalidRequest) -> Response:
     return _problem(400, detail, shown)
 
 
-def _store_unavailable(error: StoreUnavailable) -> Response:
-    log.warning("store unavailable: jid=%s error=%s", g.get("jid"), error)
+def _store_unavailable(_: StoreUnavailable) -> Response:
     response = _problem(503)
     response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return response

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
+from pman_api.guarded_store import GuardedStore
 from pman_core.backend import Capabilities
-from pman_core.store.protocol import BackendReport, Store
+from pman_core.store.protocol import BackendReport
 
 FRESH_S = 3.0
 
@@ -11,7 +12,7 @@ FRESH_S = 3.0
 class Reports:
     """The report of one backend. Threads may share it: at worst two of them read it anew at once."""
 
-    def __init__(self, store: Store, backend: str, monotonic: Callable[[], float]) -> None:
+    def __init__(self, store: GuardedStore, backend: str, monotonic: Callable[[], float]) -> None:
         self._store = store
         self._backend = backend
         self._monotonic = monotonic

@@ -2,19 +2,20 @@
 
 from flask import Response
 
+from pman_api.guarded_store import GuardedStore
 from pman_api.replies import json_reply
 from pman_api.reports import Reports
 from pman_api.wire import iso_time
 from pman_core import __version__
 from pman_core.errors import StoreUnavailable
 from pman_core.settings import Settings
-from pman_core.store.protocol import BackendReport, Store
+from pman_core.store.protocol import BackendReport
 
 
 class Service:
     """The views that are about no job. No setting but the two named ones is ever shown."""
 
-    def __init__(self, settings: Settings, store: Store, reports: Reports) -> None:
+    def __init__(self, settings: Settings, store: GuardedStore, reports: Reports) -> None:
         self._settings = settings
         self._store = store
         self._reports = reports

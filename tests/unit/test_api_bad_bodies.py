@@ -5,6 +5,8 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.unit.api_harness import PFCON_BODY, Harness
 from tests.unit.bad_bodies import BAD_BODIES, BadBody
@@ -65,6 +67,25 @@ def test_thousands_of_faults_make_a_small_reply() -> None:
     reply = Harness().post(args=[1] * 5_000)
     assert len(reply.get_json()["errors"]) == 100
     assert reply.get_json()["message"].endswith("; and 4900 more")
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(changes=st.dictionaries(st.sampled_from(sorted(PFCON_BODY)), JSON_VALUES, min_size=1, max_size=3))
+def test_whatever_the_values_are_it_is_never_a_defect(changes: dict[str, Any]) -> None:
+    harness = Harness()
+    reply = harness.post(**changes)
+    assert reply.status_code in {201, 400}
+    assert harness.is_untouched() == (reply.status_code == 400)
+    if reply.status_code == 400:
+        named = {error["field"].split("[")[0] for error in reply.get_json()["errors"]}
+        assert named <= changes.keys()
 
 
 @pytest.mark.parametrize(
