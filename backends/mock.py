@@ -48,7 +48,7 @@ from pman_core.states import TERMINAL
 
 HANDLE_VERSION = 1
 TICK_S = 0.02
-SIGN_OF_LIFE_S = 0.5
+SIGN_OF_LIFE_S = 0.2
 
 
 class MockSettings(BaseSettings):
