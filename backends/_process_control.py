@@ -86,7 +86,14 @@ class Control:
             probe.unlink()
 
     def prepare(self, generation: str, files: Mapping[str, str]) -> Path:
-        """Write a folder that one rename makes the control folder of ``generation``."""
+        """Write a folder that one rename makes the control folder of ``generation``.
+
+        Raises:
+            Rejected: a generation that is not a plain name.
+            Unavailable: the store is not mounted or cannot be written.
+        """
+        if not is_generation(generation):
+            raise Rejected(f"a generation must be letters and digits, not {generation!r}")
         with self.reading(), _asking("written"):
             prepared = self.base / f"{generation}.{secrets.token_hex(8)}"
             prepared.mkdir(mode=0o700)

@@ -138,7 +138,8 @@ class ProcessBackend(Backend):
                 raise WrongHost(host)
             if job is None or job.jid != ref.jid:
                 return ""
-            return tail(reader.log_end(ref.generation, max_bytes), tail_lines, max_bytes)
+            # One byte more than asked for tells a log that is cut, perhaps in a character, from one that is not.
+            return tail(reader.log_end(ref.generation, max_bytes + 1), tail_lines, max_bytes)
 
     def remove(self, jid: str, generation: str, *, keep_object: bool = False) -> None:
         with self._control.reading() as reader:

@@ -1,0 +1,98 @@
+"""What ``state.json`` means, and how the end of a log becomes text."""
+
+import json
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+
+import pytest
+
+from backends._process_log import tail
+from backends._process_state import JobState, observed_from, state_from
+from pman_core.states import Reason, State
+
+CLAIMED = JobState("j", "g", "unit", digest="d", host="h", boot_id="b", pid=7, start_ticks=1)
+STARTED = replace(CLAIMED, child_pid=8, started_at=1000.0)
+ENDED = replace(STARTED, finished_at=1001.5, cause="exited", exit_code=0)
+
+
+@pytest.mark.parametrize(
+    ("job", "state", "reason", "message"),
+    [
+        (CLAIMED, State.PENDING, None, ""),
+        (STARTED, State.RUNNING, None, ""),
+        (ENDED, State.SUCCEEDED, None, ""),
+        (replace(ENDED, exit_code=3), State.FAILED, Reason.NONZERO_EXIT, "exit code 3"),
+        (replace(ENDED, exit_code=137), State.FAILED, Reason.NONZERO_EXIT, "exit code 137"),
+        (replace(ENDED, exit_code=139, signal=11), State.FAILED, Reason.SIGNALLED, "killed by signal 11 (SIGSEGV)"),
+        (replace(ENDED, exit_code=168, signal=40), State.FAILED, Reason.SIGNALLED, "killed by signal 40 (real-time)"),
+        (replace(ENDED, cause="time_limit", exit_code=137, signal=9), State.FAILED, Reason.TIME_LIMIT, "time limit"),
+        (replace(ENDED, cause="cancelled", exit_code=137, signal=9), State.CANCELLED, Reason.CANCELLED, "on request"),
+        (
+            replace(ENDED, cause="start_failed", error="no such thing"),
+            State.FAILED,
+            Reason.START_FAILED,
+            "no such thing",
+        ),
+        (replace(ENDED, cause="supervisor_failed", error="bug"), State.FAILED, Reason.NODE_FAIL, "failed: bug"),
+        (replace(ENDED, cause="supervisor_killed"), State.FAILED, Reason.NODE_FAIL, "process 7 on h"),
+        (replace(ENDED, cause="host_rebooted"), State.FAILED, Reason.NODE_FAIL, "host h was restarted"),
+        (replace(CLAIMED, finished_at=1.0, cause="host_rebooted"), State.FAILED, Reason.NODE_FAIL, "is not known"),
+    ],
+)
+def test_the_table_of_ends(job: JobState, state: State, reason: Reason | None, message: str) -> None:
+    found = state_from(job)
+    assert found[:2] == (state, reason)
+    assert message in found[2]
+    assert bool(found[2]) == (state not in {State.PENDING, State.RUNNING, State.SUCCEEDED})
+
+
+def test_what_the_worker_is_told() -> None:
+    observed = observed_from(ENDED)
+    assert (observed.jid, observed.generation, observed.digest) == ("j", "g", "d")
+    assert observed.started_at == datetime(1970, 1, 1, 0, 16, 40, tzinfo=UTC)
+    assert observed.finished_at == datetime(1970, 1, 1, 0, 16, 41, 500000, tzinfo=UTC)
+    assert (observed.handle.version, observed.handle.host) == (1, "h")
+    assert observed.handle.data == {"boot_id": "b", "pid": 7}
+    assert [observed_from(job).native_state for job in (CLAIMED, STARTED, ENDED)] == ["claimed", "started", "exited"]
+
+
+def test_the_file_is_read_back() -> None:
+    assert JobState.from_json(json.dumps(asdict(ENDED))) == ENDED
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "null", "[]", "{}", '{"jid": "j"}', "\ud800".encode("utf-8", "surrogatepass")]
+)
+def test_a_damaged_file_is_not_guessed_at(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        JobState.from_json(text)
+
+
+def test_a_newer_file_is_not_guessed_at() -> None:
+    with pytest.raises(ValueError, match="version 2"):
+        JobState.from_json(json.dumps(asdict(ENDED) | {"v": 2}))
+
+
+@pytest.mark.parametrize(
+    ("end", "lines", "size", "expected"),
+    [
+        (b"", 10, 100, ""),
+        (b"a\nb\nc\n", 2, 100, "b\nc\n"),
+        (b"a\nb\nc", 2, 100, "b\nc"),
+        (b"a\n\n\n", 2, 100, "\n\n"),
+        (b"a\n", 9, 100, "a\n"),
+        (b"\n", 1, 100, "\n"),
+        (b"a\nb\n", 0, 100, ""),
+        (b"abc", 10, 0, ""),
+        (b"abcdef", 10, 3, "def"),
+        ("aé".encode() * 3, 10, 4, "aé"),
+        ("日本".encode(), 10, 4, "本"),
+        ("🧠🧠".encode(), 10, 7, "🧠"),
+        (b"\xff\xfe", 10, 100, "\ufffd\ufffd"),
+        (b"\xff" * 9, 10, 9, "\ufffd" * 3),
+        (b"\x80" * 9, 10, 6, "\ufffd\ufffd"),
+        (b"one\rtwo\x85three\xe2\x80\xa8four\nlast", 2, 100, "one\rtwo\ufffdthree\u2028four\nlast"),
+    ],
+)
+def test_the_end_of_a_log(end: bytes, lines: int, size: int, expected: str) -> None:
+    assert tail(end, lines, size) == expected
