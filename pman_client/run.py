@@ -47,9 +47,10 @@ def follow(jobs: Iterable[Job], out: Console, err: Console) -> Job:
 def new_part(shown: str, log: str) -> str:
     """Return what of ``log`` was not shown yet. Both are the end of the same growing text, from some line on."""
     starts = [0, *(at + 1 for at, char in enumerate(shown) if char == "\n")]
-    for start in starts:
-        if log.startswith(shown[start:]):
-            return log[len(shown) - start :]
+    for begin in (0, log.find("\n") + 1):  # a log that was cut by its size may begin within a line
+        for start in starts:
+            if start < len(shown) and log.startswith(shown[start:], begin):
+                return log[begin + len(shown) - start :]
     return log
 
 

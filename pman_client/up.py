@@ -84,7 +84,8 @@ def make_plan(state: StateFolder, environ: Mapping[str, str], any_image: bool, l
     settings = load_settings(**{name.lower(): value for name, value in added.items()})
     if "STOREBASE" in added:
         (state.store / SAMPLE_INPUT).mkdir(parents=True, exist_ok=True)
-    env = {**environ, **added, "PYTHONUNBUFFERED": "1"}
+    # One API process has threads enough for one user, and starts sooner than two.
+    env = {"WEB_CONCURRENCY": "1", **environ, **added, "PYTHONUNBUFFERED": "1"}
     children = [
         Child("api", processes.api(f"fd://{listener.fileno()}"), env, pass_fds=(listener.fileno(),)),
         Child("worker", processes.worker(), env),

@@ -252,6 +252,7 @@ def test_doctor_sees_the_pman_that_is_up_and_fails_with_a_finding(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pman: FakeClient
 ) -> None:
     monkeypatch.setenv("JOB_LOGS_TAIL", "0")  # the fault
+    monkeypatch.setenv("STOREBASE", str(tmp_path))
     monkeypatch.setenv("PMAN_INSTANCE", "set-by-user")
     monkeypatch.setenv("CONTAINER_ENV", "")
     StateFolder(tmp_path).write_note(Note(1, "http://x", {"PMAN_INSTANCE": "Not Valid!", "CONTAINER_ENV": "mock"}))
@@ -287,6 +288,7 @@ def test_the_exit_code_is_never_0_for_a_failure(job: Job, code: int) -> None:
         ("a\n", "a\n", ""),
         ("a\nb\nc\n", "b\nc\nd\n", "d\n"),  # the window has moved
         ("a\nb\n", "x\ny\n", "x\ny\n"),  # and by more than itself
+        ("aaa\nb\nc\n", "a\nb\nc\nd\n", "d\n"),  # and begins within a line
         ("par", "partial\n", "tial\n"),
         ("a\n", "", ""),
     ],

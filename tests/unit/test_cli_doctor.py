@@ -103,6 +103,7 @@ def test_the_store_base_must_be_a_writable_folder(tmp_path: Path, monkeypatch: p
 
 def test_wrong_settings_are_all_named_and_nothing_else_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONTAINER_ENV", "mock")
+    monkeypatch.setenv("STOREBASE", "/tmp")
     monkeypatch.setenv("JOB_LOGS_TAIL", "-1")
     monkeypatch.setenv("RETENTION_HOURS", "soon")
     findings = list(examine())
