@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from celery import Celery
 from kombu import Queue
-from kombu.exceptions import OperationalError
+from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from pman_core.queues import PURPOSE, Task, key_prefix, queue_name, worker_queues
@@ -106,7 +106,7 @@ class CeleryPublisher:
         queue = queue_name(self._backend, PURPOSE[task], host)
         try:
             self._app.send_task(task, args=(jid, generation), queue=queue, retry=False)
-        except (OperationalError, RedisError, OSError) as error:
+        except (KombuError, RedisError, OSError) as error:
             log.warning("not enqueued, the observer will: task=%s jid=%s error=%s", task, jid, error)
             return False
         return True

@@ -9,10 +9,19 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pman_core import registry
@@ -85,7 +94,7 @@ PositiveSeconds = Annotated[float, Field(gt=0)]
 class Settings(BaseSettings):
     """All settings that are not one backend's own. Secrets show in no repr."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, validate_default=True)
 
     # Who we are
     application_mode: Literal["production", "development"] = "production"
@@ -137,15 +146,28 @@ class Settings(BaseSettings):
     observer_lease_s: PositiveSeconds = 6.0
     reconcile_s: PositiveSeconds = 10.0
 
-    @model_validator(mode="after")
-    def _check_together(self) -> Self:
-        if self.storage_type in {"host", "nfs"} and (self.storebase is None or not self.storebase.is_absolute()):
-            raise ValueError("STOREBASE: must be an absolute path when STORAGE_TYPE is host or nfs")
-        if self.storage_type == "nfs" and not self.nfs_server:
-            raise ValueError("NFS_SERVER: is required when STORAGE_TYPE is nfs")
-        if self.submit_fence_s < self.submit_lease_s:
-            raise ValueError("SUBMIT_FENCE_S: must not be shorter than SUBMIT_LEASE_S")
-        return self
+    # Each looks at fields declared before it; a faulty one is not there and has its own fault.
+
+    @field_validator("storebase")
+    @classmethod
+    def _check_storebase(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if info.data.get("storage_type") in {"host", "nfs"} and (value is None or not value.is_absolute()):
+            raise ValueError("must be an absolute path when STORAGE_TYPE is host or nfs")
+        return value
+
+    @field_validator("nfs_server")
+    @classmethod
+    def _check_nfs_server(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("storage_type") == "nfs" and not value:
+            raise ValueError("is required when STORAGE_TYPE is nfs")
+        return value
+
+    @field_validator("submit_fence_s")
+    @classmethod
+    def _check_fence(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("submit_lease_s", 0):
+            raise ValueError("must not be shorter than SUBMIT_LEASE_S")
+        return value
 
     @property
     def timelimit_s(self) -> float | None:
@@ -170,8 +192,4 @@ def load(model: type[Model], overrides: dict[str, Any] | None = None) -> Model:
 
 
 def _to_fault(item: dict[str, Any]) -> Fault:
-    text = str(item["msg"]).removeprefix("Value error, ")
-    if item["loc"]:
-        return Fault(str(item["loc"][0]).upper(), text)
-    name, _, message = text.partition(": ")
-    return Fault(name, message)
+    return Fault(str(item["loc"][0]).upper(), str(item["msg"]).removeprefix("Value error, "))

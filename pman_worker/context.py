@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pman_core import registry
 from pman_core.backend import Backend
 from pman_core.broker import CeleryPublisher, Publisher, make_celery
+from pman_core.errors import Fault, InvalidSettings
 from pman_core.settings import Settings, load
 from pman_core.store.protocol import BackendReport, Store
 from pman_core.store.redis import RedisStore
@@ -52,6 +53,9 @@ def make_backend(settings: Settings) -> Backend:
         ImportError: its SDK is not installed.
     """
     backend_class = registry.load_class(settings.container_env)
+    if settings.submit_lease_s <= backend_class.submit_timeout_s:
+        least = f"must be longer than {backend_class.submit_timeout_s:g}, the time-out of a submit on this backend"
+        raise InvalidSettings([Fault("SUBMIT_LEASE_S", least)])
     return backend_class(settings, load(backend_class.Settings))
 
 

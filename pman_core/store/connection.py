@@ -43,7 +43,10 @@ def make_client(settings: Settings) -> tuple[redis.Redis, bool]:
     parts = [urlsplit(part if "://" in part else f"sentinel://{part}") for part in url.split(";") if part]
     nodes = [(part.hostname or "127.0.0.1", part.port or 26379) for part in parts]
     database = parts[-1].path.strip("/") or "0"
-    sentinel: Any = Sentinel(nodes, sentinel_kwargs={"socket_timeout": settings.redis_timeout_s})  # type: ignore[no-untyped-call]
+    # Asked one after the other, all of them within one time-out: the library's own retries go on for minutes.
+    patience_s = settings.redis_timeout_s / len(nodes)
+    asking = {"socket_timeout": patience_s, "socket_connect_timeout": patience_s, "retry": Retry(NoBackoff(), 0)}
+    sentinel: Any = Sentinel(nodes, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
     password = parts[0].password
     master = sentinel.master_for(
         settings.redis_sentinel_master, db=int(database), password=password and unquote(password), **options
