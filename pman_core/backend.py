@@ -202,7 +202,8 @@ class Backend(ABC):
         """Hand the job to the scheduler, or adopt it if this generation is there already.
 
         Raises:
-            Rejected: the same spec will always fail here.
+            Rejected: the same spec will always fail here. (A command that is not there may also end the job as
+                FAILED with START_FAILED.)
             Unavailable: not now; it may or may not have been done, calling again finds out.
             Conflict: the native name is held by another generation, digest or owner.
             Unparseable: the scheduler answered something unknown.
@@ -211,6 +212,8 @@ class Backend(ABC):
     @abstractmethod
     def observe(self, refs: Sequence[JobRef]) -> Mapping[tuple[str, str], Sighting]:
         """Ask for many jobs with one call (or one per page) and answer for every one of them, by jid and generation.
+
+        A handle that a newer release has written is answered with ``Unknown``.
 
         Raises:
             Unavailable, Unparseable: no answer at all.
@@ -222,20 +225,22 @@ class Backend(ABC):
 
     @abstractmethod
     def logs(self, ref: JobRef, tail_lines: int, max_bytes: int) -> str:
-        """Return the end of stdout and stderr, at most so many lines and bytes; bad UTF-8 is replaced.
+        """Return the end of stdout and stderr, at most so many lines and bytes of UTF-8; bad input is replaced.
 
         A job without output (yet) and an unknown job have the log ``""``.
 
         Raises:
-            Unavailable: not readable now.
+            WrongHost: the log is on another host.
+            Unavailable: not readable now, or the handle is of a newer release.
         """
 
     @abstractmethod
     def remove(self, jid: str, generation: str, *, keep_object: bool = False) -> None:
         """End the job at once and remove its native object; with ``keep_object`` only end it.
 
-        Promptness: the whole process tree is told to end before this returns. An unknown job is a success.
-        The caller verifies with :meth:`observe` that it is gone.
+        Promptness: the whole process tree is told to end before this returns. An unknown job is a success, and so is
+        a known generation of another jid: nothing is done. A kept object still holds its name: a late submit adopts
+        it, nothing runs again. The caller verifies with :meth:`observe` that the job is gone.
 
         Raises:
             WrongHost: the job is on another host.

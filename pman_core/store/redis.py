@@ -52,7 +52,6 @@ SCRIPT_NAMES = (
     "adopt", "advance", "blocked", "claim_enqueue", "claim_refresh", "create", "delete", "expire", "fill_logs",
     "holds_lease", "lead", "note_absent", "note_present", "release", "resign", "settle", "standing",
 )  # fmt: skip
-WAIT_REPLICA_MS = 1000
 
 
 class RedisStore:
@@ -64,14 +63,17 @@ class RedisStore:
         instance: str,
         policy: Policy,
         *,
-        replicated: bool = False,
+        replica_wait_ms: int = 0,
         now_ms: Callable[[], int] | None = None,
     ) -> None:
-        """Use ``client`` (decoding replies). ``now_ms`` replaces the server's clock in tests."""
+        """Use ``client`` (decoding replies). ``now_ms`` replaces the server's clock in tests.
+
+        With ``replica_wait_ms`` a POST is confirmed only when a replica has it too, within so long.
+        """
         self.instance = instance
         self._redis = client
         self._policy = policy
-        self._replicated = replicated
+        self._replica_wait_ms = replica_wait_ms
         self._fixed_now_ms = now_ms
         self._prefix = key_prefix(instance)
         lua = files("pman_core.store") / "lua"
@@ -82,8 +84,10 @@ class RedisStore:
     @classmethod
     def connect(cls, settings: Settings) -> "RedisStore":
         """Return a store for ``settings``; nothing is sent yet. Every call ends within two time-outs."""
-        client, replicated = make_client(settings)
-        return cls(client, settings.pman_instance, Policy.from_settings(settings), replicated=replicated)
+        client, has_replicas = make_client(settings)
+        # The answer to WAIT must come before the socket's own time-out.
+        wait_ms = round(settings.redis_timeout_s * 500) if has_replicas else 0
+        return cls(client, settings.pman_instance, Policy.from_settings(settings), replica_wait_ms=wait_ms)
 
     # Calling
 
@@ -144,12 +148,12 @@ class RedisStore:
         return Creation(Created.NEW, record)
 
     def _create_once(self, *args: str | int) -> Any:
-        if not self._replicated:
+        if not self._replica_wait_ms:
             return self._run("create", *args)
         with confirmed():
             pipe = self._redis.pipeline(transaction=False)
             self._scripts["create"](keys=[self._prefix], args=[self._now_arg(), *args], client=pipe)
-            pipe.wait(1, WAIT_REPLICA_MS)
+            pipe.wait(1, self._replica_wait_ms)
             reply, replicas = pipe.execute()
         if replicas < 1:
             raise StoreUnavailable("no replica has confirmed the record")
