@@ -5,6 +5,7 @@ The note tells other commands on this machine how to reach what runs; only its o
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -69,8 +70,10 @@ class StateFolder:
         draft.replace(self._note)
 
     def read_note(self) -> Note | None:
-        """Return the note of the ``pman up`` that runs here, ``None`` if none does."""
+        """Return the note of the ``pman up`` that runs here, ``None`` if none does; a killed one leaves its note."""
         try:
-            return Note(**json.loads(self._note.read_text()))
+            note = Note(**json.loads(self._note.read_text()))
+            os.kill(note.pid, 0)
         except (OSError, ValueError, TypeError):
             return None
+        return note

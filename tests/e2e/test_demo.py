@@ -52,7 +52,7 @@ def test_the_demo_runs_a_job_and_leaves_nothing(bare_env: dict[str, str], tmp_pa
 @pytest.fixture
 def up(bare_env: dict[str, str], tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     state = tmp_path / "state"
-    command = [PMAN, "up", "--port", "0", "--any-image", "--state", state]
+    command = [str(PMAN), "up", "--port", "0", "--any-image", "--state", str(state)]
     with (tmp_path / "up.log").open("w") as log:
         process = subprocess.Popen(command, env=bare_env, stdout=log, stderr=subprocess.STDOUT, text=True)
     try:

@@ -1,6 +1,7 @@
 """The command ``pman`` over a client that is told what to answer: words for people, JSON for machines, exit codes."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -255,7 +256,8 @@ def test_doctor_sees_the_pman_that_is_up_and_fails_with_a_finding(
     monkeypatch.setenv("STOREBASE", str(tmp_path))
     monkeypatch.setenv("PMAN_INSTANCE", "set-by-user")
     monkeypatch.setenv("CONTAINER_ENV", "")
-    StateFolder(tmp_path).write_note(Note(1, "http://x", {"PMAN_INSTANCE": "Not Valid!", "CONTAINER_ENV": "mock"}))
+    note = Note(os.getpid(), "http://x", {"PMAN_INSTANCE": "Not Valid!", "CONTAINER_ENV": "mock"})
+    StateFolder(tmp_path).write_note(note)
     result = call("doctor", "--state", str(tmp_path))
     assert result.exit_code == 1
     assert "fail settings: JOB_LOGS_TAIL" in result.stdout

@@ -5,6 +5,7 @@ import os
 import shlex
 import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,12 +96,19 @@ def test_one_folder_has_one_up(state: StateFolder) -> None:
 
 
 def test_the_note_is_for_its_owner_and_lives_as_long_as_the_command(state: StateFolder) -> None:
-    note = Note(1, "http://x", {"REDIS_URL": "secret"})
+    note = Note(os.getpid(), "http://x", {"REDIS_URL": "secret"})
     assert state.read_note() is None
     with state.held():
         state.write_note(note)
         assert state.read_note() == note
         assert stat.S_IMODE((state.path / "up.json").stat().st_mode) == 0o600
+    assert state.read_note() is None
+
+
+def test_the_note_of_a_killed_up_is_not_believed(state: StateFolder) -> None:
+    with subprocess.Popen([sys.executable, "-S", "-c", ""]) as ended:
+        pass
+    state.write_note(Note(ended.pid, "http://x", {}))
     assert state.read_note() is None
 
 

@@ -3,7 +3,7 @@
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -176,11 +176,12 @@ def test_a_bad_request_names_every_fault(script: Script, client: PmanClient) -> 
 @pytest.mark.parametrize("call", ["submit", "get", "delete"])
 def test_503_is_asked_again_whatever_the_method(script: Script, client: PmanClient, call: str) -> None:
     script.answers = [(503, {"message": "not now"}), (503, "<html>"), (200, RECORD)]
-    {
+    calls: dict[str, Callable[[], object]] = {
         "submit": lambda: client.submit(SUBMISSION),
         "get": lambda: client.get("j1"),
         "delete": lambda: client.delete("j"),
-    }[call]()
+    }
+    calls[call]()
     assert len(script.asked) == 3
     assert script.asked[0] == script.asked[2]
 
