@@ -5,10 +5,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test e2e lint bench clean
+.PHONY: help demo up test coverage e2e lint bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## watch one real job go through pman on this machine; needs no Redis and no Docker
 	@$(BIN)/python demo/run.py
@@ -18,6 +18,9 @@ up: $(VENV)/.demo ## run all of pman in this terminal, with a Redis of its own
 
 test: $(VENV)/.dev ## the tests, in parallel
 	$(BIN)/pytest
+
+coverage: $(VENV)/.dev ## the tests again, with the lines and branches they miss; fails below 90 %
+	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90
 
 e2e: $(VENV)/.dev ## the slow tests with real processes, one after the other
 	$(BIN)/pytest -m e2e -n 0
@@ -29,8 +32,8 @@ lint: $(VENV)/.dev ## style, types, and who may import whom
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev ## the figures of the README
-	$(BIN)/python benchmarks/dispatch.py
-	$(BIN)/python benchmarks/http.py
+	$(BIN)/python -m benchmarks.dispatch
+	$(BIN)/python -m benchmarks.http
 
 clean: ## remove .venv, caches, and what `pman up` has kept here
 	rm -rf $(VENV) .pman build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -26,7 +26,7 @@ class Reports:
             StoreUnavailable: it must be read anew and cannot.
         """
         now = self._monotonic()
-        if now >= self._stale_at:
+        if self._report is None or now >= self._stale_at:
             self._report = self._store.report(self._backend)
             self._stale_at = now + FRESH_S
         return self._report

@@ -2,8 +2,10 @@
 
 import sys
 import threading
+import warnings
 from typing import Any
 
+from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging, worker_init, worker_shutdown
 
 from pman_core.broker import make_celery
@@ -23,6 +25,8 @@ except (InvalidSettings, ImportError) as error:
     sys.exit(2)
 
 configure_logging(settings)
+# Celery warns root of pickle; only JSON is accepted here.
+warnings.filterwarnings("ignore", category=SecurityWarning)
 survive_broker_loss()
 app = make_celery(settings, consumes=True)
 register(app, ctx)
