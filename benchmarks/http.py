@@ -16,7 +16,9 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.load import BODY
+from pman_core.backend import Capabilities
 from pman_core.request import parse_request
+from pman_core.store.protocol import BackendReport
 from pman_core.store.redis import RedisStore
 from testbed.system import System, free_port, wait_for
 
@@ -59,6 +61,7 @@ def measure(folder: Path, table: Table) -> None:
         system.start("bare", bare)
         store = system.connect_store()
         wait_for("both apps", lambda: _answers(system.api_port, "/health/") and _answers(bare_port, "/bare/x/"))
+        store.publish(BackendReport("mock", Capabilities().to_dict()))
         fill(store, 0, FEW)
         for number in range(FEW):
             store._redis.hset(f"bare:job-{number}", mapping={"state": "QUEUED", "request": json.dumps(BODY)})

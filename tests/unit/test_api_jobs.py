@@ -144,8 +144,16 @@ class TestCapabilities:
         harness.report(Capabilities(gpus=True, number_of_workers_max=None))
         assert harness.post(gpu_limit=8, number_of_workers=5).status_code == 201
 
+    def test_a_worker_that_has_just_spoken_is_heard_at_once(self) -> None:
+        harness = Harness()
+        assert harness.post(jid="a", gpu_limit=8).status_code == 201
+        harness.report(Capabilities())
+        assert harness.post(jid="b", gpu_limit=8).status_code == 400
+
     def test_the_report_is_read_every_few_seconds_only(self) -> None:
         harness = Harness()
+        harness.report(Capabilities())
+        harness.store.calls.clear()
         for n in range(5):
             harness.post(jid=f"a{n}")
         assert harness.store.calls == ["report", *["create"] * 5]
