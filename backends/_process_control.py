@@ -22,10 +22,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from backends._process_state import JobState
 from pman_core.errors import Rejected, Unavailable
+from pman_core.job import JobSpec
 from pman_core.request import CONTROL_FOLDER
 
 STATE, LAUNCH, LOG, MARKER = "state.json", "launch.json", "log", ".mounted"
@@ -177,16 +177,13 @@ class Reader:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def launch(self, generation: str) -> dict[str, Any]:
-        """Return what the job was launched with.
-
-        Raises:
-            ValueError: the file is damaged or missing.
-        """
+    def spec(self, generation: str) -> JobSpec | None:
+        """Return the spec of a claimed job; ``None`` if it is damaged."""
         try:
-            return dict(json.loads(self._read(generation, LAUNCH)))
-        except (FileNotFoundError, TypeError):
-            raise ValueError("launch.json is missing or damaged") from None
+            spec = JobSpec.from_json(json.loads(self._read(generation, LAUNCH))["job"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+        return spec if spec.generation == generation else None
 
     def log_end(self, generation: str, max_bytes: int) -> bytes:
         """Return the last bytes of the log; of no log, none."""

@@ -19,6 +19,7 @@ https://man7.org/linux/man-pages/man2/pr_set_pdeathsig.2const.html
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -65,7 +66,8 @@ def claim(prepared: Path, launch: dict[str, Any]) -> Path:
         OSError: the name is taken, or the file system does not answer. Nothing has been run and nothing will be.
     """
     folder: Path = prepared.parent / launch["identity"]["generation"]
-    me = {"pid": os.getpid(), "start_ticks": int(stat_fields("self")[19]), "boot_id": boot_id()}
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    me = {"pid": os.getpid(), "start_ticks": int(stat_fields("self")[19]), "boot_id": boot_id}
     # Durable before anything runs: a claim that a power cut undoes could be made a second time.
     write_state(prepared, launch["identity"] | me, durable=True)
     try:
@@ -74,7 +76,6 @@ def claim(prepared: Path, launch: dict[str, Any]) -> Path:
         # A repeated NFS request can fail although its first copy was carried out: look whose it is.
         if not is_mine(folder, me):
             raise
-    sync_folder(folder.parent)
     return folder
 
 
@@ -124,6 +125,7 @@ def supervise(folder: Path, launch: dict[str, Any]) -> None:
 
 def run(folder: Path, launch: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
     """Run the job; return how it ended."""
+    sync_folder(folder.parent)
     if signal.sigtimedwait({signal.SIGTERM}, 0):
         return {"cause": "cancelled"}
     child, failure = start(folder, launch)
@@ -270,10 +272,6 @@ def stat_fields(pid: str) -> list[bytes]:
     return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
 
 
-def boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
 def libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
@@ -294,6 +292,9 @@ def sync_folder(folder: Path) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems have no such thing
+            raise
     finally:
         os.close(fd)
 

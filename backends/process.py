@@ -126,7 +126,7 @@ class ProcessBackend(Backend):
                     yield Owned(observed_from(unreadable), None)
                 else:
                     present = job if job.host != self._host else self._verified(reader, job)
-                    yield Owned(observed_from(present), _spec_or_none(reader, job))
+                    yield Owned(observed_from(present), reader.spec(job.generation))
 
     def logs(self, ref: JobRef, tail_lines: int, max_bytes: int) -> str:
         if _is_newer(ref.handle):
@@ -296,11 +296,3 @@ def _home_of(uid: int) -> str:
 
 def _is_newer(handle: Handle | None) -> bool:
     return handle is not None and handle.version > HANDLE_VERSION
-
-
-def _spec_or_none(reader: Reader, job: JobState) -> JobSpec | None:
-    try:
-        spec = JobSpec.from_json(str(reader.launch(job.generation)["job"]))
-    except (ValueError, KeyError):
-        return None
-    return spec if spec.generation == job.generation else None
