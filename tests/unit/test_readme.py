@@ -9,7 +9,7 @@ from pman_core import registry
 from pman_core.settings import Settings
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-ROWS = dict(re.findall(r"^\| `([A-Z0-9_]+)` \| (.*?) \|", README.split("<!-- settings")[1], re.MULTILINE))
+ROWS = dict(re.findall(r"^\| `([A-Z0-9_]+)` \| *([^|]*?) *\|", README.split("<!-- settings")[1], re.MULTILINE))
 
 
 def in_code() -> dict[str, str]:
@@ -24,7 +24,7 @@ def in_code() -> dict[str, str]:
 def written(default: object) -> str:
     if isinstance(default, SecretStr):
         default = default.get_secret_value()
-    if default is None or default == () or default == "":
+    if default in (None, (), ""):
         return ""
     if isinstance(default, bool):
         return "`yes`" if default else "`no`"
@@ -32,4 +32,4 @@ def written(default: object) -> str:
 
 
 def test_every_setting_is_in_the_readme_with_its_default_and_nothing_else_is() -> None:
-    assert ROWS == in_code()
+    assert in_code() == ROWS
