@@ -6,7 +6,7 @@ The contract suite holds both to the same promises; where they differ, one of th
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 
 from pman_core.command import build_cmd
 from pman_core.job import JobRecord, JobSpec, mint_generation
@@ -268,6 +268,8 @@ class MemoryStore:
             if job.record.state not in WAITING or job.is_leased(self.now_ms()):
                 return self._hold(spec, backend, host, must_go=True)
             if job.record.digest == spec.request.digest:
+                tomb = self._tombs.setdefault(spec.jid, _Tomb())
+                tomb.upto = max(tomb.upto, job.record.generation)
                 job.lease = ""
                 job.record = replace(
                     job.record, generation=spec.generation, host=host, lease_until_ms=0, next_attempt_at_ms=0
@@ -291,7 +293,7 @@ class MemoryStore:
     def obligations(self, backend: str, limit: int) -> list[Obligation]:
         with self._lock:
             due = [(due, o) for o, due in self._obligations.get(backend, {}).items() if due <= self.now_ms()]
-            return [obligation for _, obligation in sorted(due, key=lambda pair: pair[0])[:limit]]
+            return [o for _, o in sorted(due, key=lambda pair: (pair[0], astuple(pair[1])))[:limit]]
 
     def postpone(self, backend: str, obligation: Obligation, delay_s: float) -> None:
         with self._lock:
@@ -337,7 +339,7 @@ class MemoryStore:
 
     def running(self, backend: str) -> list[str]:
         with self._lock:
-            jobs = sorted(self._jids(backend, NATIVE), key=lambda job: job.record.handle_at_ms)
+            jobs = sorted(self._jids(backend, NATIVE), key=lambda job: (job.record.handle_at_ms, job.record.jid))
             return [job.record.jid for job in jobs]
 
     def active(self, backend: str) -> Iterator[str]:
@@ -349,12 +351,12 @@ class MemoryStore:
     def due(self, backend: str, limit: int) -> list[str]:
         with self._lock:
             jobs = [job for job in self._jids(backend, WAITING) if job.due_ms <= self.now_ms()]
-            return [job.record.jid for job in sorted(jobs, key=lambda job: job.due_ms)[:limit]]
+            return [job.record.jid for job in sorted(jobs, key=lambda job: (job.due_ms, job.record.jid))[:limit]]
 
     def ended_before(self, backend: str, finished_before_ms: int, limit: int) -> list[str]:
         with self._lock:
             jobs = [job for job in self._jids(backend, TERMINAL) if job.ended_ms <= finished_before_ms]
-            return [job.record.jid for job in sorted(jobs, key=lambda job: job.ended_ms)[:limit]]
+            return [job.record.jid for job in sorted(jobs, key=lambda job: (job.ended_ms, job.record.jid))[:limit]]
 
     def counts(self, backend: str) -> Mapping[str, int]:
         with self._lock:

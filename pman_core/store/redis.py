@@ -233,6 +233,7 @@ class RedisStore:
         reply = self._run(
             "adopt", spec.jid, spec.generation, request.digest, backend, request.image, build_cmd(request),
             request.canonical, self._policy.requeue_ms, host, int(is_terminal), int(self._policy.keeps_objects),
+            self._policy.tombstone_ms,
         )  # fmt: skip
         return Adopted(reply)
 

@@ -5,6 +5,8 @@ Redis over fakeredis, and the one over a real server), ``clock`` and, for the te
 """
 
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import redis
@@ -23,15 +25,21 @@ def clock() -> Clock:
 
 @pytest.fixture(scope="session")
 def server_of_session() -> Iterator[ValkeyServer]:
-    """One real server for each process of the test run; it ends with that process."""
-    with ValkeyServer() as server:
+    """One real server for each process of the test run; it ends with that process.
+
+    On a socket in a folder of its own: a port that was free a moment ago may be taken by another test run.
+    """
+    with (
+        TemporaryDirectory(prefix="pman-") as folder,
+        ValkeyServer(port=0, data_dir=Path(folder), unix_socket_path=Path(folder) / "socket") as server,
+    ):
         yield server
 
 
 @pytest.fixture
 def server(server_of_session: ValkeyServer) -> Iterator["redis.Redis"]:
     """A client of the real server, which is empty."""
-    with redis.Redis.from_url(server_of_session.connection_url, decode_responses=True) as client:
+    with redis.Redis(**server_of_session.connection_kwargs, decode_responses=True) as client:
         client.flushall()
         yield client
 

@@ -331,3 +331,16 @@ def test_ended_objects_of_deleted_jobs_stay_if_the_site_keeps_them(clock: Clock,
     assert not store.blocked(JID)
     assert adopt(store, spec) is Adopted.REMOVE
     assert store.create(request_of(), BACKEND).record.generation > spec.generation
+
+
+def test_a_generation_that_was_taken_over_does_not_outlive_the_delete_of_its_job(store: Store) -> None:
+    spec = spec_of()
+    superseded = post(store)
+    assert adopt(store, spec) is Adopted.TAKEN_OVER
+    assert adopt(store, superseded.spec("pman")) is Adopted.REMOVE
+    assert store.release(JID, superseded.generation)
+    store.delete(JID)
+    assert adopt(store, superseded.spec("pman")) is Adopted.REMOVE
+    assert adopt(store, spec) is Adopted.REMOVE
+    assert store.get(JID) is None
+    assert post(store).generation > superseded.generation

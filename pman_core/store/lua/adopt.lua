@@ -1,6 +1,6 @@
 -- A sweep found a native object of this instance: what does it mean?
 -- ARGV: now, jid, generation, digest, backend, image, cmd, request, requeue_ms, host, is_terminal,
---       keeps_objects
+--       keeps_objects, ttl_ms
 -- Returns 'known' | 'taken-over' | 'created' | 'remove' | 'holds-back' | 'kept'
 local jid, generation, digest, backend, host = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[10]
 local tomb, job = key('tomb', jid), key('job', jid)
@@ -36,6 +36,7 @@ if record[2] == digest then
   list(jid, generation)
   redis.call('HSET', job, 'generation', generation, 'host', host)
   redis.call('HDEL', job, 'lease', 'lease_until', 'next_attempt_at')
+  bury(jid, record[1], ARGV[13]) -- a submitter of the old generation may still make an object: it is one to remove
   return 'taken-over'
 end
 if ARGV[11] == '1' then return oblige() end
