@@ -16,8 +16,9 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
-from tempfile import mkstemp
+from threading import get_native_id
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -63,6 +64,9 @@ class End(BaseModel):
 
     ended_at_s: float | None = None
     gone_at_s: float | None = None
+
+
+_DRAFTS = count()
 
 
 class Folder:
@@ -160,8 +164,9 @@ class Folder:
 
     def _write_whole(self, path: Path, content: BaseModel, *, replace: bool) -> bool:
         """Write a file that nobody ever sees half of; return False if it is there and must not be replaced."""
-        fd, name = mkstemp(dir=self.path, prefix=".draft-")
-        draft = Path(name)
+        # Unique without asking the disk: this process, this thread, the next number.
+        draft = self.path / f".draft-{os.getpid()}-{get_native_id()}-{next(_DRAFTS)}"
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             os.write(fd, content.model_dump_json().encode())
             if replace:

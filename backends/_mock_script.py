@@ -182,14 +182,3 @@ def _ending(plan: Plan) -> tuple[State, int | None, Reason | None, str]:
     if script.exit_code:
         return State.FAILED, script.exit_code, Reason.NONZERO_EXIT, f"exit code {script.exit_code}"
     return State.SUCCEEDED, 0, None, ""
-
-
-def tail(output: bytes, lines_max: int, bytes_max: int) -> str:
-    """Return the end of ``output`` as text of at most so many lines, and bytes in UTF-8; bad UTF-8 is replaced."""
-    if not lines_max or not bytes_max:
-        return ""
-    text = output[-bytes_max:].decode(errors="replace")
-    # A replacement character is longer than the byte it stands for; what is cut in two at the front is left out.
-    text = text.encode()[-bytes_max:].decode(errors="ignore")
-    lines = text.split("\n")
-    return "\n".join(lines[-lines_max - text.endswith("\n") :])

@@ -27,7 +27,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backends._mock_events import Agenda, Cursor
 from backends._mock_folder import End, Folder, Job
-from backends._mock_script import AFTER, Plan, Script, SubmitError, condition_at, parse_script, tail
+from backends._mock_script import AFTER, Plan, Script, SubmitError, condition_at, parse_script
 from pman_core.backend import (
     Absent,
     Backend,
@@ -43,6 +43,7 @@ from pman_core.backend import (
 )
 from pman_core.errors import Conflict, Rejected, Unavailable, Unparseable
 from pman_core.job import JobSpec
+from pman_core.log_tail import tail
 from pman_core.settings import Settings as CommonSettings
 from pman_core.states import TERMINAL
 

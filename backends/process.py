@@ -34,7 +34,6 @@ from backends._process_launch import (
     choose_cores,
     choose_user,
 )
-from backends._process_log import tail
 from backends._process_state import HANDLE_VERSION, JobState, handle_of, observed_from
 from pman_core.backend import (
     Absent,
@@ -49,6 +48,7 @@ from pman_core.backend import (
 )
 from pman_core.errors import Conflict, Rejected, Unavailable, Unparseable, WrongHost
 from pman_core.job import JobSpec
+from pman_core.log_tail import tail
 from pman_core.settings import Settings as CommonSettings
 from pman_core.storage import resolve_beneath
 
@@ -183,7 +183,9 @@ class ProcessBackend(Backend):
         request, common = spec.request, self.common
         user = self._user(spec.generation)
         cores = choose_cores(request.cpu_millicores, sorted(os.sched_getaffinity(0)), spec.generation)
-        incoming = resolve_beneath(self._store_base, request.input_dir, "input_dir")
+        # A job without input is shown an empty folder, whether or not somebody has made one.
+        without_input = request.type != "ds"
+        incoming = resolve_beneath(self._store_base, request.input_dir, "input_dir", create=without_input, owner=user)
         outgoing = resolve_beneath(self._store_base, request.output_dir, "output_dir", create=True, owner=user)
         home = HOME_WORKAROUND if common.enable_home_workaround else _home_of(user[0] if user else os.geteuid())
         argv, env = build_argv(spec, incoming, outgoing), build_env(spec, incoming, outgoing, home)

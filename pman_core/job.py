@@ -116,7 +116,7 @@ class JobRecord:
 
     def spec(self, instance: str) -> JobSpec:
         """Return the spec of this record (the request must have been read, see ``Store.get``)."""
-        return JobSpec(self.generation, instance, JobRequest.model_validate_json(self.request_json))
+        return JobSpec(self.generation, instance, JobRequest.from_canonical(self.request_json))
 
 
 def stable_choice(key: str, low: int, high: int) -> int:

@@ -152,6 +152,18 @@ class JobRequest(BaseModel):
         """SHA-256 of :attr:`canonical` in hexadecimal: "the same body" of the wire contract."""
         return hashlib.sha256(self.canonical.encode()).hexdigest()
 
+    @classmethod
+    def from_canonical(cls, text: str) -> "JobRequest":
+        """Rebuild a request from its :attr:`canonical` text, which was validated when it was written.
+
+        Raises:
+            ValueError, KeyError, TypeError: the text is something else.
+        """
+        wire = json.loads(text)
+        known = {name: wire[field.alias or name] for name, field in cls.model_fields.items()}
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in known.items()}
+        return cls.model_construct(**values)
+
 
 WIRE_FIELDS = frozenset(field.alias or name for name, field in JobRequest.model_fields.items())
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends._mock_script import Plan, Script, SubmitError, condition_at, parse_script, tail
+from backends._mock_script import Plan, Script, SubmitError, condition_at, parse_script
 from pman_core.errors import Rejected
 from pman_core.states import TERMINAL, Reason, State
 
@@ -116,25 +116,3 @@ def test_a_state_never_goes_back(
     ranks = [2 if condition.state in TERMINAL else int(condition.state is State.RUNNING) for condition in seen]
     assert ranks == sorted(ranks)
     assert len({condition for condition in seen if condition.state in TERMINAL}) <= 1
-
-
-@given(output=st.binary(max_size=300), lines_max=st.integers(0, 20), bytes_max=st.integers(0, 100))
-def test_a_tail_is_bounded_and_is_the_end(output: bytes, lines_max: int, bytes_max: int) -> None:
-    text = tail(output, lines_max, bytes_max)
-    assert len(text.encode()) <= bytes_max
-    assert len(text.split("\n")) - text.endswith("\n") <= max(lines_max, 1)
-    assert output.decode(errors="replace").endswith(text.lstrip("\ufffd"))
-
-
-@pytest.mark.parametrize(
-    ("output", "lines_max", "text"),
-    [
-        (b"a\nb\nc\n", 2, "b\nc\n"),
-        (b"a\nb\nc", 2, "b\nc"),
-        (b"a\n\n\n", 2, "\n\n"),
-        (b"", 2, ""),
-        (b"a\n", 0, ""),
-    ],
-)
-def test_a_tail_counts_lines_as_people_do(output: bytes, lines_max: int, text: str) -> None:
-    assert tail(output, lines_max, 100) == text

@@ -116,7 +116,12 @@ def test_more_cores_than_the_host_has_are_refused(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "named"), [({"input_dir": "missing"}, "input_dir"), ({"output_dir": "l"}, "output_dir")]
+    ("fields", "named"),
+    [
+        ({"input_dir": "missing", "type": "ds"}, "input_dir"),
+        ({"input_dir": "l"}, "input_dir"),
+        ({"output_dir": "l"}, "output_dir"),
+    ],
 )
 def test_folders_that_are_not_there_or_lead_elsewhere_are_refused(
     site: Site, fields: dict[str, str], named: str
@@ -126,6 +131,11 @@ def test_folders_that_are_not_there_or_lead_elsewhere_are_refused(
     with pytest.raises(Rejected, match=named):
         site.backend().submit(spec)
     assert not (site.control / spec.generation).exists()
+
+
+def test_a_job_without_input_needs_no_input_folder(site: Site) -> None:
+    assert run(site.backend(), site.spec("true", input_dir="missing")).state is State.SUCCEEDED
+    assert list((site.base / "missing").iterdir()) == []
 
 
 def test_an_argument_too_long_for_the_kernel_is_refused_by_name(site: Site) -> None:

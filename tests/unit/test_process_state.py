@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from backends._process_log import tail
 from backends._process_state import JobState, observed_from, state_from
 from pman_core.states import Reason, State
 
@@ -71,28 +70,3 @@ def test_a_damaged_file_is_not_guessed_at(text: str | bytes) -> None:
 def test_a_newer_file_is_not_guessed_at() -> None:
     with pytest.raises(ValueError, match="version 2"):
         JobState.from_json(json.dumps(asdict(ENDED) | {"v": 2}))
-
-
-@pytest.mark.parametrize(
-    ("end", "lines", "size", "expected"),
-    [
-        (b"", 10, 100, ""),
-        (b"a\nb\nc\n", 2, 100, "b\nc\n"),
-        (b"a\nb\nc", 2, 100, "b\nc"),
-        (b"a\n\n\n", 2, 100, "\n\n"),
-        (b"a\n", 9, 100, "a\n"),
-        (b"\n", 1, 100, "\n"),
-        (b"a\nb\n", 0, 100, ""),
-        (b"abc", 10, 0, ""),
-        (b"abcdef", 10, 3, "def"),
-        ("aé".encode() * 3, 10, 4, "aé"),
-        ("日本".encode(), 10, 4, "本"),
-        ("🧠🧠".encode(), 10, 7, "🧠"),
-        (b"\xff\xfe", 10, 100, "\ufffd\ufffd"),
-        (b"\xff" * 9, 10, 9, "\ufffd" * 3),
-        (b"\x80" * 9, 10, 6, "\ufffd\ufffd"),
-        (b"one\rtwo\x85three\xe2\x80\xa8four\nlast", 2, 100, "one\rtwo\ufffdthree\u2028four\nlast"),
-    ],
-)
-def test_the_end_of_a_log(end: bytes, lines: int, size: int, expected: str) -> None:
-    assert tail(end, lines, size) == expected
