@@ -82,7 +82,7 @@ class Writers(RuleBasedStateMachine):
         self.bodies[generation] = body
 
     def pick(self, jid: str, age: int) -> str:
-        """Return the generation that a writer speaks of. If it is the last one, there is a record: most steps matter."""
+        """Return the generation that a writer speaks of; the last one has a record, so that most steps matter."""
         if age == 0 and self.before[jid] is None:
             self.post(jid, 1000, 0)
         return self.known[jid][-1 - min(age, len(self.known[jid]) - 1)]
@@ -116,21 +116,27 @@ class Writers(RuleBasedStateMachine):
 
     # Submitters
 
-    @rule(jid=jids, age=ages, token=tokens, host=hosts)
-    def claim(self, jid: str, age: int, token: str, host: str) -> None:
+    @rule(jid=jids, age=ages, token=tokens, host=hosts, outcome=outcomes | st.none())
+    def submit(self, jid: str, age: int, token: str, host: str, outcome: State | None) -> None:
+        """Claim the job and come back with the outcome of the call, or fall asleep before that (``None``)."""
         generation = self.pick(jid, age)
         moved = self.advance(Change(jid, generation, State.SUBMITTING, token=token, host=host))
-        if moved is Moved.OK:
-            holder, until_ms = self.leases.get(generation, (token, 0))
-            assert holder == token or until_ms <= self.clock.ms, "two live leases"
-            if until_ms <= self.clock.ms:
-                self.leases[generation] = (token, self.clock.ms + POLICY.lease_ms)
-            assert self.both(lambda store: store.holds_lease(jid, generation, token))
+        if moved is not Moved.OK:
+            return
+        holder, until_ms = self.leases.get(generation, (token, 0))
+        assert holder == token or until_ms <= self.clock.ms, "two live leases"
+        if until_ms <= self.clock.ms:
+            self.leases[generation] = (token, self.clock.ms + POLICY.lease_ms)
+        assert self.both(lambda store: store.holds_lease(jid, generation, token))
+        if outcome is not None:
+            self.wake_up(jid, age, token, outcome)
 
-    @rule(jid=jids, age=ages, token=tokens, state=outcomes, uncounted=st.booleans())
-    def finish(self, jid: str, age: int, token: str, state: State, uncounted: bool) -> None:
+    @rule(jid=jids, age=ages, token=tokens, outcome=outcomes)
+    def wake_up(self, jid: str, age: int, token: str, outcome: State) -> None:
+        """End the call of a submitter that was awake, or had slept for however long."""
         generation = self.pick(jid, age)
-        change = Change(jid, generation, state, token=token, delay_s=5, uncounted=uncounted, handle_json="{}")
+        uncounted = outcome is State.QUEUED and token == "s1"
+        change = Change(jid, generation, outcome, token=token, delay_s=5, uncounted=uncounted, handle_json="{}")
         if self.advance(change) in {Moved.NO_RECORD, Moved.OTHER_GENERATION}:
             self.both(lambda store: store.release(jid, generation))
             self.leases.pop(generation, None)
