@@ -5,13 +5,10 @@ Importing this connects to nothing: Redis may start later. Each server process h
 
 from pman_api.app import create_app
 from pman_api.startup import configure_logging, settings_or_exit
-from pman_core.broker import CeleryPublisher, make_celery
+from pman_core.broker import QueuePublisher, make_celery
 from pman_core.store.redis import RedisStore
 
 configure_logging()
 _settings = settings_or_exit()
-app = create_app(
-    _settings,
-    RedisStore.connect(_settings),
-    CeleryPublisher(make_celery(_settings), _settings.container_env),
-)
+_store = RedisStore.connect(_settings)
+app = create_app(_settings, _store, QueuePublisher(make_celery(_settings), _settings.container_env, _store.push))

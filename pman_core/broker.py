@@ -1,4 +1,4 @@
-"""The Celery app with every setting that matters, and the publisher that enqueues through it.
+"""The Celery app with every setting that matters, and the publisher.
 
 Both ends use the same configuration: the API and the observer enqueue, the worker consumes. Why each value is what
 it is, is written in ``docs/decisions.md``; ``tests/unit/test_broker.py`` reads them all back.
@@ -7,13 +7,14 @@ https://docs.celeryq.dev/projects/kombu/en/stable/reference/kombu.transport.redi
 """
 
 import logging
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from celery import Celery
 from kombu import Queue
-from kombu.exceptions import KombuError
-from redis.exceptions import RedisError
 
+from pman_core.envelope import build_envelope
+from pman_core.errors import StoreUnavailable
 from pman_core.queues import PURPOSE, Task, key_prefix, queue_name, worker_queues
 from pman_core.settings import Settings
 
@@ -95,18 +96,20 @@ class Publisher(Protocol):
         """
 
 
-class CeleryPublisher:
-    """The publisher of production."""
+class QueuePublisher:
+    """The publisher of production: a message built here, pushed through the store's connection."""
 
-    def __init__(self, app: Celery, backend: str) -> None:
+    def __init__(self, app: Celery, backend: str, push: Callable[[str, str], None]) -> None:
+        """``push`` puts a text onto a queue, see ``RedisStore.push``."""
         self._app = app
         self._backend = backend
+        self._push = push
 
     def publish(self, task: Task, jid: str, generation: str, host: str = "") -> bool:
         queue = queue_name(self._backend, PURPOSE[task], host)
         try:
-            self._app.send_task(task, args=(jid, generation), queue=queue, retry=False)
-        except (KombuError, RedisError, OSError) as error:
+            self._push(queue, build_envelope(self._app, task, jid, generation, queue))
+        except StoreUnavailable as error:
             log.warning("not enqueued, the observer will: task=%s jid=%s error=%s", task, jid, error)
             return False
         return True

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pman_core import registry
 from pman_core.backend import Backend
-from pman_core.broker import CeleryPublisher, Publisher, make_celery
+from pman_core.broker import Publisher, QueuePublisher, make_celery
 from pman_core.errors import Fault, InvalidSettings
 from pman_core.settings import Settings, load
 from pman_core.store.protocol import BackendReport, Store
@@ -61,5 +61,6 @@ def make_backend(settings: Settings) -> Backend:
 
 def make_context(settings: Settings) -> Context:
     """Return the context of a production process; nothing is connected yet."""
-    publisher = CeleryPublisher(make_celery(settings), settings.container_env)
-    return Context(settings, RedisStore.connect(settings), make_backend(settings), publisher)
+    store = RedisStore.connect(settings)
+    publisher = QueuePublisher(make_celery(settings), settings.container_env, store.push)
+    return Context(settings, store, make_backend(settings), publisher)

