@@ -206,6 +206,7 @@ CALLS = {
     "report": lambda store: store.report(BACKEND),
     "now_ms": lambda store: store.now_ms(),
     "ping": lambda store: store.ping(),
+    "push": lambda store: store.push("queue", "message"),
 }
 
 
