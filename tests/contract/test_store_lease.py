@@ -5,7 +5,7 @@ from store_cases import BACKEND, JID, POLICY, TOKEN, Clock, bring, claim, move, 
 
 from pman_core.job import mint_generation
 from pman_core.states import TERMINAL, State
-from pman_core.store.protocol import Moved, Store
+from pman_core.store.protocol import Claim, Moved, Store
 
 pytest_plugins = ("store_fixtures",)
 
@@ -283,3 +283,39 @@ def test_a_job_that_was_seen_again_is_counted_anew(store: Store, clock: Clock) -
     store.note_present("none", record.generation)
     clock.advance(1)
     assert store.note_absent(JID, record.generation, "mock", "a", clock.ms) == (2, 1000)
+
+
+# Claim and read in one call
+
+
+def test_a_claim_brings_the_whole_record_with_it(store: Store, clock: Clock) -> None:
+    record = post(store)
+    first = store.claim(JID, record.generation, TOKEN, "node-1")
+    assert first == Claim(Moved.OK, record_of(store))
+    assert first.record is not None
+    assert first.record.spec("pman") == record.spec("pman")
+    assert (first.record.state, first.record.attempts, first.record.host) == (State.SUBMITTING, 1, "node-1")
+    clock.advance(1)
+    assert store.claim(JID, record.generation, TOKEN, "node-1") == first
+
+
+def test_a_claim_empties_the_message_of_the_last_attempt(store: Store, clock: Clock) -> None:
+    record = post(store)
+    claim(store, record)
+    move(store, record, State.QUEUED, token=TOKEN, message="the scheduler was not available")
+    claimed = store.claim(JID, record.generation, TOKEN, "").record
+    assert claimed is not None
+    assert claimed.message == ""
+
+
+def test_a_refused_claim_brings_nothing(empty_store: Store, clock: Clock) -> None:
+    store = empty_store
+    assert store.claim(JID, mint_generation(), TOKEN, "") == Claim(Moved.NO_RECORD)
+    record = post(store)
+    assert store.claim(JID, record.generation, TOKEN, "") == Claim(Moved.SWEEPING)
+    store.begin_epoch(BACKEND)
+    assert store.claim(JID, mint_generation(), TOKEN, "") == Claim(Moved.OTHER_GENERATION)
+    store.claim(JID, record.generation, TOKEN, "")
+    assert store.claim(JID, record.generation, "another", "") == Claim(Moved.LEASED)
+    move(store, record, State.FAILED, token=TOKEN)
+    assert store.claim(JID, record.generation, TOKEN, "") == Claim(Moved.FORBIDDEN)
