@@ -41,6 +41,8 @@ def submit(ctx: Context, jid: str, generation: str) -> Moved:
     claim = ctx.store.claim(jid, generation, token, ctx.host)
     if claim.moved is Moved.EXHAUSTED:
         return _end_exhausted(ctx, jid, generation)
+    if claim.moved is Moved.BLOCKED:
+        _look_for_what_blocks(ctx, jid)
     if claim.record is None:
         return claim.moved
     return _submit_claimed(ctx, claim.record, token, begin_until_s)
@@ -138,6 +140,16 @@ def remove(ctx: Context, obligation: Obligation, tries: int = 0) -> bool:
         return False
     _wake_successor(ctx, jid)
     return True
+
+
+def _look_for_what_blocks(ctx: Context, jid: str) -> None:
+    """Settle the earlier generations that are gone by themselves: of some nobody else has to remove anything."""
+    for generation in ctx.store.unsettled(jid):
+        if ctx.store.standing(jid, generation).is_leased:
+            continue
+        sighting = ctx.backend.observe([JobRef(jid, generation)])[jid, generation]
+        if isinstance(sighting, Absent) and ctx.store.settle(ctx.backend_name, Obligation(jid, generation)):
+            _wake_successor(ctx, jid)
 
 
 def _wake_successor(ctx: Context, jid: str) -> None:

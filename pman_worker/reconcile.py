@@ -16,7 +16,6 @@ none          adopted                --                          --
 """
 
 import logging
-from collections.abc import Iterable
 from itertools import islice
 
 from pman_core.backend import Observed, Owned
@@ -99,22 +98,21 @@ def sweep(ctx: Context, sightings: Sightings) -> None:
     objects = ctx.backend.owned()
     while page := list(islice(objects, SWEEP_PAGE)):
         records = ctx.store.get_many([owned.observed.jid for owned in page])
-        sightings.apply(_settle_page(ctx, zip(page, records, strict=True)))
+        for owned, record in zip(page, records, strict=True):
+            if _is_news(ctx, owned, record):
+                # At once: the next object may be another one of the same jid.
+                sightings.apply([owned.observed])
 
 
-def _settle_page(ctx: Context, page: Iterable[tuple[Owned, JobRecord | None]]) -> list[Observed]:
-    """Adopt what has no record of its generation; return what is to be written down as observed."""
-    news = []
-    for owned, record in page:
-        observed = owned.observed
-        if owned.spec is None:
-            log.error("an object with an unreadable spec: jid=%s generation=%s", observed.jid, observed.generation)
-        elif record is not None and record.generation == observed.generation:
-            if record.state in WAITING:
-                news.append(observed)
-        elif _adopt(ctx, owned.spec, observed, record) in {Adopted.CREATED, Adopted.TAKEN_OVER, Adopted.KNOWN}:
-            news.append(observed)
-    return news
+def _is_news(ctx: Context, owned: Owned, record: JobRecord | None) -> bool:
+    """Adopt what has no record of its generation; return whether the object is to be written down as observed."""
+    observed = owned.observed
+    if owned.spec is None:
+        log.error("an object with an unreadable spec: jid=%s generation=%s", observed.jid, observed.generation)
+        return False
+    if record is not None and record.generation == observed.generation:
+        return record.state in WAITING
+    return _adopt(ctx, owned.spec, observed, record) in {Adopted.CREATED, Adopted.TAKEN_OVER, Adopted.KNOWN}
 
 
 def _adopt(ctx: Context, spec: JobSpec, observed: Observed, record: JobRecord | None) -> Adopted:

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -17,11 +17,28 @@ from pman_core.settings import Settings
 
 @contextmanager
 def confirmed() -> Iterator[None]:
-    """Turn every error of the connection into ``StoreUnavailable``."""
+    """Turn every error of the connection and every refusal of the server into ``StoreUnavailable``.
+
+    A fault of our own (a wrong command, a script that fails) stays what it is: nobody should wait for it to pass.
+    """
     try:
         yield
+    except ResponseError as error:
+        if _is_ours(error):
+            raise
+        raise StoreUnavailable(str(error)) from error
     except (RedisError, OSError) as error:
         raise StoreUnavailable(str(error) or type(error).__name__) from error
+
+
+def _is_ours(error: ResponseError) -> bool:
+    """Whether the server blames the command. Its own troubles have a code: OOM, READONLY, MISCONF, NOREPLICAS ...
+
+    https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors (the client strips the code ERR)
+    """
+    code = str(error).partition(" ")[0]
+    is_trouble = type(error) is not ResponseError or (code.isupper() and code.isalpha())
+    return code == "WRONGTYPE" or not is_trouble
 
 
 def make_client(settings: Settings) -> tuple[redis.Redis, bool]:

@@ -150,7 +150,7 @@ class MemoryStore:
         record = job.record
         if record.backend not in self._epochs:
             return Moved.SWEEPING
-        if self.blocked(record.jid):
+        if self.unsettled(record.jid):
             return Moved.BLOCKED
         if job.is_leased(now):
             return Moved.OK if job.lease == change.token else Moved.LEASED
@@ -210,13 +210,6 @@ class MemoryStore:
 
     def advance_many(self, changes: Sequence[Change]) -> list[Moved]:
         return [self.advance(change) for change in changes]
-
-    def holds_lease(self, jid: str, generation: str, token: str) -> bool:
-        with self._lock:
-            job = self._find(jid, generation)
-            if not job or job.record.state is not State.SUBMITTING:
-                return False
-            return job.lease == token and job.is_leased(self.now_ms())
 
     def fill_logs(self, jid: str, generation: str, logs: str) -> bool:
         with self._lock:
@@ -328,9 +321,9 @@ class MemoryStore:
                 tomb.open[generation] = 0
             return generation <= tomb.upto
 
-    def blocked(self, jid: str) -> bool:
+    def unsettled(self, jid: str) -> list[str]:
         with self._lock:
-            return bool(self._tombs.get(jid, _Tomb()).open)
+            return sorted(self._tombs.get(jid, _Tomb()).open)
 
     # Lists
 

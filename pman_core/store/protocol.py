@@ -173,9 +173,6 @@ class Store(Protocol):
     def advance_many(self, changes: Sequence[Change]) -> list[Moved]:
         """:meth:`advance`, each change for itself, in one round trip."""
 
-    def holds_lease(self, jid: str, generation: str, token: str) -> bool:
-        """Whether ``token`` is the live submit lease and the job is SUBMITTING; asked just before the native call."""
-
     def fill_logs(self, jid: str, generation: str, logs: str) -> bool:
         """Write the log of a RUNNING job, or once of a terminal one that ended with ``logs_missing``."""
 
@@ -213,8 +210,8 @@ class Store(Protocol):
         ``False``: no tombstone covers this generation, so nobody has asked for its deletion.
         """
 
-    def blocked(self, jid: str) -> bool:
-        """Whether an earlier generation of ``jid`` is not verified gone."""
+    def unsettled(self, jid: str) -> list[str]:
+        """The earlier generations of ``jid`` that are not verified gone: while there are any, no other is submitted."""
 
     # Lists
 

@@ -49,8 +49,8 @@ from pman_core.store.protocol import (
 )
 
 SCRIPT_NAMES = (
-    "adopt", "advance", "blocked", "claim_enqueue", "claim_refresh", "create", "delete", "expire", "fill_logs",
-    "holds_lease", "lead", "note_absent", "note_present", "release", "resign", "settle", "standing",
+    "adopt", "advance", "claim_enqueue", "claim_refresh", "create", "delete", "expire", "fill_logs", "lead",
+    "note_absent", "note_present", "release", "resign", "settle", "standing", "unsettled",
 )  # fmt: skip
 
 
@@ -217,9 +217,6 @@ class RedisStore:
             *wire.change_fields(change, change.state in TERMINAL),
         ]  # fmt: skip
 
-    def holds_lease(self, jid: str, generation: str, token: str) -> bool:
-        return bool(self._run("holds_lease", jid, generation, token))
-
     def fill_logs(self, jid: str, generation: str, logs: str) -> bool:
         return bool(self._run("fill_logs", jid, generation, wire.clip_logs(logs)))
 
@@ -265,8 +262,8 @@ class RedisStore:
     def release(self, jid: str, generation: str) -> bool:
         return bool(self._run("release", jid, generation))
 
-    def blocked(self, jid: str) -> bool:
-        return bool(self._run("blocked", jid))
+    def unsettled(self, jid: str) -> list[str]:
+        return list(self._run("unsettled", jid))
 
     # Lists
 

@@ -52,13 +52,13 @@ def test_a_deleted_job_is_hidden_at_once_and_cannot_come_back(store: Store, stat
         assert store.advance(Change(JID, record.generation, target, token=TOKEN)) is Moved.NO_RECORD
     assert not store.fill_logs(JID, record.generation, "no")
     assert store.obligations(BACKEND, 10) == [of(record)]
-    assert store.blocked(JID)
+    assert store.unsettled(JID)
 
 
 def test_an_unknown_job_leaves_a_tombstone_and_no_obligation(store: Store) -> None:
     generation = mint_generation()
     assert store.delete(JID) == Deletion(None)
-    assert not store.blocked(JID)
+    assert not store.unsettled(JID)
     assert adopt(store, spec_of(generation=generation)) is Adopted.REMOVE
 
 
@@ -67,7 +67,7 @@ def test_a_second_delete_changes_nothing(store: Store) -> None:
     store.delete(JID)
     assert store.delete(JID) == Deletion(None)
     assert store.obligations(BACKEND, 10) == [of(record)]
-    assert store.blocked(JID)
+    assert store.unsettled(JID)
 
 
 def test_a_new_job_may_be_posted_and_deleted_behind_the_old_one(store: Store) -> None:
@@ -88,12 +88,12 @@ def test_a_delete_while_submitting_is_final_only_when_the_submitter_is_done(stor
     store.delete(JID)
     assert store.standing(JID, record.generation) == Standing(is_leased=True, is_fenced=False)
     assert not store.settle(BACKEND, of(record))
-    assert store.blocked(JID)
+    assert store.unsettled(JID)
     assert store.obligations(BACKEND, 10) == [of(record)]
     clock.advance(LEASE_S)
     assert store.standing(JID, record.generation) == Standing(is_leased=False, is_fenced=False)
     assert store.settle(BACKEND, of(record))
-    assert not store.blocked(JID)
+    assert not store.unsettled(JID)
     assert store.obligations(BACKEND, 10) == []
 
 
@@ -113,7 +113,7 @@ def test_a_submitter_that_slept_through_it_all_still_learns_that_its_job_was_del
     later = post(store)
     assert store.release(JID, record.generation)
     assert not store.release(JID, later.generation)
-    assert not store.blocked(JID)
+    assert not store.unsettled(JID)
 
 
 def test_a_fence_keeps_the_name_taken_but_frees_the_jid(store: Store, clock: Clock) -> None:
@@ -126,7 +126,7 @@ def test_a_fence_keeps_the_name_taken_but_frees_the_jid(store: Store, clock: Clo
     store.delete(JID)
     assert store.standing(JID, record.generation) == Standing(is_leased=False, is_fenced=True)
     assert store.settle(BACKEND, of(record))
-    assert not store.blocked(JID)
+    assert not store.unsettled(JID)
     assert store.obligations(BACKEND, 10) == []
     assert store.counts(BACKEND)["obligations"] == 1
     clock.advance(FENCE_S)
@@ -181,7 +181,7 @@ def test_an_obligation_from_before_the_job_had_a_host_is_settled_by_its_host(sto
 def test_a_lost_job_leaves_an_obligation_and_no_tombstone(store: Store) -> None:
     record = bring(store, State.LOST)
     assert store.obligations(BACKEND, 10) == [of(record)]
-    assert not store.blocked(JID)
+    assert not store.unsettled(JID)
     assert store.settle(BACKEND, of(record))
     assert record_of(store) == record
 
@@ -263,7 +263,7 @@ def test_a_waiting_record_of_the_same_body_takes_the_object_over(
     assert [shown.generation for shown in store.page("", 10).records] == [spec.generation]
     assert store.advance(Change(JID, waiting.generation, State.RUNNING)) is Moved.OTHER_GENERATION
     assert move(store, record, State.RUNNING) is Moved.OK
-    assert not store.blocked(JID)
+    assert not store.unsettled(JID)
 
 
 def test_a_job_of_another_body_waits_until_the_object_has_ended(store: Store) -> None:
@@ -299,7 +299,7 @@ def test_an_object_under_a_tombstone_is_removed(store: Store, clock: Clock, stat
     store.settle(BACKEND, of(record))
     new = post(store)
     assert adopt(store, spec) is Adopted.REMOVE
-    assert store.blocked(JID)
+    assert store.unsettled(JID)
     assert record_of(store) == new
     assert store.obligations(BACKEND, 10) == [of(record)]
 
@@ -328,7 +328,7 @@ def test_ended_objects_of_deleted_jobs_stay_if_the_site_keeps_them(clock: Clock,
     spec = spec_of()
     store.delete(JID)
     assert adopt(store, spec, is_terminal=True) is Adopted.KEPT
-    assert not store.blocked(JID)
+    assert not store.unsettled(JID)
     assert adopt(store, spec) is Adopted.REMOVE
     assert store.create(request_of(), BACKEND).record.generation > spec.generation
 

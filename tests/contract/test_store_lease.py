@@ -37,18 +37,14 @@ def test_a_live_lease_is_not_taken_over(store: Store, clock: Clock) -> None:
     claim(store, record)
     clock.advance(LEASE_S - 0.001)
     assert claim(store, record, "another") is Moved.LEASED
-    assert store.holds_lease(JID, record.generation, TOKEN)
-    assert not store.holds_lease(JID, record.generation, "another")
 
 
 def test_an_expired_lease_is_taken_over(store: Store, clock: Clock) -> None:
     record = post(store)
     claim(store, record)
     clock.advance(LEASE_S)
-    assert not store.holds_lease(JID, record.generation, TOKEN)
     assert claim(store, record, "another") is Moved.OK
     assert record_of(store).attempts == 2
-    assert store.holds_lease(JID, record.generation, "another")
     for state in (State.QUEUED, State.PENDING, State.FAILED):
         assert move(store, record, state, token=TOKEN) is Moved.STALE
     assert record_of(store).state is State.SUBMITTING
@@ -61,21 +57,11 @@ def test_an_expired_lease_that_nobody_wanted_still_serves_its_holder(store: Stor
     assert move(store, record, State.PENDING, token=TOKEN, handle_json="{}") is Moved.OK
 
 
-def test_nobody_holds_the_lease_of_another_generation_or_of_no_job(store: Store) -> None:
-    record = post(store)
-    assert not store.holds_lease(JID, record.generation, TOKEN)
-    assert not store.holds_lease(JID, record.generation, "")
-    claim(store, record)
-    assert not store.holds_lease(JID, mint_generation(), TOKEN)
-    assert not store.holds_lease("none", record.generation, TOKEN)
-
-
 @pytest.mark.parametrize("state", [State.PENDING, State.RUNNING, *sorted(TERMINAL)])
 def test_there_is_nothing_left_to_submit_once_the_observer_was_quicker(store: Store, state: State) -> None:
     record = post(store)
     claim(store, record)
     assert move(store, record, state) is Moved.OK
-    assert not store.holds_lease(JID, record.generation, TOKEN)
 
 
 def test_only_the_holder_of_the_lease_puts_a_job_back(store: Store) -> None:

