@@ -153,7 +153,7 @@ def test_an_error_of_the_server_in_the_midst_of_many_is_not_swallowed(
         (OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), False),
         (ReadOnlyError("You can't write against a read only replica."), False),
         (
-            ResponseError("MISCONF Redis is configured to save RDB snapshots, but it is unable to persist to disk"),
+            ResponseError("MISCONF Redis is configured to save RDB snapshots, but it cannot"),
             False,
         ),
         (ResponseError("NOREPLICAS Not enough good replicas to write."), False),
