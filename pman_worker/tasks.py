@@ -33,17 +33,17 @@ def _told(task: str, jid: str, generation: str) -> Iterator[None]:
 def register(app: Celery, ctx: Context) -> None:
     """Bind the tasks to ``app``. A store that is away ends a task quietly: the observer brings the job back."""
 
-    @app.task(name=Task.SUBMIT)
+    @app.task(name=Task.SUBMIT, shared=False)
     def submit(jid: str, generation: str) -> None:
         with _told("submit", jid, generation):
             lifecycle.submit(ctx, jid, generation)
 
-    @app.task(name=Task.REFRESH)
+    @app.task(name=Task.REFRESH, shared=False)
     def refresh(jid: str, generation: str) -> None:
         with _told("refresh", jid, generation):
             lifecycle.refresh(ctx, jid, generation)
 
-    @app.task(name=Task.DELETE)
+    @app.task(name=Task.DELETE, shared=False)
     def delete(jid: str, generation: str) -> None:
         with _told("delete", jid, generation):
             lifecycle.remove(ctx, Obligation(jid, generation, ctx.host))
