@@ -77,9 +77,12 @@ def measure(folder: Path, table: Table) -> None:
         _row(table, "POST, 16 clients", pman("post", 16), yardstick("post", 16))
         _row(table, "GET, 16 clients", pman("get", 16), yardstick("get", 16))
         size = bytes_per_record(store)
-        few, many = pman("get", 16), pman("get", 16, jids=MANY)
-        _row(table, f"GET, {MANY:,} records", many, few)
-        table.caption = f"Last row: against {FEW} records. A record takes {size:.0f} bytes of Redis, indexes included."
+        # In turn, so that a machine that slows down slows both.
+        pairs = [(pman("get", 16, jids=MANY), pman("get", 16)) for _ in range(3)]
+        _row(table, f"GET, {MANY:,} records", *sorted(pairs, key=lambda pair: pair[0]["per_s"] / pair[1]["per_s"])[1])
+        table.caption = (
+            f"Last row: against {FEW} of them, median of 3. A record takes {size:.0f} bytes of Redis, indexes included."
+        )
     finally:
         system.close()
 
