@@ -65,8 +65,9 @@ def test_a_job_may_open_its_streams_by_name(site: Site) -> None:
 def test_no_signal_is_ignored_or_blocked_in_a_job(site: Site) -> None:
     spec = site.shell('grep -E "Sig(Blk|Ign)" /proc/self/status >"$0/signals"')
     assert run(site.backend(), spec).state is State.SUCCEEDED
-    masks = [line.split()[1] for line in (site.output(spec) / "signals").read_text().splitlines()]
-    assert masks == ["0" * 16] * 2
+    masks = [int(line.split()[1], 16) for line in (site.output(spec) / "signals").read_text().splitlines()]
+    # Signals 32 and 33 belong to the C library: a process inherits them as they are and can change nothing.
+    assert [mask & ~(0b11 << 31) for mask in masks] == [0, 0]
 
 
 def test_no_file_of_worker_or_supervisor_is_open_in_a_job(site: Site) -> None:
