@@ -76,7 +76,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(changes=st.dictionaries(st.sampled_from(sorted(PFCON_BODY)), JSON_VALUES, min_size=1, max_size=3))
 def test_whatever_the_values_are_it_is_never_a_defect(changes: dict[str, Any]) -> None:
     harness = Harness()
