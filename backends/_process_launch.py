@@ -60,9 +60,9 @@ def build_argv(spec: JobSpec, incoming: Path, outgoing: Path) -> list[str]:
 
 
 def build_env(spec: JobSpec, incoming: Path, outgoing: Path, home: str) -> dict[str, str]:
-    """Return the whole environment; what the request asks for comes last and so counts."""
+    """Return the whole environment; what the request asks for counts, but for the mark that the job is found by."""
     asked = {name: rewrite_paths(value, incoming, outgoing) for name, value in spec.env.items()}
-    return {**BASE_ENV, "HOME": home, GENERATION_VARIABLE: spec.generation} | asked
+    return {**BASE_ENV, "HOME": home} | asked | {GENERATION_VARIABLE: spec.generation}
 
 
 def check_sizes(argv: Sequence[str], env: Mapping[str, str], bytes_max: int) -> None:

@@ -25,7 +25,7 @@ MESSAGES = {
     "cancelled": "killed on request",
     "start_failed": "{error}",
     "supervisor_failed": "killed, because its supervisor failed: {error}",
-    "supervisor_killed": "its supervisor (process {pid} on {host}) was killed, and the job with it",
+    "supervisor_killed": "its supervisor (process {pid} on {host}) was killed, and with it what was found of the job",
     "host_rebooted": "the host {host} was restarted while the job ran",
 }
 IN_DOUBT = "; whether it had begun is not known, and it is not run again"

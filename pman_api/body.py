@@ -35,6 +35,8 @@ def _read(request: Request, max_bytes: int) -> bytes:
         raw = request.get_data(cache=False)
     except RequestEntityTooLarge:
         raw = None
+    except Exception as error:
+        raise _bad(f"could not be read to its end: {type(error).__name__}") from error
     if raw is None or len(raw) > max_bytes:
         raise RequestEntityTooLarge(f"the body must have at most {max_bytes // KIB} KiB (MAX_BODY_KIB)")
     return raw

@@ -10,7 +10,7 @@ import os
 from pman_api.startup import settings_or_exit
 
 bind = "0.0.0.0:5010"  # the port of the old pman; inside a container this is the only useful address
-worker_class = "gthread"
+worker_class = "pman_api.worker_class.BoundedThreadWorker"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 threads = 16
 preload_app = False

@@ -11,4 +11,4 @@ from pman_core.store.redis import RedisStore
 configure_logging()
 _settings = settings_or_exit()
 _store = RedisStore.connect(_settings)
-app = create_app(_settings, _store, QueuePublisher(make_celery(_settings), _settings.container_env, _store.push))
+app = create_app(_settings, _store, QueuePublisher(make_celery(_settings), _settings.container_env, _store))

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from pman_client import embedded, processes
 from pman_client.client import DEFAULT_URL, PmanClient
+from pman_client.doctor import Verdict, judge_storebase
 from pman_client.state_folder import Note, StateFolder
 from pman_client.supervisor import Child, Ending, Supervisor
 from pman_core.errors import StoreUnavailable
@@ -82,6 +83,10 @@ def make_plan(state: StateFolder, environ: Mapping[str, str], any_image: bool, l
     if any_image:
         added["PROCESS_ANY_IMAGE"] = "yes"
     settings = load_settings(**{name.lower(): value for name, value in added.items()})
+    if "STOREBASE" not in added and settings.storebase is not None:
+        finding = judge_storebase(settings.storebase)
+        if finding.verdict is Verdict.FAIL:
+            raise NotStarted(f"{finding.text}: {finding.repair}")
     if "STOREBASE" in added:
         (state.store / SAMPLE_INPUT).mkdir(parents=True, exist_ok=True)
     # One API process has threads enough for one user, and starts sooner than two.

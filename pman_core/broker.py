@@ -7,7 +7,6 @@ https://docs.celeryq.dev/projects/kombu/en/stable/reference/kombu.transport.redi
 """
 
 import logging
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from celery import Celery
@@ -95,21 +94,34 @@ class Publisher(Protocol):
         Returns whether the broker has confirmed it. Never raises for a broker that is away.
         """
 
+    def backlog(self, task: Task) -> int:
+        """Return how many messages of ``task`` wait for a worker of any host. Raises ``StoreUnavailable``."""
+
+
+class Queues(Protocol):
+    """The lists that Celery's workers consume, see ``RedisStore``. Both raise ``StoreUnavailable``."""
+
+    def push(self, queue: str, message: str) -> None: ...
+
+    def length(self, queue: str) -> int: ...
+
 
 class QueuePublisher:
     """The publisher of production: a message built here, pushed through the store's connection."""
 
-    def __init__(self, app: Celery, backend: str, push: Callable[[str, str], None]) -> None:
-        """``push`` puts a text onto a queue, see ``RedisStore.push``."""
+    def __init__(self, app: Celery, backend: str, queues: Queues) -> None:
         self._app = app
         self._backend = backend
-        self._push = push
+        self._queues = queues
 
     def publish(self, task: Task, jid: str, generation: str, host: str = "") -> bool:
         queue = queue_name(self._backend, PURPOSE[task], host)
         try:
-            self._push(queue, build_envelope(self._app, task, jid, generation, queue))
+            self._queues.push(queue, build_envelope(self._app, task, jid, generation, queue))
         except StoreUnavailable as error:
             log.warning("not enqueued, the observer will: task=%s jid=%s error=%s", task, jid, error)
             return False
         return True
+
+    def backlog(self, task: Task) -> int:
+        return self._queues.length(queue_name(self._backend, PURPOSE[task]))

@@ -106,6 +106,7 @@ class JobRecord:
     enqueues: int = 0
     next_attempt_at_ms: int = 0
     lease_until_ms: int = 0
+    absent: int = 0
     logs: str = field(default="", repr=False)
     logs_at_ms: int = 0
     logs_missing: bool = False

@@ -100,15 +100,14 @@ def _assignment(value: str) -> str:
 
 
 def _store_path(value: str) -> str:
-    path = value.strip("/")
-    parts = path.split("/")
-    if not path or set(parts) <= {"", "."}:
+    parts = [part for part in value.split("/") if part not in {"", "."}]
+    if not parts:
         raise _fault("must name a folder below the store base, not the store base itself")
     if ".." in parts:
         raise _fault("must stay below the store base: '..' is not allowed")
     if parts[0] == CONTROL_FOLDER:
         raise _fault(f"must not be in {CONTROL_FOLDER}, which pman keeps for itself")
-    return "/".join(part for part in parts if part not in {"", "."})
+    return "/".join(parts)
 
 
 CONTROL_FOLDER = ".pman"

@@ -70,7 +70,7 @@ def _container_env(value: str) -> str:
     known = registry.names()
     if value not in known:
         near = difflib.get_close_matches(value, known, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
+        hint = f", did you mean {near[0]!r}?" if near else "."
         raise ValueError(f"{value!r} is no backend{hint} Known: {', '.join(known)}")
     return value
 

@@ -62,5 +62,5 @@ def make_backend(settings: Settings) -> Backend:
 def make_context(settings: Settings) -> Context:
     """Return the context of a production process; nothing is connected yet."""
     store = RedisStore.connect(settings)
-    publisher = QueuePublisher(make_celery(settings), settings.container_env, store.push)
+    publisher = QueuePublisher(make_celery(settings), settings.container_env, store)
     return Context(settings, store, make_backend(settings), publisher)

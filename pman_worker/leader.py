@@ -36,6 +36,10 @@ class Leader:
         except StoreUnavailable as error:
             log.warning("leader lease of %s not renewed: %s", self.scope, error)
             return
+        except Exception:
+            # The thread must live on, or this observer would stand by for ever.
+            log.exception("leader lease of %s not renewed", self.scope)
+            return
         if granted and not self.leads():
             log.info("leading %s", self.scope)
         self._until_s = asked_s + self._lease_s if granted else 0.0

@@ -55,7 +55,9 @@ def _submit_claimed(ctx: Context, record: JobRecord, token: str, begin_until_s: 
         return ctx.store.advance(Change(jid, generation, State.FAILED, token=token, reason=reason, message=message))
 
     spec = record.spec(ctx.store.instance)
-    refusals = ctx.backend.capabilities.refusals(spec.request)
+    # After an earlier attempt the job may be there: then the backend adopts it before it refuses anything.
+    is_first = record.attempts == 1 and record.retries == 0
+    refusals = ctx.backend.capabilities.refusals(spec.request) if is_first else ()
     if refusals:
         return end(Reason.REJECTED, "; ".join(map(str, refusals)))
     if ctx.clock_s() > begin_until_s:
@@ -110,7 +112,7 @@ def refresh(ctx: Context, jid: str, generation: str) -> bool:
     except Unavailable as error:
         log.info("live log not readable: jid=%s %s", jid, error)
         return False
-    return ctx.store.fill_logs(jid, generation, logs)
+    return ctx.store.fill_logs(jid, generation, logs, only_running=True)
 
 
 def remove(ctx: Context, obligation: Obligation, tries: int = 0) -> bool:

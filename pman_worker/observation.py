@@ -32,7 +32,7 @@ def to_change(observed: Observed, logs: str | None = None, *, logs_missing: bool
 def to_lost(jid: str, generation: str, absent_ms: int) -> Change:
     """Return the end of a job that the scheduler has forgotten."""
     message = f"the scheduler answers, but has not known the job for {absent_ms / 1000:.0f} s"
-    return Change(jid, generation, State.LOST, reason=Reason.VANISHED, message=message)
+    return Change(jid, generation, State.LOST, reason=Reason.VANISHED, message=message, only_if_absent=True)
 
 
 def _to_ms(moment: datetime | None) -> int:

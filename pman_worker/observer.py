@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pman_core.errors import BackendError, InvalidSettings, Rejected, StoreUnavailable, Unparseable
 from pman_core.logs import configure_logging
 from pman_core.settings import load_settings
-from pman_core.store.protocol import Obligation
 from pman_worker import reconcile
 from pman_worker.context import Context, make_context
 from pman_worker.leader import Leader
@@ -54,7 +53,7 @@ class Observer:
         self._clock_s = clock_s
         self._sightings = Sightings(ctx, leader, clock_s)
         self._watcher: Watcher | None = None
-        self._tries: dict[Obligation, int] = {}
+        self._removals = reconcile.Removals(ctx, clock_s)
         self._had_epoch = False
         self._wiped_at_s: float | None = None
         watches = ctx.backend.capabilities.watches
@@ -68,6 +67,7 @@ class Observer:
 
         The parts do not depend on each other: a scheduler that cannot be listed keeps nothing from being enqueued.
         """
+        self._sightings.begin_round()
         failures = self._try(self._ensure_epoch) + self._try(self._ensure_watch)
         if self._poll_due():
             failures += self._try(self._sightings.poll)
@@ -75,12 +75,13 @@ class Observer:
             failures += self._try(self._take_events, wait_s)
         if self._due_due():
             failures += self._try(reconcile.enqueue_due, self._ctx)
-            failures += self._try(reconcile.fulfil_obligations, self._ctx, self._tries)
+            failures += self._try(self._removals.fulfil)
             failures += self._try(self._sightings.follow_up)
         if self._reconcile_due():
             failures += self._try(self._ctx.publish_report)
-            failures += self._try(reconcile.expire, self._ctx)
+            failures += self._try(self._removals.expire)
         if self._sweep_due():
+            self._removals.retry_stuck()
             failures += self._try(reconcile.sweep, self._ctx, self._sightings)
         return failures
 
@@ -109,11 +110,15 @@ class Observer:
             return
         if self._had_epoch:
             self._wiped_at_s = self._wiped_at_s or self._clock_s()
-            if self._clock_s() - self._wiped_at_s < self._ctx.backend.submit_timeout_s:
+            if self._clock_s() - self._wiped_at_s < self._ctx.settings.submit_lease_s:
                 return
         reconcile.sweep(self._ctx, self._sightings)
         store.begin_epoch(name)
         log.info("complete sweep done: submits of %s may begin", name)
+
+    def _remember_epoch(self) -> None:
+        """Whoever stands by must know a wipe from a first start, too: it may lead the moment after."""
+        self._had_epoch = self._had_epoch or self._ctx.store.epoch(self._ctx.backend_name)
 
     def _ensure_watch(self) -> None:
         if not self._ctx.backend.capabilities.watches or (self._watcher and not self._watcher.is_broken):
@@ -136,6 +141,7 @@ class Observer:
         while not stop.is_set():
             if not self._leader.leads():
                 self.stand_down()
+                self._try(self._remember_epoch)
                 stop.wait(TICK_S)
                 continue
             failures = failures + 1 if self.tick(wait_s=TICK_S) else 0

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 LISTINGS_BEFORE_LOST = 3
 LOGS_PATIENCE_S = 10.0
 """So long an end waits for its log; then it is told without."""
+LOGS_BUDGET_S = 2.0
+"""So long a round reads logs; a log server that hangs must not keep the other jobs waiting."""
 LOGS_RETRY_S = 300.0
 """So long a log that was missing at the end is still asked for."""
 PAGE = 1000
@@ -46,9 +48,14 @@ class Sightings:
         self._ctx = ctx
         self._leader = leader
         self._clock_s = clock_s
+        self._logs_until_s = 0.0
         self._running: dict[str, _Running] = {}
         self._ends: dict[tuple[str, str], tuple[Observed, float]] = {}
         self._logless: dict[tuple[str, str], tuple[JobRef, float]] = {}
+
+    def begin_round(self) -> None:
+        """Give this round its time for reading logs."""
+        self._logs_until_s = self._clock_s() + LOGS_BUDGET_S
 
     # Asking
 
@@ -61,7 +68,7 @@ class Sightings:
             for jid, record in zip(page, self._ctx.store.get_many(page), strict=True):
                 if record is not None and not record.is_terminal and record.state not in WAITING:
                     told = (record.state.value, record.native_state, record.message)
-                    self._running[jid] = _Running(ref_of(record), told)
+                    self._running[jid] = _Running(ref_of(record), told, was_absent=record.absent > 0)
         current = set(jids)
         for jid in self._running.keys() - current:
             del self._running[jid]
@@ -110,7 +117,8 @@ class Sightings:
         return None if is_same and job is not None and job.told == told else to_change(observed)
 
     def _remember(self, change: Change, moved: Moved) -> None:
-        if change.state in TERMINAL:
+        # Another generation has the jid, or nobody: what is remembered of it is not true any more.
+        if change.state in TERMINAL or moved in {Moved.NO_RECORD, Moved.OTHER_GENERATION}:
             self._running.pop(change.jid, None)
             if moved is Moved.OK:
                 log.info("%s: jid=%s generation=%s %s", change.state, change.jid, change.generation, change.message)
@@ -121,11 +129,14 @@ class Sightings:
             job.told = (change.state.value, change.native_state, change.message or "")
 
     def _note_absent(self, ref: JobRef, listed_at_ms: int) -> None:
+        if ref.jid in self._running:
+            self._running[ref.jid].was_absent = True
         count, absent_ms = self._ctx.store.note_absent(
             ref.jid, ref.generation, self._leader.scope, self._leader.token, listed_at_ms
         )
-        if ref.jid in self._running:
-            self._running[ref.jid].was_absent = True
+        if count == 0:
+            # Not counted: the jid may belong to another generation by now. The next round reads it anew.
+            self._running.pop(ref.jid, None)
         if count >= LISTINGS_BEFORE_LOST and absent_ms >= self._ctx.settings.lost_grace_s * 1000:
             change = to_lost(ref.jid, ref.generation, absent_ms)
             self._remember(change, self._ctx.store.advance(change))
@@ -135,28 +146,40 @@ class Sightings:
     def _to_end(self, observed: Observed) -> Change | None:
         """Return the terminal change with its log; ``None`` while the log is waited for."""
         key = (observed.jid, observed.generation)
+        logs = self._logs_in_time(JobRef(*key, observed.handle))
+        if logs is not None:
+            self._ends.pop(key, None)
+            return to_change(observed, logs)
+        _, seen_s = self._ends.setdefault(key, (observed, self._clock_s()))
+        if self._clock_s() - seen_s < LOGS_PATIENCE_S:
+            return None
+        log.warning("ended without its log: jid=%s generation=%s", *key)
+        self._logless[key] = (JobRef(*key, observed.handle), self._clock_s())
+        del self._ends[key]
+        return to_change(observed, logs_missing=True)
+
+    def _logs_in_time(self, ref: JobRef) -> str | None:
+        """Return the log, or ``None`` if it cannot be read or if reading logs has taken too long in this round."""
+        if self._clock_s() > self._logs_until_s:
+            return None
         try:
-            logs = self._logs(JobRef(*key, observed.handle))
+            return self._logs(ref)
         except Unavailable as error:
-            _, seen_s = self._ends.setdefault(key, (observed, self._clock_s()))
-            if self._clock_s() - seen_s < LOGS_PATIENCE_S:
-                return None
-            log.warning("ended without its log: jid=%s generation=%s %s", *key, error)
-            self._logless[key] = (JobRef(*key, observed.handle), self._clock_s())
-            del self._ends[key]
-            return to_change(observed, logs_missing=True)
-        self._ends.pop(key, None)
-        return to_change(observed, logs)
+            log.info("log not readable: jid=%s generation=%s %s", ref.jid, ref.generation, error)
+        except Exception:
+            log.exception("log not readable: jid=%s generation=%s", ref.jid, ref.generation)
+        return None
 
     def _logs(self, ref: JobRef) -> str:
         return self._ctx.backend.logs(ref, self._ctx.settings.job_logs_tail, LOG_BYTES_MAX)
 
     def _ask_for_missing_logs(self) -> None:
         for key, (ref, since_s) in list(self._logless.items()):
-            try:
-                self._ctx.store.fill_logs(*key, self._logs(ref))
-            except Unavailable:
-                if self._clock_s() - since_s < LOGS_RETRY_S:
-                    continue
+            logs = self._logs_in_time(ref)
+            if logs is not None:
+                self._ctx.store.fill_logs(*key, logs)
+            elif self._clock_s() - since_s < LOGS_RETRY_S:
+                continue
+            else:
                 log.warning("the log stays missing: jid=%s generation=%s", *key)
             del self._logless[key]

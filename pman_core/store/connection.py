@@ -1,5 +1,6 @@
 """The connection to Redis: one server, TLS, or Sentinel; every wait has an end and every failure one name."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -36,9 +37,11 @@ def _is_ours(error: ResponseError) -> bool:
 
     https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors (the client strips the code ERR)
     """
-    code = str(error).partition(" ")[0]
+    # Redis before 7 wraps what a script met: "Error running script (call to f_...): @user_script:9: -OOM command ..."
+    wrapped = re.search(r": -([A-Z]+) ", str(error))
+    code = wrapped[1] if wrapped else str(error).partition(" ")[0]
     is_trouble = type(error) is not ResponseError or (code.isupper() and code.isalpha())
-    return code == "WRONGTYPE" or not is_trouble
+    return code in {"ERR", "WRONGTYPE"} or not is_trouble
 
 
 def make_client(settings: Settings) -> tuple[redis.Redis, bool]:

@@ -109,7 +109,9 @@ class MemoryStore:
         return only(record, READ_FIELDS) if record else None
 
     def get_many(self, jids: Sequence[str]) -> list[JobRecord | None]:
-        return [only(record, WORK_FIELDS) if record else None for record in map(self.get, jids)]
+        with self._lock:
+            jobs = [self._jobs.get(jid) for jid in jids]
+            return [replace(only(job.record, WORK_FIELDS), absent=job.absent) if job else None for job in jobs]
 
     def advance(self, change: Change) -> Moved:
         with self._lock:
@@ -127,6 +129,8 @@ class MemoryStore:
                     self._drop_lease(job)
                 return Moved.FORBIDDEN
             if change.state is State.QUEUED and not is_ours:
+                return Moved.STALE
+            if change.only_if_absent and not job.absent_since_ms:
                 return Moved.STALE
             if change.state is State.SUBMITTING:
                 return self._take_lease(job, change, now)
@@ -189,6 +193,9 @@ class MemoryStore:
         if change.state is State.LOST:
             obligation = Obligation(change.jid, change.generation, change.host or job.record.host)
             self._oblige(job.record.backend, obligation, now)
+            if job.fence_until_ms > now:
+                tomb = self._tombs.setdefault(change.jid, _Tomb())
+                tomb.fences[change.generation] = job.fence_until_ms
 
     def _write(self, job: _Job, change: Change) -> None:
         record = replace(job.record, state=change.state)
@@ -211,10 +218,11 @@ class MemoryStore:
     def advance_many(self, changes: Sequence[Change]) -> list[Moved]:
         return [self.advance(change) for change in changes]
 
-    def fill_logs(self, jid: str, generation: str, logs: str) -> bool:
+    def fill_logs(self, jid: str, generation: str, logs: str, *, only_running: bool = False) -> bool:
         with self._lock:
             job = self._find(jid, generation)
-            if not job or not (job.record.state is State.RUNNING or job.record.logs_missing):
+            is_late = job is not None and job.record.logs_missing and not only_running
+            if not job or not (job.record.state is State.RUNNING or is_late):
                 return False
             job.record = replace(job.record, logs=clip_logs(logs), logs_at_ms=self.now_ms(), logs_missing=False)
             return True
@@ -229,10 +237,16 @@ class MemoryStore:
             record = job.record
             tomb.upto = max(tomb.upto, record.generation)
             tomb.open[record.generation] = record.lease_until_ms if job.lease else 0
-            if job.fence_until_ms > self.now_ms():
-                tomb.fences[record.generation] = job.fence_until_ms
+            fence_until_ms = job.fence_until_ms
+            if job.lease and record.lease_until_ms <= self.now_ms():
+                fence_until_ms = max(fence_until_ms, record.lease_until_ms + self._policy.fence_ms)
+            if fence_until_ms > self.now_ms():
+                tomb.fences[record.generation] = fence_until_ms
             obligation = Obligation(jid, record.generation, record.host)
             self._oblige(record.backend, obligation, self.now_ms())
+            for other in tomb.open.keys() - {record.generation}:
+                held_back = Obligation(jid, other)
+                self._obligations[record.backend].setdefault(held_back, self.now_ms())
             return Deletion(obligation, record.backend)
 
     def expire(self, jid: str, generation: str) -> bool:
@@ -259,7 +273,11 @@ class MemoryStore:
                 self._write_new(spec, backend, host)
                 return Adopted.CREATED
             if job.record.state not in WAITING or job.is_leased(self.now_ms()):
+                if is_terminal and self._policy.keeps_objects and spec.generation < job.record.generation:
+                    return Adopted.KEPT
                 return self._hold(spec, backend, host, must_go=True)
+            if Obligation(spec.jid, spec.generation, host) in self._obligations.get(backend, {}):
+                return Adopted.REMOVE
             if job.record.digest == spec.request.digest:
                 tomb = self._tombs.setdefault(spec.jid, _Tomb())
                 tomb.upto = max(tomb.upto, job.record.generation)
@@ -422,7 +440,10 @@ class MemoryStore:
         return backend in self._epochs
 
     def begin_epoch(self, backend: str) -> None:
-        self._epochs.add(backend)
+        with self._lock:
+            self._epochs.add(backend)
+            for job in self._jids(backend, WAITING):
+                job.due_ms = min(job.due_ms, self.now_ms())
 
     # What workers say of themselves
 

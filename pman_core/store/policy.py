@@ -7,6 +7,9 @@ from pman_core.settings import Settings
 TOMBSTONE_MIN_S = 24 * 3600
 """A tombstone outlives every message, listing and lease that may still speak of its job."""
 
+CLOCK_MARGIN_S = 3600
+"""So far the scheduler's clock may be from the store's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -30,5 +33,5 @@ class Policy:
             requeue_ms=round(settings.requeue_s * 1000),
             fence_ms=round(settings.submit_fence_s * 1000),
             keeps_objects=not settings.remove_jobs,
-            tombstone_ms=round(max(TOMBSTONE_MIN_S, settings.retention_hours * 3600) * 1000),
+            tombstone_ms=round(max(TOMBSTONE_MIN_S, settings.retention_hours * 3600 + CLOCK_MARGIN_S) * 1000),
         )

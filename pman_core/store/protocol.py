@@ -68,6 +68,8 @@ class Change:
     logs: str | None = None
     logs_missing: bool = False
     """With a terminal state: the logs could not be read; :meth:`Store.fill_logs` may add them once."""
+    only_if_absent: bool = False
+    """With LOST: refused (STALE) if the job has been seen since its absences were counted."""
     delay_s: float = 0.0
     """With QUEUED: time until the next attempt."""
     uncounted: bool = False
@@ -173,7 +175,7 @@ class Store(Protocol):
     def advance_many(self, changes: Sequence[Change]) -> list[Moved]:
         """:meth:`advance`, each change for itself, in one round trip."""
 
-    def fill_logs(self, jid: str, generation: str, logs: str) -> bool:
+    def fill_logs(self, jid: str, generation: str, logs: str, *, only_running: bool = False) -> bool:
         """Write the log of a RUNNING job, or once of a terminal one that ended with ``logs_missing``."""
 
     def delete(self, jid: str) -> Deletion:
@@ -258,7 +260,7 @@ class Store(Protocol):
         """Whether a complete sweep has been done since the store was new."""
 
     def begin_epoch(self, backend: str) -> None:
-        """Write down that it has: submits may begin."""
+        """Write down that it has: submits may begin, and all that waits is due at once."""
 
     # What workers say of themselves
 

@@ -49,8 +49,9 @@ from pman_core.store.protocol import (
 )
 
 SCRIPT_NAMES = (
-    "adopt", "advance", "claim_enqueue", "claim_refresh", "create", "delete", "expire", "fill_logs", "lead",
-    "note_absent", "note_present", "release", "resign", "settle", "standing", "unsettled",
+    "adopt", "advance", "begin_epoch", "claim_enqueue", "claim_refresh", "create", "delete", "expire",
+    "fill_logs", "lead", "note_absent", "note_present", "release", "resign", "settle", "standing",
+    "unsettled",
 )  # fmt: skip
 
 
@@ -124,6 +125,11 @@ class RedisStore:
         """Put ``message`` onto the Celery queue of that name: of this instance, in this Redis, like everything else."""
         with confirmed():
             self._redis.lpush(self._prefix + queue, message)
+
+    def length(self, queue: str) -> int:
+        """Return how many messages wait in that queue."""
+        with confirmed():
+            return self._redis.llen(self._prefix + queue)
 
     def now_ms(self) -> int:
         if self._fixed_now_ms:
@@ -213,15 +219,15 @@ class RedisStore:
         return [
             change.jid, change.generation, change.state, wire.SOURCES_TEXT[change.state], change.token, change.host,
             self._policy.lease_ms, self._policy.attempts_max, round(change.delay_s * 1000), int(change.uncounted),
-            self._policy.fence_ms,
+            self._policy.fence_ms, int(change.only_if_absent),
             *wire.change_fields(change, change.state in TERMINAL),
         ]  # fmt: skip
 
-    def fill_logs(self, jid: str, generation: str, logs: str) -> bool:
-        return bool(self._run("fill_logs", jid, generation, wire.clip_logs(logs)))
+    def fill_logs(self, jid: str, generation: str, logs: str, *, only_running: bool = False) -> bool:
+        return bool(self._run("fill_logs", jid, generation, wire.clip_logs(logs), int(only_running)))
 
     def delete(self, jid: str) -> Deletion:
-        reply = self._run("delete", jid, mint_generation(), self._policy.tombstone_ms)
+        reply = self._run("delete", jid, mint_generation(), self._policy.tombstone_ms, self._policy.fence_ms)
         if not reply:
             return Deletion(None)
         generation, host, backend = reply
@@ -333,8 +339,7 @@ class RedisStore:
             return bool(self._redis.exists(self._key("epoch", backend)))
 
     def begin_epoch(self, backend: str) -> None:
-        with confirmed():
-            self._redis.set(self._key("epoch", backend), str(self.now_ms()))
+        self._run("begin_epoch", backend)
 
     # What workers say of themselves
 

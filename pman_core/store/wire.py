@@ -19,7 +19,7 @@ LIST_FIELDS = (
 READ_FIELDS = (*LIST_FIELDS, "logs", "logs_at")
 WORK_FIELDS = (
     *LIST_FIELDS, "request", "handle", "handle_at", "retries", "enqueues", "next_attempt_at", "lease_until",
-    "logs_at", "logs_missing",
+    "absent", "logs_at", "logs_missing",
 )  # fmt: skip
 
 
@@ -54,6 +54,7 @@ def to_record(jid: str, fields: Mapping[str, str]) -> JobRecord:
         enqueues=number("enqueues"),
         next_attempt_at_ms=number("next_attempt_at"),
         lease_until_ms=number("lease_until"),
+        absent=number("absent"),
         logs=fields.get("logs", ""),
         logs_at_ms=number("logs_at"),
         logs_missing="logs_missing" in fields,

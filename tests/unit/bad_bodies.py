@@ -204,6 +204,8 @@ PATHS = [
         "doubled-slashes": "a//..//..//etc",
         "control-folder": ".pman",
         "control-folder-below": ".pman/claims",
+        "control-folder-behind-a-dot": "./.pman/claims",
+        "control-folder-behind-dots": "././/.pman",
         "control-folder-absolute": "/.pman/claims",
         "nul": "a\0b",
         "half-surrogate": "a/\ud83d",

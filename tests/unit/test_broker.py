@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from base64 import b64decode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +129,23 @@ def test_names_of_queues_and_keys() -> None:
 # The publisher
 
 
+class FakeQueues:
+    """Queues of any length; ``push`` does what the test says."""
+
+    def __init__(self, push: Callable[[str, str], None]) -> None:
+        self.push = push
+
+    def length(self, queue: str) -> int:
+        return len(queue)
+
+
+def test_the_backlog_is_that_of_the_queue_for_all_hosts() -> None:
+    assert QueuePublisher(app_of(), "mock", FakeQueues(lambda *_: None)).backlog(Task.SUBMIT) == len("pman.mock.submit")
+
+
 def test_a_message_names_its_task_and_carries_the_jid_and_the_generation_and_nothing_else() -> None:
     pushed: list[tuple[str, str]] = []
-    publisher = QueuePublisher(app_of(), "mock", lambda queue, message: pushed.append((queue, message)))
+    publisher = QueuePublisher(app_of(), "mock", FakeQueues(lambda *item: pushed.append(item)))
     assert publisher.publish(Task.SUBMIT, "j", "01h")
     assert publisher.publish(Task.DELETE, "j", "01h", host="node-2")
     assert [queue for queue, _ in pushed] == ["pman.mock.submit", "pman.mock.control.node-2"]
@@ -144,7 +159,7 @@ def test_a_queue_is_below_the_prefix_of_the_instance_where_workers_look_for_it()
     client = FakeStrictRedis(decode_responses=True)
     store = RedisStore(client, "site-1", Policy())
     app = app_of(pman_instance="site-1")
-    assert QueuePublisher(app, "mock", store.push).publish(Task.REFRESH, "j", "01h")
+    assert QueuePublisher(app, "mock", store).publish(Task.REFRESH, "j", "01h")
     prefix = app.conf.broker_transport_options["global_keyprefix"]
     assert client.keys() == [prefix + "pman.mock.refresh"]
     assert "pman.mock.refresh" in [queue.name for queue in app.conf.task_queues]
@@ -154,7 +169,7 @@ def test_a_broker_that_is_away_is_false_and_not_an_error() -> None:
     def push(queue: str, message: str) -> None:
         raise StoreUnavailable("connection refused")
 
-    assert not QueuePublisher(app_of(), "mock", push).publish(Task.SUBMIT, "j", "01h")
+    assert not QueuePublisher(app_of(), "mock", FakeQueues(push)).publish(Task.SUBMIT, "j", "01h")
 
 
 def test_an_error_of_ours_is_not_taken_for_a_broker_that_is_away() -> None:
@@ -162,7 +177,7 @@ def test_an_error_of_ours_is_not_taken_for_a_broker_that_is_away() -> None:
         raise TypeError("a bug")
 
     with pytest.raises(TypeError):
-        QueuePublisher(app_of(), "mock", push).publish(Task.SUBMIT, "j", "01h")
+        QueuePublisher(app_of(), "mock", FakeQueues(push)).publish(Task.SUBMIT, "j", "01h")
 
 
 @pytest.mark.parametrize("scheme", ["redis", "sentinel"])
@@ -173,5 +188,5 @@ def test_a_broker_that_says_nothing_is_given_up_soon(scheme: str) -> None:
         url = f"{scheme}://127.0.0.1:{black_hole.getsockname()[1]}/0"
         store = RedisStore.connect(settings(url, redis_timeout_s=0.1))
         begin_s = time.monotonic()
-        assert not QueuePublisher(app_of(url), "mock", store.push).publish(Task.SUBMIT, "j", "01h")
+        assert not QueuePublisher(app_of(url), "mock", store).publish(Task.SUBMIT, "j", "01h")
         assert time.monotonic() - begin_s < 1.0  # 0.2 s, and what a busy machine adds

@@ -42,7 +42,7 @@ def test_it_is_the_message_of_send_task() -> None:
         store = RedisStore(client, "pman", Policy())
         app = make_celery(Settings(container_env="mock", storebase=Path("/store")))
         app.conf.broker_url = f"redis+socket://{folder}/socket"
-        assert QueuePublisher(app, "mock", store.push).publish(Task.SUBMIT, "a job's jid", "01h")
+        assert QueuePublisher(app, "mock", store).publish(Task.SUBMIT, "a job's jid", "01h")
         app.send_task(Task.SUBMIT, args=("a job's jid", "01h"), queue=QUEUE, ignore_result=True)
         theirs, ours = client.lrange(f"pman:pman:{QUEUE}", 0, -1)  # type: ignore[misc]
         app.close()

@@ -357,7 +357,7 @@ def test_a_wipe_under_a_leader_waits_for_native_calls_that_were_under_way() -> N
     observer = world.observer()
     rounds(world, observer, 1)
     world.store._epochs.clear()
-    rounds(world, observer, 29)
+    rounds(world, observer, 59)
     assert not world.store.epoch("mock")
     rounds(world, observer, 3)
     assert world.store.epoch("mock")
@@ -538,3 +538,225 @@ def test_of_two_objects_of_one_jid_in_one_sweep_only_one_becomes_the_record() ->
     assert world.record().generation == newer
     assert (JID, older) not in world.backend.objects
     assert (JID, newer) in world.backend.objects
+
+
+# What a review has found
+
+
+def test_a_jid_deleted_and_posted_again_between_two_rounds_is_followed_anew() -> None:
+    world = World()
+    observer = world.observer()
+    submitted(world)
+    rounds(world, observer, 1)
+    obligation = world.store.delete(JID).obligation
+    assert obligation is not None
+    lifecycle.remove(world.ctx, obligation)
+    submitted(world, image="another")
+    world.backend.become(JID, State.SUCCEEDED, exit_code=0)
+    rounds(world, observer, 3)
+    assert world.record().state is State.SUCCEEDED
+
+
+def test_absences_that_a_former_leader_counted_are_forgotten_when_the_job_is_seen() -> None:
+    world = World()
+    first = world.observer()
+    generation = submitted(world)
+    world.clock.advance(1)
+    hidden = world.backend.objects.pop((JID, generation))
+    rounds(world, first, 2)
+    world.backend.objects[JID, generation] = hidden
+    world.store._leaders.clear()
+    second = world.observer()
+    rounds(world, second, 600)
+    del world.backend.objects[JID, generation]
+    rounds(world, second, 2)
+    assert world.record().state is State.PENDING
+
+
+def test_a_leader_that_slept_over_its_counting_does_not_write_lost() -> None:
+    world = World()
+    sleeper = world.observer()
+    generation = submitted(world)
+    world.clock.advance(1)
+    hidden = world.backend.objects.pop((JID, generation))
+    rounds(world, sleeper, 29)
+    note_absent = world.store.note_absent
+
+    def sleep_after_counting(*args: Any) -> tuple[int, int]:
+        counted = note_absent(*args)
+        if counted[1] >= 30_000:
+            world.store.note_absent = note_absent  # type: ignore[method-assign]
+            world.backend.objects[JID, generation] = hidden
+            world.store._leaders.clear()
+            rounds(world, world.observer(), 2)
+        return counted
+
+    world.store.note_absent = sleep_after_counting  # type: ignore[method-assign]
+    rounds(world, sleeper, 5)
+    assert world.record().state is State.PENDING
+    assert (JID, generation) in world.backend.objects
+
+
+@pytest.mark.parametrize("remove_jobs", [True, False])
+def test_after_a_wipe_the_newest_object_of_a_jid_is_the_job(remove_jobs: bool) -> None:
+    world = World(remove_jobs=remove_jobs)
+    older = submitted(world)
+    obligation = world.store.delete(JID).obligation
+    assert obligation is not None
+    if not remove_jobs:
+        assert lifecycle.remove(world.ctx, obligation)
+    else:
+        world.store.settle("mock", obligation)
+        world.backend.become(JID, State.CANCELLED, reason=Reason.CANCELLED)
+    newer = submitted(world, image="another")
+    world.backend.become(JID, State.RUNNING, generation=newer)
+    world.wipe_store()
+    rounds(world, world.observer(), 130)
+    record = world.record()
+    assert (record.generation, record.state) == (newer, State.RUNNING)
+    assert (JID, newer) in world.backend.objects
+    assert ((JID, older) in world.backend.objects) is not remove_jobs
+
+
+def test_one_who_stood_by_at_a_wipe_waits_as_long_as_one_who_led() -> None:
+    world = World()
+    leader = Leader(world.store, "mock", 6.0)
+    standing_by = Observer(world.ctx, leader, world.clock.s)
+    stop = threading.Event()
+    threading.Timer(0.05, stop.set).start()
+    standing_by.run(stop)
+    world.store._epochs.clear()
+    leader.renew()
+    rounds(world, standing_by, 59)
+    assert not world.store.epoch("mock")
+    rounds(world, standing_by, 3)
+    assert world.store.epoch("mock")
+
+
+@pytest.mark.parametrize("error", [Unparseable("what?", raw="x"), RuntimeError("a bug")])
+def test_one_bad_log_holds_up_no_other_job(error: Exception) -> None:
+    world = World()
+    observer = world.observer()
+    for jid in ("bad", "good"):
+        submitted(world, jid)
+        world.backend.become(jid, State.SUCCEEDED, exit_code=0)
+    logs = world.backend.logs
+
+    def some_logs(ref: Any, *limits: int) -> str:
+        if ref.jid == "bad":
+            raise error
+        return logs(ref, *limits)
+
+    world.backend.logs = some_logs  # type: ignore[method-assign]
+    rounds(world, observer, 1)
+    assert world.record("good").state is State.SUCCEEDED
+    rounds(world, observer, 15)
+    assert world.record("bad").state is State.SUCCEEDED
+
+
+def test_slow_logs_do_not_fill_the_round() -> None:
+    world = World()
+    observer = world.observer()
+    for number in range(60):
+        submitted(world, f"job-{number}")
+        world.backend.become(f"job-{number}", State.SUCCEEDED, exit_code=0)
+
+    def slow(*_: object) -> str:
+        world.clock.advance(5)
+        raise Unavailable("time-out")
+
+    world.backend.logs = slow  # type: ignore[method-assign]
+    began_s = world.clock.s()
+    observer.tick()
+    assert world.clock.s() - began_s < 10
+    rounds(world, observer, 30)
+    assert world.store.counts("mock")["terminal"] == 60
+
+
+@pytest.mark.parametrize("error", [Unparseable("what?", raw="x"), RuntimeError("a bug")])
+def test_one_bad_removal_holds_up_no_other(error: Exception) -> None:
+    world = World(retention_hours=1)
+    observer = world.observer()
+    for jid in ("bad", "good", "old-bad", "old-good"):
+        submitted(world, jid)
+    for jid in ("old-bad", "old-good"):
+        world.backend.become(jid, State.SUCCEEDED, finished_at=datetime.fromtimestamp(world.clock.s(), UTC))
+    rounds(world, observer, 1)
+    world.clock.advance(3700)
+    for jid in ("bad", "good"):
+        world.store.delete(jid)
+    remove = world.backend.remove
+
+    def some_removals(jid: str, generation: str, *, keep_object: bool = False) -> None:
+        if jid.endswith("bad"):
+            raise error
+        remove(jid, generation, keep_object=keep_object)
+
+    world.backend.remove = some_removals  # type: ignore[method-assign]
+    rounds(world, observer, 15)
+    assert {jid for jid, _ in world.backend.objects} == {"bad", "old-bad"}
+    assert world.store.get("old-good") is None
+    assert world.store.get("old-bad") is not None
+
+
+def test_while_the_queue_is_as_long_as_the_jobs_that_wait_nothing_is_repeated() -> None:
+    world = World()
+    observer = world.observer()
+    world.post()
+    world.publisher.waiting = 1
+    rounds(world, observer, 3600)
+    assert world.publisher.sent == []
+    world.publisher.waiting = 0
+    rounds(world, observer, 2)
+    assert world.publisher.of(Task.SUBMIT) == [(JID, "")]
+
+
+def test_a_job_refused_before_the_sweep_is_enqueued_at_once_after_it() -> None:
+    world = World(swept=False)
+    observer = world.observer()
+    world.backend.always["owned"] = Unavailable("down")
+    world.post()
+    rounds(world, observer, 1500)
+    world.publisher.sent.clear()
+    del world.backend.always["owned"]
+    rounds(world, observer, 2)
+    assert world.publisher.of(Task.SUBMIT) == [(JID, "")]
+
+
+def test_a_late_live_log_does_not_take_the_place_of_the_last_one() -> None:
+    world = World()
+    observer = world.observer()
+    generation = submitted(world)
+    world.backend.become(JID, State.RUNNING)
+    rounds(world, observer, 1)
+    world.backend.become(JID, State.FAILED, reason=Reason.NONZERO_EXIT, exit_code=1)
+    world.backend.always["logs"] = Unavailable("away")
+    rounds(world, observer, 12)
+    assert not world.store.fill_logs(JID, generation, "the beginning", only_running=True)
+    del world.backend.always["logs"]
+    rounds(world, observer, 2)
+    assert world.record().logs == "a line\n"
+
+
+def test_a_refusal_after_an_earlier_attempt_is_the_backend_s_to_say() -> None:
+    world = World()
+    generation = world.post()
+    world.backend.fail("submit:after", Killed())
+    with pytest.raises(Killed):
+        lifecycle.submit(world.ctx, JID, generation)
+    world.clock.advance(world.settings.submit_lease_s)
+    world.backend.capabilities = Capabilities(any_image=False, any_image_hint="not any more")
+    assert lifecycle.submit(world.ctx, JID, generation) == "ok"
+    assert world.record().state is State.PENDING
+
+
+def test_a_leader_lives_through_what_it_does_not_expect() -> None:
+    world = World()
+    leader = Leader(world.store, "mock", 6.0)
+
+    def fail(*_: object) -> bool:
+        raise RuntimeError("a script of ours is wrong")
+
+    world.store.lead = fail  # type: ignore[method-assign]
+    leader.renew()
+    assert not leader.leads()

@@ -202,3 +202,13 @@ def test_a_choice_is_the_same_at_every_try_and_within_its_range() -> None:
     assert chosen == {1000, 1001, 1002, 1003}
     assert stable_choice("job", 0, 10**6) == stable_choice("job", 0, 10**6)
     assert stable_choice("job", 7, 7) == 7
+
+
+@given(st.lists(st.sampled_from(["a", ".", "..", "", ".pman", "b c", "é"]), min_size=1, max_size=6))
+def test_a_path_that_is_taken_is_taken_again_and_stays_what_it_is(parts: list[str]) -> None:
+    try:
+        request = parse_request(BODY | {"output_dir": "/".join(parts)})
+    except InvalidRequest:
+        return
+    assert request.output_dir.split("/")[0] != ".pman"
+    assert parse_request(json.loads(request.canonical)) == request

@@ -25,14 +25,15 @@ HASH = {
     "generation": "01h", "digest": "d", "backend": "mock", "state": "FAILED", "image": "i", "cmd": "c",
     "created_at": "1", "request": "{}", "message": "why", "reason": "R", "exit_code": "0", "native_state": "dead",
     "handle": "{1}", "handle_at": "2", "host": "node-1", "started_at": "3", "finished_at": "4", "attempts": "5",
-    "retries": "6", "enqueues": "7", "next_attempt_at": "8", "lease_until": "9", "logs": "out", "logs_at": "10",
+    "retries": "6", "enqueues": "7", "next_attempt_at": "8", "lease_until": "9", "absent": "11", "logs": "out",
+    "logs_at": "10",
     "logs_missing": "1",
 }  # fmt: skip
 FULL = JobRecord(
     jid="j", generation="01h", digest="d", backend="mock", state=State.FAILED, image="i", cmd="c", created_at_ms=1,
     request_json="{}", message="why", reason="R", exit_code=0, native_state="dead", handle_json="{1}", handle_at_ms=2,
     host="node-1", started_at_ms=3, finished_at_ms=4, attempts=5, retries=6, enqueues=7, next_attempt_at_ms=8,
-    lease_until_ms=9, logs="out", logs_at_ms=10, logs_missing=True,
+    lease_until_ms=9, absent=11, logs="out", logs_at_ms=10, logs_missing=True,
 )  # fmt: skip
 
 

@@ -163,10 +163,14 @@ class RecordingPublisher:
     """Remembers what was enqueued."""
 
     sent: list[tuple[Task, str, str, str]] = field(default_factory=list)
+    waiting: int = 0
 
     def publish(self, task: Task, jid: str, generation: str, host: str = "") -> bool:
         self.sent.append((task, jid, generation, host))
         return True
+
+    def backlog(self, task: Task) -> int:
+        return self.waiting
 
     def of(self, task: Task) -> list[tuple[str, str]]:
         return [(jid, host) for sent, jid, _, host in self.sent if sent is task]

@@ -30,7 +30,11 @@ if not record[1] then
 end
 
 local is_leased = record[4] and tonumber(record[5] or 0) > now
-if not is_waiting(record[3]) or is_leased then return oblige() end -- a double: the record has its own object
+if not is_waiting(record[3]) or is_leased then -- a double: the record has its own object
+  if ARGV[11] == '1' and ARGV[12] == '1' and generation < record[1] then return 'kept' end
+  return oblige()
+end
+if redis.call('ZSCORE', key('obligations', backend), member(jid, generation, host)) then return 'remove' end
 if record[2] == digest then
   unlist(jid, record[1])
   list(jid, generation)

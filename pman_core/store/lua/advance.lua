@@ -1,12 +1,12 @@
 -- THE compare-and-set: the only script that changes the state of a record.
 -- ARGV: now, jid, generation, to, sources, token, host, lease_ms, attempts_max, delay_ms, uncounted,
---       fence_ms, field, value ...
+--       fence_ms, only_if_absent, field, value ...
 -- Returns a word of `Moved`; a claim of the submit lease that is granted returns the record.
 -- 'sources' are the states that 'to' may be entered from, with a space around each.
 local jid, generation, to, sources, token, host = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local job = key('job', jid)
 local record = redis.call('HMGET', job, 'generation', 'state', 'lease', 'lease_until', 'next_attempt_at',
-  'attempts', 'backend', 'host')
+  'attempts', 'backend', 'host', 'fence_until', 'absent_since')
 if not record[1] then return 'no-record' end
 if record[1] ~= generation then return 'other-generation' end
 local state, lease, lease_until = record[2], record[3], tonumber(record[4] or 0)
@@ -19,6 +19,9 @@ if not string.find(sources, ' ' .. state .. ' ', 1, true) then
   return 'forbidden'
 end
 if to == 'QUEUED' and not is_ours then return 'stale' end -- nobody else can know that the attempt has ended
+
+-- Whoever counted the absences may have slept since, and another have seen the job.
+if ARGV[13] == '1' and not record[10] then return 'stale' end
 
 if to == 'SUBMITTING' then
   if redis.call('EXISTS', key('epoch', backend)) == 0 then return 'sweeping' end
@@ -59,10 +62,11 @@ else
     if to == 'LOST' then
       local at = host ~= '' and host or record[8]
       redis.call('ZADD', key('obligations', backend), text(now), member(jid, generation, at))
+      if tonumber(record[9] or 0) > now then redis.call('HSET', key('tomb', jid), 'f:' .. generation, record[9]) end
     end
   end
 end
 
-redis.call('HSET', job, 'state', to, unpack(ARGV, 13))
+redis.call('HSET', job, 'state', to, unpack(ARGV, 14))
 if to == 'SUBMITTING' then return redis.call('HGETALL', job) end
 return 'ok'

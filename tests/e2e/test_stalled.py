@@ -1,0 +1,54 @@
+"""Clients that begin a request and stop: they lose their connection, nobody else waits for them long."""
+
+import socket
+from collections.abc import Callable
+
+import pytest
+import requests
+
+from pman_api.worker_class import RECEIVE_TIMEOUT_S
+from testbed.system import System, wait_for
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+HEAD = b"POST /api/v1/ HTTP/1.1\r\nHost: p\r\nContent-Type: application/json\r\n"
+HALVES = {"half a header": HEAD, "half a body": HEAD + b"Content-Length: 100\r\n\r\n{"}
+ROUND_S = 3 * RECEIVE_TIMEOUT_S
+"""The request, its rest, and whether another follows: a stalled client is waited for three times at the most."""
+
+
+def is_healthy(system: System) -> bool:
+    try:
+        return requests.get(f"{system.url}/health/", timeout=1).ok
+    except requests.RequestException:
+        return False
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_more_stalled_clients_than_threads_do_not_stop_the_api(start: Callable[..., System], half: str) -> None:
+    system = start()
+    system.start_redis()
+    system.start_api(processes=1)
+    wait_for("the API is up", lambda: is_healthy(system))
+    stalled = [socket.create_connection(("127.0.0.1", system.api_port)) for _ in range(40)]
+    try:
+        for client in stalled:
+            client.sendall(HALVES[half])
+        # 40 stalled clients on 16 threads: three rounds.
+        wait_for("the API answers others", lambda: is_healthy(system), 3 * ROUND_S)
+    finally:
+        for client in stalled:
+            client.close()
+
+
+def test_a_broken_chunk_is_a_bad_request(start: Callable[..., System]) -> None:
+    system = start()
+    system.start_redis()
+    system.start_api(processes=1)
+    wait_for("the API is up", lambda: is_healthy(system))
+    with socket.create_connection(("127.0.0.1", system.api_port), timeout=5) as client:
+        head = (
+            b"POST /api/v1/ HTTP/1.1\r\nHost: p\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        client.sendall(head + b"ZZ\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 400")
