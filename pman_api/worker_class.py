@@ -18,3 +18,10 @@ class BoundedThreadWorker(ThreadWorker):
     def enqueue_req(self, conn: TConn) -> None:
         conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", RECEIVE_TIMEOUT_S, 0))
         super().enqueue_req(conn)
+
+    def handle(self, conn: TConn) -> bool:
+        keeps_open = super().handle(conn)
+        if keeps_open is False:
+            # Here, in a thread: the stock worker says its long goodbye in the loop that accepts everybody else.
+            conn.close(graceful=True)
+        return keeps_open
