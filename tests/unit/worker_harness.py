@@ -27,6 +27,7 @@ from pman_core.states import Reason, State
 from pman_core.store.memory import MemoryStore
 from pman_core.store.policy import Policy
 from pman_core.store.protocol import Created
+from pman_worker import lifecycle
 from pman_worker.context import Context
 from pman_worker.leader import Leader
 from pman_worker.observer import Observer
@@ -215,3 +216,17 @@ class World:
         self.leader.renew()
         assert self.leader.leads()
         return Observer(self.ctx, self.leader, self.clock.s)
+
+
+def submitted(world: World, jid: str = JOB["jid"], **fields: Any) -> str:  # type: ignore[assignment]
+    """POST a job and hand it to the scheduler; returns its generation."""
+    generation = world.post(jid, **fields)
+    lifecycle.submit(world.ctx, jid, generation)
+    return generation
+
+
+def rounds(world: World, observer: Observer, count: int, step_s: float = 1.0) -> None:
+    """Let the observer do so many rounds, with so much time after each."""
+    for _ in range(count):
+        observer.tick()
+        world.clock.advance(step_s)
