@@ -7,6 +7,8 @@ from uuid import uuid4
 from flask import Flask, Response, g, has_request_context, request
 
 HEADER = "X-Request-ID"
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
+"""For handlers that have a :class:`RequestIdFilter`."""
 SANE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 

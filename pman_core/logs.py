@@ -9,9 +9,15 @@ CHATTY = ("celery.app.trace", "celery.worker.strategy")
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def configure_logging(settings: Settings) -> None:
-    """Log to stderr: INFO in production, DEBUG of pman's own in development."""
-    logging.basicConfig(level=logging.INFO, format=FORMAT, force=True)
+def configure_logging(settings: Settings, line_format: str = FORMAT, marks: logging.Filter | None = None) -> None:
+    """Log to stderr: INFO in production, DEBUG of pman's own in development.
+
+    ``marks`` gives each record what ``line_format`` shows beyond the usual.
+    """
+    handler = logging.StreamHandler()
+    if marks is not None:
+        handler.addFilter(marks)
+    logging.basicConfig(level=logging.INFO, format=line_format, handlers=[handler], force=True)
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
     if settings.application_mode == "development":
