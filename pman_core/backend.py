@@ -16,7 +16,7 @@ What every backend guarantees:
 import json
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -62,6 +62,10 @@ class Capabilities:
     """``watch`` yields changes as they happen; otherwise the observer polls."""
     live_logs: bool = True
     """``logs`` answers for a running job too."""
+    ends_overdue: bool = True
+    """The scheduler itself ends a job at its time limit; otherwise the observer does, by ``end``."""
+    engine: str = ""
+    """What was found behind the backend's name, if that is something else: CONTAINER_ENV=docker may reach Podman."""
 
     def refusals(self, request: JobRequest) -> list[Fault]:
         """Return every reason for which no job like ``request`` can run here. Pure."""
@@ -116,7 +120,11 @@ class JobRef:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The scheduler knows the job, and this is how it is. ``state`` is PENDING, RUNNING or terminal, never LOST."""
+    """The scheduler knows the job, and this is how it is. ``state`` is PENDING, RUNNING or terminal, never LOST.
+
+    It is QUEUED for an object that an interrupted ``submit`` has made and that will not run by itself: only another
+    ``submit`` of the same generation brings it on.
+    """
 
     jid: str
     generation: str
@@ -205,6 +213,7 @@ class Backend(ABC):
             Rejected: the same spec will always fail here. (A command that is not there may also end the job as
                 FAILED with START_FAILED.)
             Unavailable: not now; it may or may not have been done, calling again finds out.
+            ImageMissing: the scheduler has not got the image; ``pull`` fetches it, then submit again.
             Conflict: the native name is held by another generation, digest or owner.
             Unparseable: the scheduler answered something unknown.
         """
@@ -235,12 +244,24 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def remove(self, jid: str, generation: str, *, keep_object: bool = False) -> None:
-        """End the job at once and remove its native object; with ``keep_object`` only end it.
+    def end(self, jid: str, generation: str, reason: Reason = Reason.CANCELLED) -> None:
+        """End the job at once and keep its native object, which tells ``reason`` from then on.
+
+        CANCELLED is told as the state CANCELLED, TIME_LIMIT as FAILED; a job that had ended before keeps its end. The
+        object still holds its name: a late submit adopts it, nothing runs again. Of an object that was never started
+        (QUEUED) nothing need be kept. Promptness, unknown jobs and errors: see :meth:`remove`.
+        """
+
+    @abstractmethod
+    def remove(self, jid: str, generation: str) -> bool:
+        """End the job at once and remove its native object.
 
         Promptness: the whole process tree is told to end before this returns. An unknown job is a success, and so is
-        a known generation of another jid: nothing is done. A kept object still holds its name: a late submit adopts
-        it, nothing runs again. The caller verifies with :meth:`observe` that the job is gone.
+        a known generation of another jid: nothing is done.
+
+        Returns:
+            Whether the scheduler itself has confirmed that nothing of the job is left. If not, the caller verifies
+            with :meth:`observe`.
 
         Raises:
             WrongHost: the job is on another host.
@@ -250,6 +271,22 @@ class Backend(ABC):
     @abstractmethod
     def health(self) -> Health:
         """Say whether the scheduler answers. Never raises."""
+
+    @property
+    def pulls_first(self) -> bool:
+        """Whether ``pull`` must come before every ``submit``, even of an image that is there."""
+        return False
+
+    def pull(self, image: str, tell: Callable[[str], None]) -> None:  # noqa: ARG002
+        """Fetch ``image``, so that ``submit`` finds it. Takes as long as it takes; ``tell`` gets the progress, for people.
+
+        ``tell`` may raise to give the pull up; what it raises comes out of here.
+
+        Raises:
+            Rejected: with IMAGE_PULL and the true cause: no such image, no access, no space, too long.
+            Unavailable: the scheduler or the registry cannot be reached now.
+        """
+        raise TypeError(f"backend {self.name} does not pull images")
 
     def cursor(self) -> str:
         """Return the present point of the event stream, taken before a listing. Only if ``capabilities.watches``."""

@@ -1,6 +1,6 @@
 """The errors of the house: what went wrong, told as what to do about it.
 
-The four backend errors are the whole vocabulary between a backend and the worker; see
+The backend errors are the whole vocabulary between a backend and the worker; see
 :mod:`pman_core.backend` for who raises which.
 """
 
@@ -46,7 +46,7 @@ class StoreUnavailable(PmanError):
 
 
 class BackendError(PmanError):
-    """Base of the four errors that a backend may raise."""
+    """Base of the errors that a backend may raise."""
 
 
 class Rejected(BackendError):
@@ -67,6 +67,14 @@ class WrongHost(Unavailable):
     def __init__(self, host: str) -> None:
         super().__init__(f"the job is on host {host}")
         self.host = host
+
+
+class ImageMissing(BackendError):
+    """The scheduler has not got the image: fetching it is a step of its own, see ``Backend.pull``."""
+
+    def __init__(self, image: str) -> None:
+        super().__init__(f"the image {image} is not there yet")
+        self.image = image
 
 
 class Conflict(BackendError):
