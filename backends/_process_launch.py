@@ -13,12 +13,10 @@ from backends._process_host import GENERATION_VARIABLE
 from pman_core.command import INCOMING, OUTGOING
 from pman_core.errors import Rejected
 from pman_core.job import JobSpec, stable_choice
-from pman_core.settings import UserRange
 from pman_core.states import Reason
 
 BASE_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 """What a job has in its environment without asking: nothing of the worker's."""
-HOME_WORKAROUND = "/tmp"  # noqa: S108 - the value that the old pman sets
 
 _SHARE = re.compile(
     rf"""
@@ -77,13 +75,6 @@ def check_sizes(argv: Sequence[str], env: Mapping[str, str], bytes_max: int) -> 
         if len(size := text.encode()) >= bytes_max:
             message = f"{name} has {len(size)} bytes, this host takes less than {bytes_max}"
             raise Rejected(message, Reason.START_FAILED)
-
-
-def choose_user(users: UserRange, generation: str) -> tuple[int, int]:
-    """Return the uid and gid of a job, the same ones whenever it is asked for."""
-    uid = stable_choice(f"{generation} uid", users.uid_low, users.uid_high)
-    gid = stable_choice(f"{generation} gid", users.gid_low, users.gid_high)
-    return uid, gid
 
 
 def choose_cores(millicores: int, available: Sequence[int], generation: str) -> list[int]:

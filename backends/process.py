@@ -26,15 +26,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from backends._process_control import LAUNCH, LOG, Control, Reader
 from backends._process_host import boot_id, is_alive, kill_leftovers, terminate
 from backends._process_launch import (
-    HOME_WORKAROUND,
     Launch,
     build_argv,
     build_env,
     check_sizes,
     choose_cores,
-    choose_user,
 )
 from backends._process_state import HANDLE_VERSION, JobState, handle_of, observed_from
+from backends._users import HOME_WORKAROUND, choose_user
 from pman_core.backend import (
     Absent,
     Backend,

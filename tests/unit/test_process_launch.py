@@ -11,9 +11,9 @@ from backends._process_launch import (
     build_env,
     check_sizes,
     choose_cores,
-    choose_user,
     rewrite_paths,
 )
+from backends._users import choose_user
 from pman_core.errors import Rejected
 from pman_core.job import JobSpec
 from pman_core.request import JobRequest

@@ -1,0 +1,428 @@
+"""A backend that runs each job as one container of an engine: all of ``docker`` and ``podman`` but their differences.
+
+How many calls a job costs, however long it runs and however often it is polled: create, start, inspect and logs at
+its end, delete. Listings and events are shared by all jobs.
+"""
+
+import io
+import json
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from backends._engine.client import Client, connect, translated
+from backends._engine.container import Gpus, build_container
+from backends._engine.dialect import DOCKER, PODMAN, Dialect
+from backends._engine.errors import Doing, NameTaken, NotThere
+from backends._engine.events import EventStream, from_cursor, to_cursor
+from backends._engine.labels import Identity, identity_of, of_instance, spec_of
+from backends._engine.logs import end_of, frames
+from backends._engine.mounts import Storage, storage_of
+from backends._engine.pull import pull
+from backends._engine.settings import ContainerSettings
+from backends._engine.state import (
+    HANDLE_VERSION,
+    RUNNING,
+    Verdict,
+    handle_of,
+    is_killed,
+    moment,
+    observed_from,
+    observed_gone,
+)
+from backends._engine.volumes import find_volume
+from backends._users import choose_user
+from pman_core.backend import (
+    Absent,
+    Backend,
+    Capabilities,
+    Handle,
+    Health,
+    JobRef,
+    Observed,
+    Owned,
+    Sighting,
+    Unknown,
+    WatchEvent,
+)
+from pman_core.errors import Conflict, ImageMissing, Rejected, Unavailable
+from pman_core.job import JobSpec, native_name
+from pman_core.log_tail import tail
+from pman_core.settings import Settings as CommonSettings
+from pman_core.states import TERMINAL, Reason, State
+
+Container = Mapping[str, Any]
+MARK = ".pman-ended"
+"""A file in the container's own root, written before we kill it: why. Labels cannot be changed, and the container may
+be asked after we, and Redis, are gone."""
+LOOK_AGAIN_S = 0.05
+
+
+class ContainerBackend(Backend):
+    """See the text of the module. Subclasses say where the engine is."""
+
+    submit_timeout_s = 40.0
+    own: ContainerSettings
+
+    def __init__(self, common: CommonSettings, own: ContainerSettings) -> None:
+        super().__init__(common, own)
+        self._client: Client | None = None
+        self._dialect: Dialect = DOCKER
+        self._storage: Storage | None = None
+        self.capabilities = self._capabilities(DOCKER, has_gpus=own.gpus == "yes")
+        self._started_at: dict[str, datetime] = {}
+        self._ended: dict[str, Observed] = {}
+
+    # Where the engine is, and what it is
+
+    def url(self) -> str:
+        """Return the engine's URL."""
+        raise NotImplementedError
+
+    def tls(self) -> Path | None:
+        """Return the folder of the certificates, for TCP with TLS."""
+        return None
+
+    def open(self) -> None:
+        client = connect(self.url(), self.tls(), self.own.engine_timeout_s)
+        with translated(Doing.ASK):
+            version, info = client.version(), client.info()
+        self._dialect = PODMAN if PODMAN.is_spoken_by(version) else DOCKER
+        self.capabilities = self._capabilities(self._dialect, has_gpus=self._has_gpus(info))
+        volume = find_volume(client, self.common)
+        has_subpath = self._dialect.has_subpath(client.api_version)
+        self._storage = storage_of(self.common, volume, has_subpath=has_subpath)
+        self._client = client
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _capabilities(self, dialect: Dialect, *, has_gpus: bool) -> Capabilities:
+        engine = "" if dialect.name == self.name else dialect.name
+        return Capabilities(gpus=has_gpus, watches=True, ends_overdue=False, engine=engine)
+
+    def _has_gpus(self, info: Mapping[str, Any]) -> bool:
+        return self._dialect.has_gpus(info) if self.own.gpus == "auto" else self.own.gpus == "yes"
+
+    @property
+    def _engine(self) -> Client:
+        if self._client is None:
+            raise Unavailable("the backend is not open")
+        return self._client
+
+    # Submit
+
+    @property
+    def pulls_first(self) -> bool:
+        return self.own.image_pull_policy == "always"
+
+    def pull(self, image: str, tell: Callable[[str], None]) -> None:
+        pull(self._engine, image, tell, self.own.image_pull_timeout_s)
+
+    def submit(self, spec: JobSpec) -> Handle:
+        if faults := self.capabilities.refusals(spec.request):
+            raise Rejected("; ".join(map(str, faults)))
+        begun_s = _boot_clock_s()
+        config = build_container(spec, self.common, self.own, self._mounts(spec), self._gpus)
+        try:
+            with translated(Doing.CREATE, spec.request.image):
+                made = self._engine.create_container_from_config(config, spec.native_name)  # type: ignore[no-untyped-call]
+        except NameTaken as error:
+            return self._adopt(spec, str(error))
+        except ImageMissing as error:
+            if self.own.image_pull_policy == "never":
+                message = f"the engine has no image {error.image}, and IMAGE_PULL_POLICY=never forbids to fetch it"
+                raise Rejected(message, Reason.IMAGE_PULL) from error
+            raise
+        if _boot_clock_s() - begun_s > self.own.engine_timeout_s:
+            # Whoever found the name taken may have started it by now; it may even have ended.
+            raise Unavailable("the container is made, too late to start it safely")
+        self._start(made["Id"])
+        return handle_of(made["Id"])
+
+    def _mounts(self, spec: JobSpec) -> list[dict[str, Any]]:
+        if self._storage is None:
+            raise Unavailable("the backend is not open")
+        return self._storage.mounts(spec, choose_user(self.common.container_user, spec.generation))
+
+    @property
+    def _gpus(self) -> Gpus:
+        return self._dialect.gpus if self.capabilities.gpus else "none"
+
+    def _start(self, container_id: str) -> None:
+        with translated(Doing.START):
+            self._engine.start(container_id)
+
+    def _adopt(self, spec: JobSpec, refusal: str) -> Handle:
+        """Return the handle of the container that has the name, if it is this job.
+
+        One that is made and not started may be in the hands of another worker, and to start it again after its end
+        would run it twice. So it is only started when that worker has had all the time that it may take.
+        """
+        until_s = _boot_clock_s() + self.own.engine_timeout_s + 2
+        while True:
+            try:
+                container = self._inspect(spec.native_name)
+            except NotThere:  # Docker takes the name before it shows the container
+                if _boot_clock_s() > until_s:
+                    raise
+                time.sleep(LOOK_AGAIN_S)
+                continue
+            found = identity_of(container["Config"]["Labels"])
+            if found != Identity(spec.jid, spec.generation, spec.instance, spec.request.digest):
+                raise Conflict(f"the name {spec.native_name} is held by another container: {refusal}")
+            sighting = observed_from(container)
+            if not isinstance(sighting, Observed) or sighting.state is not State.QUEUED:
+                return handle_of(container["Id"])
+            if _boot_clock_s() > until_s:
+                self._start(container["Id"])
+                return handle_of(container["Id"])
+            time.sleep(LOOK_AGAIN_S)
+
+    # Observe
+
+    def observe(self, refs: Sequence[JobRef]) -> Mapping[tuple[str, str], Sighting]:
+        if not refs:
+            return {}
+        listed = self._list(refs[0].generation if len(refs) == 1 else "")
+        return {(ref.jid, ref.generation): self._sight(ref, listed) for ref in refs}
+
+    def owned(self) -> Iterator[Owned]:
+        for container in self._list().values():
+            sighting = self._sighting(container)
+            if isinstance(sighting, Observed):
+                yield Owned(sighting, spec_of(container["Labels"]))
+
+    def _list(self, generation: str = "") -> dict[str, Container]:
+        """Return our containers by generation, all of them or the one of ``generation``."""
+        filters = of_instance(self.common.pman_instance, generation)
+        with translated(Doing.ASK):
+            listed = self._engine.containers(all=True, filters=filters)
+        found = {}
+        for container in listed:
+            identity = identity_of(container["Labels"])
+            if identity is not None:
+                found[identity.generation] = container
+        if not generation:
+            self._forget_all_but({container["Id"] for container in listed})
+        return found
+
+    def _forget_all_but(self, ids: set[str]) -> None:
+        for memory in (self._started_at, self._ended):
+            for container_id in memory.keys() - ids:
+                memory.pop(container_id, None)
+
+    def _sight(self, ref: JobRef, listed: Mapping[str, Container]) -> Sighting:
+        if _is_newer(ref.handle):
+            return Unknown("the handle was written by a newer release")
+        container = listed.get(ref.generation)
+        identity = None if container is None else identity_of(container["Labels"])
+        if container is None or identity is None or identity.jid != ref.jid:
+            return Absent()
+        return self._sighting(container)
+
+    def _sighting(self, container: Container) -> Sighting:
+        """Return the sighting of a listed container. A listing says little: what it leaves out is asked for once."""
+        container_id = container["Id"]
+        if container_id in self._ended:
+            return self._ended[container_id]
+        started_at = self._started_at.get(container_id)
+        if container["State"] == "running" and started_at is not None:
+            identity = identity_of(container["Labels"])
+            if identity is not None:
+                return _running(identity, container_id, started_at)
+        try:
+            inspected = self._inspect(container_id)
+        except NotThere:
+            return Unknown("the container went away while it was looked at")
+        return self._remembered(self._observed(inspected))
+
+    def _inspect(self, name_or_id: str) -> Container:
+        with translated(Doing.ASK):
+            inspected: Container = self._engine.inspect_container(name_or_id)
+        return inspected
+
+    def _observed(self, container: Container) -> Sighting:
+        """Return the sighting of an inspected container, with what else must be asked for to tell a killed one."""
+        if not is_killed(container):
+            return observed_from(container)
+        mark = self._mark_of(container["Id"])
+        if mark is not None:
+            return observed_from(container, Verdict(ended_by_us=mark))
+        if self._dialect.tells_oom:
+            # It may tell so a moment late.
+            time.sleep(LOOK_AGAIN_S)
+            return observed_from(self._inspect(container["Id"]))
+        has_limit = container["HostConfig"]["Memory"] > 0
+        return observed_from(container, Verdict(is_oom=has_limit and not self._was_killed_on_request(container)))
+
+    def _remembered(self, sighting: Sighting) -> Sighting:
+        if isinstance(sighting, Observed):
+            container_id = str(sighting.handle.data["id"])
+            if sighting.state in TERMINAL:
+                self._ended[container_id] = sighting
+            elif sighting.started_at is not None:
+                self._started_at[container_id] = sighting.started_at
+        return sighting
+
+    def _was_killed_on_request(self, container: Container) -> bool:
+        """Whether the engine itself was told to kill it, by anybody."""
+        started, finished = moment(container["State"]["StartedAt"]), moment(container["State"]["FinishedAt"])
+        if started is None or finished is None:
+            return False
+        since, until = int(started.timestamp()), int(finished.timestamp()) + 2
+        filters = {"type": ["container"], "container": [container["Id"]]}
+        with translated(Doing.ASK):
+            events = list(self._engine.events(since=since, until=until, filters=filters, decode=True))
+        return any(event["Action"] in {"kill", "stop"} for event in events)
+
+    # Logs
+
+    def logs(self, ref: JobRef, tail_lines: int, max_bytes: int) -> str:
+        if _is_newer(ref.handle):
+            raise Unavailable(f"the handle of {ref.jid} was written by a newer release")
+        name = str(ref.handle.data["id"]) if ref.handle else native_name(ref.jid, ref.generation)
+        try:
+            with translated(Doing.ASK):
+                response = self._engine.get_stream(
+                    f"/containers/{name}/logs", stdout="1", stderr="1", tail=str(tail_lines)
+                )
+                with response:
+                    # One byte more than asked for tells a log that is cut from one that is not.
+                    end = end_of(frames(response.iter_content(65536)), max_bytes + 1)
+        except NotThere:
+            return ""
+        return tail(end, tail_lines, max_bytes)
+
+    # End and remove
+
+    def end(self, jid: str, generation: str, reason: Reason = Reason.CANCELLED) -> None:
+        try:
+            container = self._inspect(native_name(jid, generation))
+            identity = identity_of(container["Config"]["Labels"])
+            if identity is None or (identity.jid, identity.generation) != (jid, generation):
+                return
+            if container["State"]["Status"] in RUNNING:
+                self._set_mark(container["Id"], reason)
+                with translated(Doing.END):
+                    self._engine.kill(container["Id"])
+            elif container["State"]["Status"] == "created":
+                self.remove(jid, generation)
+        except NotThere:
+            return
+
+    def remove(self, jid: str, generation: str) -> bool:
+        # By its name alone, which only this job can have: to look first would be one more call for every job.
+        try:
+            with translated(Doing.END):
+                self._engine.remove_container(native_name(jid, generation), force=True, v=True)
+        except NotThere as error:
+            return not error.is_busy
+        return True
+
+    def _set_mark(self, container_id: str, reason: Reason) -> None:
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            content = json.dumps({"reason": reason.value}).encode()
+            entry = tarfile.TarInfo(MARK)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+        with translated(Doing.END):
+            self._engine.put_archive(container_id, "/", archive.getvalue())
+
+    def _mark_of(self, container_id: str) -> Reason | None:
+        try:
+            with translated(Doing.ASK):
+                chunks, _ = self._engine.get_archive(container_id, f"/{MARK}")
+                archive = io.BytesIO(b"".join(chunks))
+        except NotThere:
+            return None
+        with tarfile.open(fileobj=archive) as tar:
+            content = tar.extractfile(MARK)
+            try:
+                return Reason(json.loads(content.read())["reason"]) if content else None
+            except (ValueError, KeyError, TypeError):
+                return None  # the job itself may have written a file of this name
+
+    # Health and events
+
+    def health(self) -> Health:
+        try:
+            with translated(Doing.ASK):
+                self._engine.ping()
+        except Unavailable as error:
+            return Health(ok=False, message=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not well
+            return Health(ok=False, message=f"{type(error).__name__}: {error}")
+        return Health(ok=True)
+
+    def cursor(self) -> str:
+        with translated(Doing.ASK):
+            now = moment(self._engine.info()["SystemTime"])
+        if now is None:
+            raise Unavailable("the engine does not know what time it is")
+        return to_cursor(int(now.timestamp() * 1_000_000) * 1000)
+
+    def watch(self, cursor: str, stop: threading.Event) -> Iterator[WatchEvent]:
+        with EventStream(self._engine, self.common.pman_instance, from_cursor(cursor)) as stream:
+            for event in stream.events(stop):
+                observed = None if event is None else self._observed_event(event)
+                if event is None or observed is not None:
+                    yield WatchEvent(to_cursor(stream.since_ns), observed)
+
+    def _observed_event(self, event: Mapping[str, Any]) -> Observed | None:
+        action, actor = event["Action"], event["Actor"]
+        at = datetime.fromtimestamp(event["timeNano"] / 1e9, UTC)
+        identity = identity_of(actor["Attributes"])
+        if identity is None:
+            return None
+        if action == "start":
+            self._started_at[actor["ID"]] = at
+            return _running(identity, actor["ID"], at)
+        if action not in {"die", "died", "pause", "unpause"}:
+            return None
+        try:
+            sighting = self._observed(
+                self._inspect_ended(actor["ID"]) if "die" in action else self._inspect(actor["ID"])
+            )
+        except NotThere:
+            code = int(actor["Attributes"].get("exitCode", 255))
+            return observed_gone(actor["Attributes"], actor["ID"], code, at) if "die" in action else None
+        sighting = self._remembered(sighting)
+        return sighting if isinstance(sighting, Observed) else None
+
+    def _inspect_ended(self, container_id: str) -> Container:
+        """Return a container that has told its end; its state may follow a moment later."""
+        for _ in range(10):
+            container = self._inspect(container_id)
+            if container["State"]["Status"] not in RUNNING:
+                break
+            time.sleep(LOOK_AGAIN_S)
+        return container
+
+
+def _running(identity: Identity, container_id: str, started_at: datetime) -> Observed:
+    return Observed(
+        identity.jid,
+        identity.generation,
+        identity.digest,
+        State.RUNNING,
+        handle_of(container_id),
+        native_state="running",
+        started_at=started_at,
+    )
+
+
+def _boot_clock_s() -> float:
+    """Seconds that also pass while this process is stopped."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _is_newer(handle: Handle | None) -> bool:
+    return handle is not None and handle.version > HANDLE_VERSION

@@ -1,0 +1,53 @@
+"""How the engines differ behind the same API. Pure data; every entry was seen on Docker 20.10 and Podman 4.3."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from backends._engine.container import Gpus
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One engine's way."""
+
+    name: str
+    component: str
+    """Its name among the Components of ``GET /version``."""
+    gpus: Gpus
+    tells_oom: bool
+    """State.OOMKilled can be believed when it is false (Podman 4.3 with cgroup v1 never sets it)."""
+    subpath_since: tuple[int, int] | None
+    """The API version from which a volume can be mounted below its root."""
+    gpu_runtimes: frozenset[str]
+
+    def is_spoken_by(self, version: Mapping[str, Any]) -> bool:
+        return any(part["Name"] == self.component for part in version.get("Components") or ())
+
+    def has_subpath(self, api_version: str) -> bool:
+        if self.subpath_since is None:
+            return False
+        major, minor = api_version.split(".")
+        return (int(major), int(minor)) >= self.subpath_since
+
+    def has_gpus(self, info: Mapping[str, Any]) -> bool:
+        """Whether the engine itself says that it has GPUs for containers."""
+        return bool(self.gpu_runtimes & (info.get("Runtimes") or {}).keys()) or bool(info.get("DiscoveredDevices"))
+
+
+DOCKER = Dialect(
+    name="docker",
+    component="Engine",
+    gpus="requests",
+    tells_oom=True,
+    subpath_since=(1, 45),
+    gpu_runtimes=frozenset({"nvidia"}),
+)
+PODMAN = Dialect(
+    name="podman",
+    component="Podman Engine",
+    gpus="cdi",
+    tells_oom=False,
+    subpath_since=None,
+    gpu_runtimes=frozenset(),
+)

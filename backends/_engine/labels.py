@@ -1,0 +1,66 @@
+"""The labels of a native object: from them a job is found, and its record rebuilt after Redis has lost it. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pman_core.job import JobSpec
+from pman_core.settings import Settings as CommonSettings
+
+PREFIX = "org.chrisproject.pman."
+JID = PREFIX + "jid"
+GENERATION = PREFIX + "generation"
+INSTANCE = PREFIX + "instance"
+DIGEST = PREFIX + "digest"
+IMAGE = PREFIX + "image"
+SPEC = PREFIX + "spec"
+TIME_LIMIT = PREFIX + "timelimit-minutes"
+
+ECOSYSTEM = {"org.chrisproject.miniChRIS": "plugininstance", "org.chrisproject.job_type": "plugin"}
+"""What other tools of ChRIS look for, to find or to clean up plugin instances."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose a native object is."""
+
+    jid: str
+    generation: str
+    instance: str
+    digest: str
+
+
+def build_labels(spec: JobSpec, common: CommonSettings) -> dict[str, str]:
+    """Return all labels of a job; JOB_LABELS may replace the ecosystem's, never ours."""
+    ours = {
+        JID: spec.jid,
+        GENERATION: spec.generation,
+        INSTANCE: spec.instance,
+        DIGEST: spec.request.digest,
+        IMAGE: spec.request.image,
+        SPEC: spec.to_json(),
+    }
+    if common.timelimit_minutes is not None:
+        ours[TIME_LIMIT] = str(common.timelimit_minutes)
+    return ECOSYSTEM | dict(common.job_labels) | ours
+
+
+def identity_of(labels: Mapping[str, str] | None) -> Identity | None:
+    """Return whose the object with these labels is; ``None`` if it is not pman's."""
+    if labels is None:
+        return None
+    values = [labels.get(name, "") for name in (JID, GENERATION, INSTANCE, DIGEST)]
+    return Identity(*values) if all(values) else None
+
+
+def spec_of(labels: Mapping[str, str]) -> JobSpec | None:
+    """Return the spec that the object carries; ``None`` if it cannot be read."""
+    try:
+        return JobSpec.from_json(labels.get(SPEC, ""))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def of_instance(instance: str, generation: str = "") -> dict[str, list[str]]:
+    """Return the filter for the objects of an instance, or for the one of a generation."""
+    wanted = [f"{INSTANCE}={instance}"]
+    return {"label": [*wanted, f"{GENERATION}={generation}"] if generation else wanted}

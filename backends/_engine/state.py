@@ -1,0 +1,160 @@
+"""From what an engine says of a container to what pman says of the job. Pure.
+
+The states and their fields:
+https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerInspect (State)
+
+==========  =====================================  ==================================
+native      what it is                             what pman says
+==========  =====================================  ==================================
+created     never started, by an interrupted       QUEUED: submit brings it on
+            submit
+created     start failed (Error is set; Podman     FAILED, START_FAILED
+            tells it only to whoever started it)
+running                                            RUNNING
+paused      frozen by an administrator             RUNNING, and the message says it
+restarting  never: no restart policy is asked for  RUNNING
+stopping    Podman: told to end                    RUNNING
+removing    going away                             Unknown
+exited      ended                                  by its exit code, see ``_end_of``
+stopped     Podman: ended, not cleaned up yet      as exited
+dead        ended, and could not be removed        as exited
+==========  =====================================  ==================================
+"""
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from backends._engine.labels import TIME_LIMIT, Identity, identity_of
+from pman_core.backend import Handle, Observed, Sighting, Unknown
+from pman_core.states import Reason, State
+
+HANDLE_VERSION = 1
+RUNNING = frozenset({"running", "paused", "restarting", "stopping"})
+ENDED = frozenset({"exited", "stopped", "dead"})
+KILLED = 128 + signal.SIGKILL
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is known of an end beside the container's own state."""
+
+    ended_by_us: Reason | None = None
+    """We killed it, and why."""
+    is_oom: bool = False
+    """There is evidence for want of memory that the state does not show."""
+
+
+def handle_of(container_id: str) -> Handle:
+    return Handle(HANDLE_VERSION, {"id": container_id})
+
+
+def is_killed(container: Mapping[str, Any]) -> bool:
+    """Whether the state alone does not tell why it ended: killed, and not known to be for want of memory."""
+    state = container["State"]
+    return state["Status"] in ENDED and state["ExitCode"] == KILLED and not state["OOMKilled"]
+
+
+def observed_from(container: Mapping[str, Any], verdict: Verdict = Verdict()) -> Sighting:
+    """Return the sighting of an inspected container of ours."""
+    labels = container["Config"]["Labels"]
+    identity = identity_of(labels)
+    if identity is None:
+        raise ValueError("not a container of pman")
+    state = container["State"]
+    native, handle = state["Status"], handle_of(container["Id"])
+    started_at, finished_at = moment(state["StartedAt"]), moment(state["FinishedAt"])
+    if native == "created" and not state["Error"]:
+        return _observed(identity, handle, State.QUEUED, native, "made, and not started yet")
+    if native == "created":
+        return _observed(identity, handle, State.FAILED, native, state["Error"], reason=Reason.START_FAILED)
+    if native in RUNNING:
+        message = "" if native == "running" else native
+        return _observed(identity, handle, State.RUNNING, native, message, started_at=started_at)
+    if native in ENDED:
+        if started_at and finished_at:
+            finished_at = max(started_at, finished_at)  # the engines take the two times from two clocks
+        end, reason, message = _end_of(container, verdict)
+        return _observed(
+            identity,
+            handle,
+            end,
+            native,
+            message,
+            reason=reason,
+            exit_code=state["ExitCode"],
+            started_at=started_at,
+            finished_at=finished_at,
+        )
+    return Unknown(f"the container is in the state {native!r}")
+
+
+def observed_gone(labels: Mapping[str, str], container_id: str, exit_code: int, at: datetime) -> Observed | None:
+    """Return the end of a container that was removed before it could be inspected, as its last event tells it."""
+    identity = identity_of(labels)
+    if identity is None:
+        return None
+    message = f"its container was removed from the engine; its exit code was {exit_code}"
+    state, reason = (State.SUCCEEDED, None) if exit_code == 0 else (State.FAILED, _reason_of(exit_code))
+    return _observed(
+        identity, handle_of(container_id), state, "removed", message, reason=reason, exit_code=exit_code, finished_at=at
+    )
+
+
+def moment(text: str) -> datetime | None:
+    """Return a time of the engine (RFC 3339, nanoseconds); the zero time of Go means never."""
+    if text.startswith("0001-"):
+        return None
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _end_of(container: Mapping[str, Any], verdict: Verdict) -> tuple[State, Reason | None, str]:
+    state, code = container["State"], container["State"]["ExitCode"]
+    if code == 0:
+        return State.SUCCEEDED, None, ""
+    limit_mib = container["HostConfig"]["Memory"] // 2**20
+    if state["OOMKilled"] or verdict.is_oom:
+        inferred = "" if state["OOMKilled"] else ", as far as this engine lets one tell"
+        return State.FAILED, Reason.OOM_KILLED, f"out of memory, the limit was {limit_mib} MiB{inferred}"
+    if code == KILLED and verdict.ended_by_us is Reason.TIME_LIMIT:
+        minutes = container["Config"]["Labels"].get(TIME_LIMIT, "?")
+        return State.FAILED, Reason.TIME_LIMIT, f"ended at its time limit of {minutes} min"
+    if code == KILLED and verdict.ended_by_us is not None:
+        return State.CANCELLED, Reason.CANCELLED, "ended on request"
+    error = f": {state['Error']}" if state["Error"] else ""
+    return State.FAILED, _reason_of(code), f"{describe_exit(code)}{error}"
+
+
+def _reason_of(code: int) -> Reason:
+    return Reason.SIGNALLED if signal_of(code) else Reason.NONZERO_EXIT
+
+
+def signal_of(code: int) -> int:
+    """Return the signal that an exit code stands for (128 + N), or 0."""
+    return code - 128 if 128 < code <= 128 + signal.NSIG - 1 else 0
+
+
+def describe_exit(code: int) -> str:
+    """Return an exit code in words."""
+    number = signal_of(code)
+    if not number:
+        return f"exit code {code}"
+    try:
+        return f"ended by signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"ended by signal {number}"
+
+
+def _observed(identity: Identity, handle: Handle, state: State, native: str, message: str, **more: Any) -> Observed:
+    return Observed(
+        identity.jid,
+        identity.generation,
+        identity.digest,
+        state,
+        handle,
+        native_state=native,
+        message=message,
+        **more,
+    )
