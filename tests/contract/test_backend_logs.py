@@ -1,5 +1,7 @@
 """``logs`` returns the end of the output, bounded in lines and bytes, whatever the bytes are."""
 
+import re
+
 import pytest
 from cases import BackendCase, ref_of, seen, until
 
@@ -27,7 +29,9 @@ def test_a_last_line_without_an_end_is_there(case: BackendCase) -> None:
 
 
 def test_bad_utf8_is_replaced(case: BackendCase) -> None:
-    assert log_of(case, b"latin \xe9 cut \xf0\x9f\xa7 end\n") == "latin \ufffd cut \ufffd end\n"
+    log = log_of(case, b"latin \xe9 cut \xf0\x9f\xa7 end\n")
+    # An engine may replace each bad byte, Python replaces a cut character as a whole.
+    assert re.sub("\ufffd+", "\ufffd", log) == "latin \ufffd cut \ufffd end\n"
 
 
 def test_a_job_that_says_nothing_has_an_empty_log(case: BackendCase, backend: Backend) -> None:
