@@ -17,9 +17,29 @@ from pman_core.queues import Task
 PERSISTENT = 2
 
 
+def shown_name(task: Task, queue: str) -> str:
+    """Return what Flower and the worker's log call the task: ``pman.submit docker``.
+
+    It is only shown. The task is found by its own name, so workers of any release understand the message.
+    """
+    return f"{task} {queue.split('.')[1]}"
+
+
+def shown_arguments(jid: str, generation: str) -> str:
+    """Return what Flower shows as the arguments: the jid first, without quotes, to be searched and copied."""
+    return f"{jid} {generation}"
+
+
 def build_envelope(app: Celery, task: Task, jid: str, generation: str, queue: str) -> str:
     """Return the text that a worker consuming ``queue`` takes for ``task(jid, generation)``."""
-    message = app.amqp.as_task_v2(str(uuid.uuid4()), task.value, args=(jid, generation), ignore_result=True)
+    message = app.amqp.as_task_v2(
+        str(uuid.uuid4()),
+        task.value,
+        args=(jid, generation),
+        ignore_result=True,
+        shadow=shown_name(task, queue),
+        argsrepr=shown_arguments(jid, generation),
+    )
     return json.dumps(
         {
             "body": b64encode(json.dumps(message.body).encode()).decode(),

