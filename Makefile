@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test coverage e2e lint bench clean
+.PHONY: help demo up test coverage e2e engines lint bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,10 @@ coverage: $(VENV)/.dev ## the tests again, with the lines and branches they miss
 	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90
 
 e2e: $(VENV)/.dev ## the slow tests with real processes, one after the other
-	$(BIN)/pytest -m e2e -n 0
+	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm' -n 0
+
+engines: $(VENV)/.dev ## the tests on real engines, which must be there (see testbed/README.md)
+	$(BIN)/pytest -m 'docker or podman or swarm' --require docker,podman,swarm -n 4 --dist worksteal
 
 lint: $(VENV)/.dev ## style, types, and who may import whom
 	$(BIN)/ruff check .

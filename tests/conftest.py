@@ -3,11 +3,17 @@
 import pytest
 
 
+def names(value: str) -> list[str]:
+    """Read ``docker,podman``."""
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require",
-        action="append",
+        action="extend",
+        type=names,
         default=[],
-        metavar="BACKEND",
-        help="fail, instead of skipping, when the scheduler of this backend is not there",
+        metavar="BACKEND,...",
+        help="fail, instead of skipping, when the scheduler of such a backend is not there",
     )

@@ -12,7 +12,16 @@ from pman_core import registry
 from pman_core.backend import Backend
 
 
-@pytest.fixture(params=registry.names())
+def marks(name: str) -> list[pytest.MarkDecorator]:
+    """Return the marker of the backend's case; one without a case is always asked for it, and fails."""
+    try:
+        marker = load_case(name).marker
+    except LookupError:
+        return []
+    return [getattr(pytest.mark, marker)] if marker else []
+
+
+@pytest.fixture(params=[pytest.param(name, marks=marks(name)) for name in registry.names()])
 def case(request: pytest.FixtureRequest) -> Iterator[BackendCase]:
     """One backend's case with a scheduler, or a part of one, to itself."""
     try:

@@ -60,6 +60,8 @@ class BackendCase(ABC):
     """The name of the backend: the value of CONTAINER_ENV."""
     image: ClassVar[str] = "case/image"
     """The image that holds the programs."""
+    marker: ClassVar[str] = ""
+    """The pytest marker (in ``pyproject.toml``) of tests that need this real scheduler; ``""``: they always run."""
     patience_s: ClassVar[float] = 15.0
     """How long the suite waits for something that must happen."""
     prompt_s: ClassVar[float] = 3.0

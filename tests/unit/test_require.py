@@ -1,0 +1,24 @@
+"""The option ``--require`` of our own test run."""
+
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+CONFTEST = Path(__file__).parents[1] / "conftest.py"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "required"),
+    [
+        ([], []),
+        (["--require=docker"], ["docker"]),
+        (["--require", "docker, podman,"], ["docker", "podman"]),
+        (["--require", "docker,podman", "--require", "swarm"], ["docker", "podman", "swarm"]),
+    ],
+)
+def test_backends_are_required_one_by_one_or_with_commas(
+    arguments: list[str], required: list[str], pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(CONFTEST.read_text())
+    assert pytester.parseconfig(*arguments).getoption("--require") == required
