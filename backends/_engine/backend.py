@@ -288,11 +288,10 @@ class ContainerBackend(Backend):
         if _is_newer(ref.handle):
             raise Unavailable(f"the handle of {ref.jid} was written by a newer release")
         name = str(ref.handle.data["id"]) if ref.handle else native_name(ref.jid, ref.generation)
+        wanted = str(tail_lines) if self._dialect.cuts_logs else "all"
         try:
             with translated(Doing.ASK):
-                response = self._engine.get_stream(
-                    f"/containers/{name}/logs", stdout="1", stderr="1", tail=str(tail_lines)
-                )
+                response = self._engine.get_stream(f"/containers/{name}/logs", stdout="1", stderr="1", tail=wanted)
                 with response:
                     # One byte more than asked for tells a log that is cut from one that is not.
                     end = end_of(frames(response.iter_content(65536)), max_bytes + 1)

@@ -17,6 +17,8 @@ class Dialect:
     gpus: Gpus
     tells_oom: bool
     """State.OOMKilled can be believed when it is false (Podman 4.3 with cgroup v1 never sets it)."""
+    cuts_logs: bool
+    """It can be asked for the last lines (Podman 4.3 then leaves out, or joins, lines without an end)."""
     subpath_since: tuple[int, int] | None
     """The API version from which a volume can be mounted below its root."""
     gpu_runtimes: frozenset[str]
@@ -40,6 +42,7 @@ DOCKER = Dialect(
     component="Engine",
     gpus="requests",
     tells_oom=True,
+    cuts_logs=True,
     subpath_since=(1, 45),
     gpu_runtimes=frozenset({"nvidia"}),
 )
@@ -48,6 +51,7 @@ PODMAN = Dialect(
     component="Podman Engine",
     gpus="cdi",
     tells_oom=False,
+    cuts_logs=False,
     subpath_since=None,
     gpu_runtimes=frozenset(),
 )

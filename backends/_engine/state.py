@@ -34,6 +34,8 @@ from pman_core.states import Reason, State
 HANDLE_VERSION = 1
 RUNNING = frozenset({"running", "paused", "restarting", "stopping"})
 ENDED = frozenset({"exited", "stopped", "dead"})
+NATIVE_ALIASES = {"stopped": "exited"}
+"""What Podman calls ended and not cleaned up yet is told as it will be told for good."""
 KILLED = 128 + signal.SIGKILL
 
 
@@ -64,7 +66,7 @@ def observed_from(container: Mapping[str, Any], verdict: Verdict = Verdict()) ->
     if identity is None:
         raise ValueError("not a container of pman")
     state = container["State"]
-    native, handle = state["Status"], handle_of(container["Id"])
+    native, handle = NATIVE_ALIASES.get(state["Status"], state["Status"]), handle_of(container["Id"])
     started_at, finished_at = moment(state["StartedAt"]), moment(state["FinishedAt"])
     if native == "created" and not state["Error"]:
         return _observed(identity, handle, State.QUEUED, native, "made, and not started yet")
