@@ -141,6 +141,13 @@ class System:
     def start_observer(self, name: str = "observer", host: str = "host-a") -> None:
         self.start(name, ["-m", "pman_worker.observer"], {"PMAN_HOSTNAME": host})
 
+    def start_flower(self, basic_auth: str = "") -> str:
+        """Start Flower with ``USER:PASSWORD`` (none: it makes its own); return its address."""
+        port = free_port()
+        argv = ["-m", "celery", "-q", "-A", "pman_worker.monitor", "flower", f"--port={port}"]
+        self.start("flower", argv, {"FLOWER_BASIC_AUTH": basic_auth})
+        return f"http://127.0.0.1:{port}"
+
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a process and all of its session (gunicorn's workers too)."""
         with contextlib.suppress(ProcessLookupError):
