@@ -6,12 +6,12 @@ die() { say "$@" >&2; exit 1; }
 [ "$(id -u)" = 0 ] || die "run as root"
 export DEBIAN_FRONTEND=noninteractive
 
-packages() { # packages NAME...: install what is missing, and let no package start a daemon of its own
-  local need=() name log=/var/log/pman-testbed-apt.log
+packages() ( # packages NAME...: install what is missing, and let no package start a daemon of its own
+  need=() log=/var/log/pman-testbed-apt.log
   for name in "$@"; do
     dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || need+=("$name")
   done
-  [ ${#need[@]} -gt 0 ] || return 0
+  [ ${#need[@]} -gt 0 ] || exit 0
   say "apt: ${need[*]}"
   if [ ! -e /usr/sbin/policy-rc.d ] && [ ! -d /run/systemd/system ]; then
     printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
@@ -20,7 +20,7 @@ packages() { # packages NAME...: install what is missing, and let no package sta
   fi
   _install "${need[@]}" > "$log" 2>&1 || { apt-get update -qq && _install "${need[@]}" > "$log" 2>&1; } ||
     { tail -20 "$log" >&2; die "apt cannot install ${need[*]}"; }
-}
+)
 _install() { apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 "$@"; }
 
 lives() { # lives PIDFILE COMMAND: the file names a process of that program, which is no zombie
