@@ -137,22 +137,37 @@ class MockBackend(Backend):
             return ""
         return tail(job.script.output, tail_lines, max_bytes)
 
-    def remove(self, jid: str, generation: str, *, keep_object: bool = False) -> None:
+    def end(self, jid: str, generation: str) -> None:
+        found = self._to_remove(jid, generation)
+        if found is not None:
+            self._end(*found, gone_after_s=None)
+
+    def remove(self, jid: str, generation: str) -> bool:
+        found = self._to_remove(jid, generation)
+        if found is None:
+            return True
+        job, plan = found
+        if job.script.remove_linger_s:
+            self._end(job, plan, gone_after_s=job.script.remove_linger_s)
+            return False
+        self._folder.forget(generation)
+        self._folder.note("remove", job, [])
+        return True
+
+    def _to_remove(self, jid: str, generation: str) -> tuple[Job, Plan] | None:
         self._reach()
         found = self._present(generation)
         if found is None or found[0].jid != jid:
-            return
-        job, plan = found
-        times = job.script.remove_error_times
+            return None
+        times = found[0].script.remove_error_times
         if times and self._folder.attempt(f"{generation}.remove") <= times:
             raise Unavailable("the script says that remove fails")
+        return found
+
+    def _end(self, job: Job, plan: Plan, gone_after_s: float | None) -> None:
         now_s = self.clock()
-        if not keep_object and not job.script.remove_linger_s:
-            self._folder.forget(generation)
-            self._folder.note("remove", job, [])
-            return
-        gone_at_s = None if keep_object else now_s + job.script.remove_linger_s
-        self._folder.end(generation, End(ended_at_s=now_s, gone_at_s=gone_at_s))
+        gone_at_s = None if gone_after_s is None else now_s + gone_after_s
+        self._folder.end(job.generation, End(ended_at_s=now_s, gone_at_s=gone_at_s))
         if now_s < plan.finishes_at_s:
             self._folder.note("end", job, [now_s])
 

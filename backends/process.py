@@ -140,21 +140,28 @@ class ProcessBackend(Backend):
             # One byte more than asked for tells a log that is cut, perhaps in a character, from one that is not.
             return tail(reader.log_end(ref.generation, max_bytes + 1), tail_lines, max_bytes)
 
-    def remove(self, jid: str, generation: str, *, keep_object: bool = False) -> None:
+    def end(self, jid: str, generation: str) -> None:
+        self._end_named(jid, generation)
+
+    def remove(self, jid: str, generation: str) -> bool:
+        job = self._end_named(jid, generation)
+        if job is not None:
+            self._control.entomb(job)
+        return False
+
+    def _end_named(self, jid: str, generation: str) -> JobState | None:
+        """End the job if it is this one and return how it ended; of what is not there the name is taken."""
         with self._control.reading() as reader:
             job = self._find(reader, generation)
             if job is None:
                 if self._control.take_name(jid, generation):
-                    return  # and a launcher on its way will find it taken
+                    return None  # and a launcher on its way will find it taken
                 job = self._find(reader, generation)
             if job is None:
                 raise Unavailable(f"the name {generation} is neither taken nor free")
             if job.jid != jid or job.removed_at is not None:
-                return
-            if job.finished_at is None:
-                job = self._end(reader, job)
-            if not keep_object:
-                self._control.entomb(job)
+                return None
+            return job if job.finished_at is not None else self._end(reader, job)
 
     def health(self) -> Health:
         try:

@@ -63,7 +63,7 @@ class Capabilities:
     live_logs: bool = True
     """``logs`` answers for a running job too."""
     ends_overdue: bool = True
-    """The scheduler itself ends a job at its time limit; otherwise the observer does, by ``end``."""
+    """The scheduler itself ends a job at its time limit; otherwise the observer does, by ``end_overdue``."""
     engine: str = ""
     """What was found behind the backend's name, if that is something else: CONTAINER_ENV=docker may reach Podman."""
 
@@ -244,12 +244,12 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def end(self, jid: str, generation: str, reason: Reason = Reason.CANCELLED) -> None:
-        """End the job at once and keep its native object, which tells ``reason`` from then on.
+    def end(self, jid: str, generation: str) -> None:
+        """End the job at once and keep its native object, which is CANCELLED from then on.
 
-        CANCELLED is told as the state CANCELLED, TIME_LIMIT as FAILED; a job that had ended before keeps its end. The
-        object still holds its name: a late submit adopts it, nothing runs again. Of an object that was never started
-        (QUEUED) nothing need be kept. Promptness, unknown jobs and errors: see :meth:`remove`.
+        A job that had ended before keeps its end. The object still holds its name: a late submit adopts it, nothing
+        runs again. Of an object that was never started (QUEUED) nothing need be kept. Promptness, unknown jobs and
+        errors: see :meth:`remove`.
         """
 
     @abstractmethod
@@ -268,6 +268,13 @@ class Backend(ABC):
             Unavailable: not now.
         """
 
+    def end_overdue(self, jid: str, generation: str) -> None:  # noqa: ARG002
+        """:meth:`end` a job that is past its time limit: its object is FAILED with TIME_LIMIT from then on.
+
+        Only if ``capabilities.ends_overdue`` is false.
+        """
+        raise TypeError(f"backend {self.name} ends overdue jobs itself")
+
     @abstractmethod
     def health(self) -> Health:
         """Say whether the scheduler answers. Never raises."""
@@ -278,7 +285,7 @@ class Backend(ABC):
         return False
 
     def pull(self, image: str, tell: Callable[[str], None]) -> None:  # noqa: ARG002
-        """Fetch ``image``, so that ``submit`` finds it. Takes as long as it takes; ``tell`` gets the progress, for people.
+        """Fetch ``image``, so that ``submit`` finds it. ``tell`` gets the progress, for people.
 
         ``tell`` may raise to give the pull up; what it raises comes out of here.
 

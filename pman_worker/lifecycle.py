@@ -8,7 +8,7 @@ import logging
 import random
 import secrets
 
-from pman_core.backend import Absent, Handle, JobRef, Observed
+from pman_core.backend import Absent, Handle, JobRef, Observed, Sighting, Unknown
 from pman_core.errors import Conflict, Rejected, Unavailable, WrongHost
 from pman_core.job import JobRecord
 from pman_core.queues import Task
@@ -92,11 +92,13 @@ def _end_exhausted(ctx: Context, jid: str, generation: str) -> Moved:
         return Moved.NO_RECORD
     now_ms = ctx.store.now_ms()
     sighting = ctx.backend.observe([JobRef(jid, generation)])[jid, generation]
-    if isinstance(sighting, Observed):
+    if isinstance(sighting, Observed) and sighting.state is not State.QUEUED:
         return ctx.store.advance(to_change(sighting))
     is_fenced = now_ms < record.lease_until_ms + ctx.settings.submit_fence_s * 1000
-    if is_fenced or not isinstance(sighting, Absent):
+    if is_fenced or isinstance(sighting, Unknown):
         return Moved.EXHAUSTED
+    if isinstance(sighting, Observed):
+        ctx.backend.end(jid, generation)  # made and never started: nobody is to bring it on after this
     message = f"given up: {record.attempts} attempts to submit the job have begun and none has ended"
     log.error("%s: jid=%s generation=%s", message, jid, generation)
     return ctx.store.advance(Change(jid, generation, State.FAILED, reason=Reason.POISON, message=message))
@@ -123,9 +125,14 @@ def remove(ctx: Context, obligation: Obligation, tries: int = 0) -> bool:
     jid, generation = obligation.jid, obligation.generation
     standing = ctx.store.standing(jid, generation)
     keep_object = standing.is_fenced or not ctx.settings.remove_jobs
+    sighting: Sighting
     try:
-        ctx.backend.remove(jid, generation, keep_object=keep_object)
-        sighting = ctx.backend.observe([JobRef(jid, generation)])[jid, generation]
+        if not keep_object and ctx.backend.remove(jid, generation):
+            sighting = Absent()
+        else:
+            if keep_object:
+                ctx.backend.end(jid, generation)
+            sighting = ctx.backend.observe([JobRef(jid, generation)])[jid, generation]
     except WrongHost as error:
         ctx.publisher.publish(Task.DELETE, jid, generation, host=error.host)
         ctx.store.postpone(ctx.backend_name, obligation, BACKOFF_MAX_S)

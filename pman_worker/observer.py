@@ -18,6 +18,7 @@ from pman_worker import reconcile
 from pman_worker.context import Context, make_context
 from pman_worker.leader import Leader
 from pman_worker.lifecycle import backoff_s
+from pman_worker.overdue import Overdue
 from pman_worker.sightings import Sightings
 from pman_worker.watcher import Watcher
 
@@ -54,6 +55,7 @@ class Observer:
         self._sightings = Sightings(ctx, leader, clock_s)
         self._watcher: Watcher | None = None
         self._removals = reconcile.Removals(ctx, clock_s)
+        self._overdue = Overdue(ctx, clock_s)
         self._had_epoch = False
         self._wiped_at_s: float | None = None
         watches = ctx.backend.capabilities.watches
@@ -77,6 +79,7 @@ class Observer:
             failures += self._try(reconcile.enqueue_due, self._ctx)
             failures += self._try(self._removals.fulfil)
             failures += self._try(self._sightings.follow_up)
+            failures += self._try(self._end_overdue)
         if self._reconcile_due():
             failures += self._try(self._ctx.publish_report)
             failures += self._try(self._removals.expire)
@@ -101,6 +104,9 @@ class Observer:
     def _take_events(self, wait_s: float) -> None:
         if self._watcher is not None:
             self._sightings.apply(self._watcher.take(EVENTS_PER_TICK, wait_s))
+
+    def _end_overdue(self) -> None:
+        self._overdue.end(self._sightings.started())
 
     def _ensure_epoch(self) -> None:
         """After a wipe of the store: no submit before one complete sweep, and that not before old submits are over."""

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from pman_core.backend import Absent, JobRef, Observed
 from pman_core.errors import Unavailable
-from pman_core.states import TERMINAL, WAITING
+from pman_core.states import TERMINAL, WAITING, State
 from pman_core.store.protocol import LOG_BYTES_MAX, Change, Moved
 from pman_worker.context import Context
 from pman_worker.leader import Leader
 from pman_worker.lifecycle import ref_of
 from pman_worker.observation import to_change, to_lost
+from pman_worker.overdue import Started
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class _Running:
 
     ref: JobRef
     told: Told
+    started_at_ms: int = 0
     was_absent: bool = False
 
 
@@ -68,11 +70,21 @@ class Sightings:
             for jid, record in zip(page, self._ctx.store.get_many(page), strict=True):
                 if record is not None and not record.is_terminal and record.state not in WAITING:
                     told = (record.state.value, record.native_state, record.message)
-                    self._running[jid] = _Running(ref_of(record), told, was_absent=record.absent > 0)
+                    self._running[jid] = _Running(
+                        ref_of(record), told, record.started_at_ms, was_absent=record.absent > 0
+                    )
         current = set(jids)
         for jid in self._running.keys() - current:
             del self._running[jid]
         return [job.ref for job in self._running.values() if self._is_here(job.ref)]
+
+    def started(self) -> list[Started]:
+        """Return the running jobs of which it is known when they started."""
+        return [
+            (job.ref.jid, job.ref.generation, job.started_at_ms)
+            for job in self._running.values()
+            if job.started_at_ms and job.told[0] == State.RUNNING
+        ]
 
     def _is_here(self, ref: JobRef) -> bool:
         return ref.handle is None or ref.handle.host == self._ctx.host
@@ -111,6 +123,8 @@ class Sightings:
         if is_same and job is not None and job.was_absent:
             self._ctx.store.note_present(observed.jid, observed.generation)
             job.was_absent = False
+        if observed.state in WAITING:
+            return None  # an interrupted submit: the next one brings it on
         if observed.state in TERMINAL:
             return self._to_end(observed)
         told = (observed.state.value, observed.native_state, observed.message)
@@ -127,6 +141,7 @@ class Sightings:
         if job is not None and job.ref.generation == change.generation:
             # FORBIDDEN means that the record is further already: not to be told again either.
             job.told = (change.state.value, change.native_state, change.message or "")
+            job.started_at_ms = change.started_at_ms or job.started_at_ms
 
     def _note_absent(self, ref: JobRef, listed_at_ms: int) -> None:
         if ref.jid in self._running:

@@ -254,7 +254,7 @@ class ContainerBackend(Backend):
             return observed_from(container)
         mark = self._mark_of(container["Id"])
         if mark is not None:
-            return observed_from(container, Verdict(ended_by_us=mark))
+            return observed_from(container, mark)
         if self._dialect.tells_oom:
             # It may tell so a moment late.
             time.sleep(LOOK_AGAIN_S)
@@ -301,14 +301,22 @@ class ContainerBackend(Backend):
 
     # End and remove
 
-    def end(self, jid: str, generation: str, reason: Reason = Reason.CANCELLED) -> None:
+    def end(self, jid: str, generation: str) -> None:
+        self._kill(jid, generation, Verdict(Reason.CANCELLED, "ended on request"))
+
+    def end_overdue(self, jid: str, generation: str) -> None:
+        message = f"ended at its time limit of {self.common.timelimit_minutes:g} min"
+        self._kill(jid, generation, Verdict(Reason.TIME_LIMIT, message))
+
+    def _kill(self, jid: str, generation: str, verdict: Verdict) -> None:
+        """Kill the job's container, and have it tell the verdict."""
         try:
             container = self._inspect(native_name(jid, generation))
             identity = identity_of(container["Config"]["Labels"])
             if identity is None or (identity.jid, identity.generation) != (jid, generation):
                 return
             if container["State"]["Status"] in RUNNING:
-                self._set_mark(container["Id"], reason)
+                self._set_mark(container["Id"], verdict)
                 with translated(Doing.END):
                     self._engine.kill(container["Id"])
             elif container["State"]["Status"] == "created":
@@ -325,17 +333,17 @@ class ContainerBackend(Backend):
             return not error.is_busy
         return True
 
-    def _set_mark(self, container_id: str, reason: Reason) -> None:
+    def _set_mark(self, container_id: str, verdict: Verdict) -> None:
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
-            content = json.dumps({"reason": reason.value}).encode()
+            content = json.dumps({"reason": verdict.ended_by_us, "message": verdict.message}).encode()
             entry = tarfile.TarInfo(MARK)
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
         with translated(Doing.END):
             self._engine.put_archive(container_id, "/", archive.getvalue())
 
-    def _mark_of(self, container_id: str) -> Reason | None:
+    def _mark_of(self, container_id: str) -> Verdict | None:
         try:
             with translated(Doing.ASK):
                 chunks, _ = self._engine.get_archive(container_id, f"/{MARK}")
@@ -343,9 +351,10 @@ class ContainerBackend(Backend):
         except NotThere:
             return None
         with tarfile.open(fileobj=archive) as tar:
-            content = tar.extractfile(MARK)
             try:
-                return Reason(json.loads(content.read())["reason"]) if content else None
+                content = tar.extractfile(MARK)
+                data = json.loads(content.read() if content else b"")
+                return Verdict(Reason(data["reason"]), str(data["message"]))
             except (ValueError, KeyError, TypeError):
                 return None  # the job itself may have written a file of this name
 

@@ -13,7 +13,6 @@ INSTANCE = PREFIX + "instance"
 DIGEST = PREFIX + "digest"
 IMAGE = PREFIX + "image"
 SPEC = PREFIX + "spec"
-TIME_LIMIT = PREFIX + "timelimit-minutes"
 
 ECOSYSTEM = {"org.chrisproject.miniChRIS": "plugininstance", "org.chrisproject.job_type": "plugin"}
 """What other tools of ChRIS look for, to find or to clean up plugin instances."""
@@ -39,8 +38,6 @@ def build_labels(spec: JobSpec, common: CommonSettings) -> dict[str, str]:
         IMAGE: spec.request.image,
         SPEC: spec.to_json(),
     }
-    if common.timelimit_minutes is not None:
-        ours[TIME_LIMIT] = str(common.timelimit_minutes)
     return ECOSYSTEM | dict(common.job_labels) | ours
 
 

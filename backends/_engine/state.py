@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from backends._engine.labels import TIME_LIMIT, Identity, identity_of
+from backends._engine.labels import Identity, identity_of
 from pman_core.backend import Handle, Observed, Sighting, Unknown
 from pman_core.states import Reason, State
 
@@ -44,7 +44,9 @@ class Verdict:
     """What is known of an end beside the container's own state."""
 
     ended_by_us: Reason | None = None
-    """We killed it, and why."""
+    """We killed it: CANCELLED or TIME_LIMIT."""
+    message: str = ""
+    """And what we had to say of it."""
     is_oom: bool = False
     """There is evidence for want of memory that the state does not show."""
 
@@ -120,11 +122,9 @@ def _end_of(container: Mapping[str, Any], verdict: Verdict) -> tuple[State, Reas
     if state["OOMKilled"] or verdict.is_oom:
         inferred = "" if state["OOMKilled"] else ", as far as this engine lets one tell"
         return State.FAILED, Reason.OOM_KILLED, f"out of memory, the limit was {limit_mib} MiB{inferred}"
-    if code == KILLED and verdict.ended_by_us is Reason.TIME_LIMIT:
-        minutes = container["Config"]["Labels"].get(TIME_LIMIT, "?")
-        return State.FAILED, Reason.TIME_LIMIT, f"ended at its time limit of {minutes} min"
     if code == KILLED and verdict.ended_by_us is not None:
-        return State.CANCELLED, Reason.CANCELLED, "ended on request"
+        is_cancelled = verdict.ended_by_us is Reason.CANCELLED
+        return State.CANCELLED if is_cancelled else State.FAILED, verdict.ended_by_us, verdict.message
     error = f": {state['Error']}" if state["Error"] else ""
     return State.FAILED, _reason_of(code), f"{describe_exit(code)}{error}"
 

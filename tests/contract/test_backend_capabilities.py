@@ -2,14 +2,15 @@
 
 import json
 import math
-from typing import Any
+import time
 
 import pytest
-from cases import BackendCase, look, seen
+from cases import BackendCase, look, seen, until
 
 from pman_core.backend import Absent, Backend, Capabilities, Unknown
 from pman_core.command import INCOMING, OUTGOING
 from pman_core.errors import Rejected, WrongHost
+from pman_core.job import JobSpec, mint_generation
 from pman_core.states import Reason, State
 
 
@@ -92,10 +93,39 @@ def test_a_time_limit_ends_the_job(case: BackendCase) -> None:
     backend = case.make(timelimit_s=0.3)
     spec = case.spec(case.run_for(60))
     backend.submit(spec)
+    if not backend.capabilities.ends_overdue:
+        end_as_the_observer_does(case, backend, spec)
     ended = seen(backend, spec, State.FAILED, timeout_s=case.patience_s)
     assert ended.reason is Reason.TIME_LIMIT
     assert ended.message
-    assert not case.alive(spec)
+    until(lambda: not case.alive(spec), case.prompt_s, "no process left")
+    assert seen(case.make(), spec) == ended
+
+
+def end_as_the_observer_does(case: BackendCase, backend: Backend, spec: JobSpec) -> None:
+    running = seen(backend, spec, State.RUNNING, timeout_s=case.patience_s)
+    assert running.started_at is not None
+    until_s = running.started_at.timestamp() + 0.3
+    until(lambda: time.time() > until_s, case.patience_s, "the time limit")
+    backend.end_overdue(spec.jid, spec.generation)
+
+
+def test_only_who_needs_it_is_told_to_end_overdue_jobs(case: BackendCase, backend: Backend) -> None:
+    if backend.capabilities.ends_overdue:
+        with pytest.raises(TypeError):
+            backend.end_overdue("nobody", mint_generation())
+    else:
+        backend.end_overdue("nobody", mint_generation())
+
+
+def test_a_job_that_has_ended_is_not_overdue(case: BackendCase, backend: Backend) -> None:
+    if backend.capabilities.ends_overdue:
+        pytest.skip("the scheduler ends overdue jobs itself")
+    spec = case.spec(case.exit_with(3))
+    backend.submit(spec)
+    ended = seen(backend, spec)
+    backend.end_overdue(spec.jid, spec.generation)
+    assert seen(case.make(), spec) == ended
 
 
 def test_paths_of_the_share_are_rewritten_only_if_declared(case: BackendCase, backend: Backend) -> None:
@@ -123,8 +153,8 @@ def test_a_job_on_another_host_is_reached_only_if_declared(case: BackendCase) ->
     assert isinstance(look(elsewhere, spec, handle), Unknown)
 
 
-@pytest.mark.parametrize("keep", [{}, {"keep_object": True}], ids=["removed", "kept"])
-def test_a_job_on_another_host_is_not_said_to_be_removed(case: BackendCase, keep: dict[str, Any]) -> None:
+@pytest.mark.parametrize("how", ["remove", "end"])
+def test_a_job_on_another_host_is_not_said_to_be_removed(case: BackendCase, how: str) -> None:
     spec = case.spec(case.run_for(60))
     here, elsewhere = case.make(pman_hostname="here"), case.make(pman_hostname="elsewhere")
     if here.capabilities.scope == "cluster":
@@ -132,6 +162,6 @@ def test_a_job_on_another_host_is_not_said_to_be_removed(case: BackendCase, keep
     here.submit(spec)
     seen(here, spec, State.RUNNING)
     with pytest.raises(WrongHost) as wrong:
-        elsewhere.remove(spec.jid, spec.generation, **keep)
+        getattr(elsewhere, how)(spec.jid, spec.generation)
     assert wrong.value.host == "here"
     assert case.alive(spec)

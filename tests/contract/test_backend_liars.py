@@ -58,6 +58,7 @@ CAUGHT_BY: list[tuple[type[MockBackend], Callable[..., None], dict[str, Any]]] =
     (liars.RunsAgain, remove.test_a_kept_object_is_not_run_again, {}),
     (liars.RemembersHandles, remove.test_a_removed_job_is_absent_by_its_handle_too, {}),
     (liars.RemovesNothing, remove.test_a_finished_job_is_removed, {}),
+    (liars.ConfirmsTooEarly, remove.test_a_confirmed_removal_is_true, {}),
     (liars.KeepsNothing, remove.test_a_kept_object_is_there_and_cancelled, {}),
     (liars.RemovesByJid, remove.test_another_generation_is_not_touched, {}),
     (liars.RemovesByGeneration, remove.test_another_job_is_not_touched, {}),

@@ -86,7 +86,7 @@ def test_the_log_of_a_killed_job_is_kept(case: BackendCase, backend: Backend) ->
     spec = case.spec(case.run_for(60, say=b"last words\n"))
     backend.submit(spec)
     wait_for_words(case, backend, spec)
-    backend.remove(spec.jid, spec.generation, keep_object=True)
+    backend.end(spec.jid, spec.generation)
     seen(backend, spec, State.CANCELLED)
     assert backend.logs(ref_of(spec), 10, 1000) == "last words\n"
 

@@ -52,18 +52,29 @@ def test_remove_twice_is_a_success(case: BackendCase, backend: Backend) -> None:
     backend.remove(spec.jid, spec.generation)
     gone(case, backend, spec)
     backend.remove(spec.jid, spec.generation)
-    backend.remove(spec.jid, spec.generation, keep_object=True)
+    backend.end(spec.jid, spec.generation)
     assert look(backend, spec) == Absent()
+
+
+def test_a_confirmed_removal_is_true(case: BackendCase, backend: Backend) -> None:
+    running, ended = started(case, backend), case.spec(case.exit_with(3))
+    backend.submit(ended)
+    seen(backend, ended)
+    for spec in (running, ended):
+        if backend.remove(spec.jid, spec.generation):
+            assert look(backend, spec) == Absent(), "said to be gone"
+            assert look(case.make(), spec) == Absent(), "said to be gone"
+            until(lambda spec=spec: not case.alive(spec), case.prompt_s, "no process left")  # type: ignore[misc]
 
 
 def test_remove_of_an_unknown_job_is_a_success(case: BackendCase, backend: Backend) -> None:
     backend.remove("nobody", mint_generation())
-    backend.remove("nobody", mint_generation(), keep_object=True)
+    backend.end("nobody", mint_generation())
 
 
 def test_a_kept_object_is_there_and_cancelled(case: BackendCase, backend: Backend) -> None:
     spec = started(case, backend)
-    backend.remove(spec.jid, spec.generation, keep_object=True)
+    backend.end(spec.jid, spec.generation)
     until(lambda: not case.alive(spec), case.prompt_s, "the whole process tree ended")
     ended = seen(backend, spec)
     assert (ended.state, ended.reason) == (State.CANCELLED, Reason.CANCELLED)
@@ -76,14 +87,14 @@ def test_a_kept_object_keeps_the_end_it_had(case: BackendCase, backend: Backend)
     spec = case.spec(case.exit_with(3))
     backend.submit(spec)
     before = seen(backend, spec)
-    backend.remove(spec.jid, spec.generation, keep_object=True)
+    backend.end(spec.jid, spec.generation)
     assert seen(backend, spec) == before
 
 
 def test_a_kept_object_is_not_run_again(case: BackendCase, backend: Backend) -> None:
     """A worker that slept before its submit comes too late: the name is taken."""
     spec = started(case, backend)
-    backend.remove(spec.jid, spec.generation, keep_object=True)
+    backend.end(spec.jid, spec.generation)
     before = seen(backend, spec, State.CANCELLED)
     case.make().submit(spec)
     assert look(backend, spec) == before
@@ -100,7 +111,7 @@ def test_a_removed_job_is_absent_by_its_handle_too(case: BackendCase, backend: B
 
 def test_a_kept_object_can_be_removed_later(case: BackendCase, backend: Backend) -> None:
     spec = started(case, backend)
-    backend.remove(spec.jid, spec.generation, keep_object=True)
+    backend.end(spec.jid, spec.generation)
     backend.remove(spec.jid, spec.generation)
     gone(case, backend, spec)
 
@@ -134,7 +145,7 @@ def test_a_job_removed_while_it_starts_ends(case: BackendCase, backend: Backend)
 def test_a_job_cancelled_while_it_starts_ends(case: BackendCase, backend: Backend) -> None:
     spec = case.spec(case.run_for(60))
     backend.submit(spec)
-    backend.remove(spec.jid, spec.generation, keep_object=True)
+    backend.end(spec.jid, spec.generation)
     found = until(lambda: ended(backend, spec), case.patience_s, "an end, or nothing at all")
     assert isinstance(found, Absent) or found.state is State.CANCELLED
     until(lambda: not case.alive(spec), case.prompt_s, "no process left")

@@ -89,7 +89,7 @@ def test_a_job_that_ends_between_two_streams_is_heard(case: BackendCase, watchin
     spec = case.spec(case.run_for(60))
     watching.submit(spec)
     listener.until(lambda seen: seen.state is State.RUNNING)
-    watching.remove(spec.jid, spec.generation, keep_object=True)
+    watching.end(spec.jid, spec.generation)
     assert Listener(case, case.make(), listener.cursor).until_end_of(spec).state is State.CANCELLED
 
 

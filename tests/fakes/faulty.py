@@ -76,10 +76,10 @@ class KeepsItsLogs(Faulty):
 class RemovesLater(Faulty):
     """``remove`` does not get through at first."""
 
-    def remove(self, jid: str, generation: str, *, keep_object: bool = False) -> None:
+    def remove(self, jid: str, generation: str) -> bool:
         if self.strikes():
             raise Unavailable("connection refused")
-        super().remove(jid, generation, keep_object=keep_object)
+        return super().remove(jid, generation)
 
 
 class IsUnwell(Faulty):

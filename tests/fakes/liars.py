@@ -237,39 +237,50 @@ class MissesUnknownLogs(MockBackend):
 
 
 class RemovesNothing(MockBackend):
-    def remove(self, jid: str, generation: str, *, keep_object: bool = False) -> None:
-        pass
+    def remove(self, jid: str, generation: str) -> bool:
+        return False
+
+
+class ConfirmsTooEarly(MockBackend):
+    """What lingers is said to be gone."""
+
+    def remove(self, jid: str, generation: str) -> bool:
+        found = self._to_remove(jid, generation)
+        if found is not None:
+            self._end(*found, gone_after_s=0.5)
+        return True
 
 
 class KeepsNothing(MockBackend):
-    def remove(self, jid: str, generation: str, *, keep_object: bool = False) -> None:
+    def end(self, jid: str, generation: str) -> None:
         super().remove(jid, generation)
 
 
 class RemovesByJid(MockBackend):
     """All generations of a jid go together."""
 
-    def remove(self, jid: str, generation: str, *, keep_object: bool = False) -> None:
+    def remove(self, jid: str, generation: str) -> bool:
         for item in list(super().owned()):
             if item.observed.jid == jid:
-                super().remove(jid, item.observed.generation, keep_object=keep_object)
+                super().remove(jid, item.observed.generation)
+        return True
 
 
 class RemovesByGeneration(MockBackend):
     """The jid is not looked at."""
 
-    def remove(self, jid: str, generation: str, *, keep_object: bool = False) -> None:
+    def remove(self, jid: str, generation: str) -> bool:
         found = self._present(generation)
-        super().remove(found[0].jid if found else jid, generation, keep_object=keep_object)
+        return super().remove(found[0].jid if found else jid, generation)
 
 
 class MissesTheRemoved(MockBackend):
     """A second remove is an error."""
 
-    def remove(self, jid: str, generation: str, *, keep_object: bool = False) -> None:
+    def remove(self, jid: str, generation: str) -> bool:
         if self._present(generation) is None:
             raise Unavailable("404")
-        super().remove(jid, generation, keep_object=keep_object)
+        return super().remove(jid, generation)
 
 
 class IgnoresGpus(MockBackend):

@@ -286,10 +286,10 @@ def test_one_bad_removal_holds_up_no_other(error: Exception) -> None:
         world.store.delete(jid)
     remove = world.backend.remove
 
-    def some_removals(jid: str, generation: str, *, keep_object: bool = False) -> None:
+    def some_removals(jid: str, generation: str) -> bool:
         if jid.endswith("bad"):
             raise error
-        remove(jid, generation, keep_object=keep_object)
+        return remove(jid, generation)
 
     world.backend.remove = some_removals  # type: ignore[method-assign]
     rounds(world, observer, 15)

@@ -67,6 +67,8 @@ def test_what_it_cannot_do_is_published() -> None:
         "sets_user": os.geteuid() == 0,
         "watches": False,
         "live_logs": True,
+        "ends_overdue": True,
+        "engine": "",
     }
 
 
@@ -359,7 +361,7 @@ def test_a_removal_leaves_neither_spec_nor_log(site: Site) -> None:
 def test_a_removal_of_an_unknown_generation_takes_its_name(site: Site) -> None:
     backend = site.backend()
     spec = site.spec("true")
-    backend.remove(spec.jid, spec.generation, keep_object=True)
+    backend.end(spec.jid, spec.generation)
     assert look(backend, spec) == Absent()
     with pytest.raises(Rejected, match="has been removed"):
         backend.submit(spec)

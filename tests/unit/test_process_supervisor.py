@@ -152,7 +152,7 @@ def test_remove_ends_the_tree(site: Site) -> None:
     spec = site.python(ESCAPING + "time.sleep(600)")
     backend.submit(spec)
     tree = pids(site.output(spec))
-    backend.remove(spec.jid, spec.generation, keep_object=True)
+    backend.end(spec.jid, spec.generation)
     assert not any(map(is_living, tree))
     ended = seen(backend, spec)
     assert (ended.state, ended.reason, ended.exit_code) == (State.CANCELLED, Reason.CANCELLED, 137)
@@ -163,7 +163,7 @@ def test_a_stopped_supervisor_can_be_removed(site: Site) -> None:
     spec = site.shell("exec sleep 600")
     backend.submit(spec)
     site.supervisor(spec).suspend()
-    backend.remove(spec.jid, spec.generation, keep_object=True)
+    backend.end(spec.jid, spec.generation)
     assert seen(backend, spec).state is State.CANCELLED
 
 

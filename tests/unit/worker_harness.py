@@ -92,6 +92,8 @@ class ScriptedBackend(Backend):
         self.always: dict[str, BaseException] = {}
         self.unknown: set[str] = set()
         self.log_text = "a line\n"
+        self.confirms = False
+        """Whether ``remove`` says that it has verified its work."""
 
     def fail(self, method: str, *faults: BaseException | Callable[[], object]) -> None:
         """Let the next calls of ``method`` (of ``method:after``: when its work is done) fail, one after the other."""
@@ -111,10 +113,13 @@ class ScriptedBackend(Backend):
         self._enter("submit")
         key = (spec.jid, spec.generation)
         if key not in self.objects:
-            self.runs.append(key)
             handle = Handle(1, {"name": spec.native_name}, host=self.host)
-            self.objects[key] = Observed(*key, spec.request.digest, State.PENDING, handle)
+            self.objects[key] = Observed(*key, spec.request.digest, State.QUEUED, handle)
             self.specs[key] = spec
+        self._enter("submit:made")
+        if self.objects[key].state is State.QUEUED:
+            self.runs.append(key)
+            self.objects[key] = replace(self.objects[key], state=State.PENDING)
         self._enter("submit:after")
         return self.objects[key].handle
 
@@ -141,14 +146,21 @@ class ScriptedBackend(Backend):
         self._enter("logs")
         return self.log_text
 
-    def remove(self, jid: str, generation: str, *, keep_object: bool = False) -> None:
-        self._enter("remove")
-        key = (jid, generation)
-        if keep_object and key in self.objects:
+    def end(self, jid: str, generation: str) -> None:
+        self._enter("end")
+        if (jid, generation) in self.objects:
             self.become(jid, State.CANCELLED, generation=generation, reason=Reason.CANCELLED)
-        else:
-            self.objects.pop(key, None)
+
+    def end_overdue(self, jid: str, generation: str) -> None:
+        self._enter("end_overdue")
+        if (jid, generation) in self.objects:
+            self.become(jid, State.FAILED, generation=generation, reason=Reason.TIME_LIMIT)
+
+    def remove(self, jid: str, generation: str) -> bool:
+        self._enter("remove")
+        self.objects.pop((jid, generation), None)
         self._enter("remove:after")
+        return self.confirms
 
     def health(self) -> Health:
         return Health(ok=True)
