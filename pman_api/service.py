@@ -21,7 +21,10 @@ class Service:
         self._reports = reports
 
     def describe(self) -> Response:
-        """GET of the base: the three keys of the old pman need no Redis, so a Redis that is away changes nothing."""
+        """GET of the base: the three keys of the old pman need no Redis, so a Redis that is away changes nothing.
+
+        ``container_env`` is the engine that was found, if it is another than the one that was asked for.
+        """
         try:
             report = self._reports.latest()
         except StoreUnavailable:
@@ -29,7 +32,7 @@ class Service:
         return json_reply(
             {
                 "server_version": __version__,
-                "container_env": self._settings.container_env,
+                "container_env": (report and report.capabilities.get("engine")) or self._settings.container_env,
                 "storage_type": self._settings.storage_type,
                 "backend": _backend(report),
             }

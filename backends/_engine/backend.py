@@ -305,7 +305,7 @@ class ContainerBackend(Backend):
         self._kill(jid, generation, Verdict(Reason.CANCELLED, "ended on request"))
 
     def end_overdue(self, jid: str, generation: str) -> None:
-        message = f"ended at its time limit of {self.common.timelimit_minutes:g} min"
+        message = f"ended at its time limit of {self.common.timelimit_minutes or 0:g} min"
         self._kill(jid, generation, Verdict(Reason.TIME_LIMIT, message))
 
     def _kill(self, jid: str, generation: str, verdict: Verdict) -> None:

@@ -80,6 +80,12 @@ def describe_with_worker(harness: Harness) -> TestResponse:
 
 
 @golden
+def describe_another_engine(harness: Harness) -> TestResponse:
+    harness.report(Capabilities(engine="podman"))
+    return harness.http.get("/api/v1/")
+
+
+@golden
 def describe_without_store(harness: Harness) -> TestResponse:
     harness.store.away = {"all"}
     return harness.http.get("/api/v1/")
