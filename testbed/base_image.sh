@@ -3,13 +3,13 @@
 #   base_image.sh python:3.11-slim-bookworm    and then `FROM python:3.11-slim-bookworm` builds here
 # The packages come from the mirror that apt has here. The image takes over this machine's own certificate authorities,
 # which a build needs behind a proxy that has one, and the index settings of pip. Settings (environment):
-#   DOCKER=docker                     the command that loads it; for Podman $PODMAN_HOME/bin/podman
-#   BASE_CACHE=/var/cache/pman-base   keeps Debian, so that a second call takes seconds; delete it to start afresh
+#   DOCKER=docker                        the command that loads it; for Podman $PODMAN_HOME/bin/podman
+#   BASE_CACHE=/var/cache/pman-testbed   keeps Debian, so that a second call takes seconds; delete it to start afresh
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=testbed/common.sh
 . "$HERE/common.sh"
-: "${DOCKER:=docker}" "${BASE_CACHE:=/var/cache/pman-base}"
+: "${DOCKER:=docker}" "${BASE_CACHE:=/var/cache/pman-testbed}"
 TAG=${1:?usage: base_image.sh NAME:TAG}
 SUITE=bookworm CONTENT=python3,python3-venv,python3-pip,ca-certificates
 
@@ -31,20 +31,24 @@ mirror() { # apt's own source for the suite: of its files in one format, then in
 mkdir -p "$BASE_CACHE"
 exec 9> "$BASE_CACHE/lock"
 flock 9 # one at a time
-root=$BASE_CACHE/$(echo "$SUITE $CONTENT" | sha256sum | cut -c1-12)
-if [ ! -e "$root.done" ]; then
+mkdir -p "$BASE_CACHE"
+exec 9> "$BASE_CACHE/lock"
+flock 9 # one at a time
+root=$BASE_CACHE/$(echo "$SUITE $CONTENT" | sha256sum | cut -c1-12) new=$BASE_CACHE/new
+if [ ! -e "$root" ]; then
   from=$(mirror) || die "apt has no source for $SUITE"
   say "debootstrap (a minute or two)"
-  rm -rf "$root"
-  debootstrap --variant=minbase --include="$CONTENT" $SUITE "$root" "$from" > "$BASE_CACHE/debootstrap.log" 2>&1 ||
+  umount "$new/proc" "$new/sys" 2>/dev/null || true # what a run that was killed has left
+  rm -rf --one-file-system "$new"
+  debootstrap --variant=minbase --include="$CONTENT" $SUITE "$new" "$from" > "$BASE_CACHE/debootstrap.log" 2>&1 ||
     { tail -20 "$BASE_CACHE/debootstrap.log" >&2; die "debootstrap failed"; }
   # As in the image of that name: a command `python`, a pip that may install into the system, nothing of apt's.
-  ln -sf python3 "$root/usr/bin/python"
-  rm -f "$root"/usr/lib/python3*/EXTERNALLY-MANAGED
-  rm -rf "$root"/var/{cache/apt,lib/apt/lists}/* "$root"/var/log/*.log "$root"/usr/share/{doc,man,locale,info}/*
-  rm -rf "$root"/{proc,sys}/*
-  : > "$root/etc/resolv.conf"
-  touch "$root.done"
+  ln -sf python3 "$new/usr/bin/python"
+  rm -f "$new"/usr/lib/python3*/EXTERNALLY-MANAGED
+  rm -rf "$new"/var/{cache/apt,lib/apt/lists}/* "$new"/var/log/*.log "$new"/usr/share/{doc,man,locale,info}/*
+  rm -rf --one-file-system "${new:?}"/{dev,proc,sys}/*
+  : > "$new/etc/resolv.conf"
+  mv "$new" "$root"
 fi
 
 authorities=usr/local/share/ca-certificates
@@ -59,7 +63,7 @@ pip=$(python3 -m pip config list 2>/dev/null |
   sed -nE "s/^[^=]*\.((extra-)?index-url|trusted-host)='(.*)'\$/\1 = \3/p") || true # there may be no pip here
 printf '[global]\n%s\n' "$pip" > "$root/etc/pip.conf"
 
-archive=$(mktemp)
+archive=$BASE_CACHE/image.tar
 trap 'rm -f "$archive"' EXIT
 "$HERE/make_image.py" --rootfs "$root" --tag "$TAG" --cmd '["python3"]' --env LANG=C.UTF-8 --out "$archive"
 $DOCKER load -q -i "$archive"

@@ -1,0 +1,59 @@
+"""Where the engines answer that tests may use: one's own, by the environment, or those of the testbed.
+
+Test cases ask here before they say that this machine lacks something.
+"""
+
+import contextlib
+import os
+
+import docker
+import requests
+from docker.errors import DockerException
+from docker.tls import TLSConfig
+from docker.utils import kwargs_from_env
+
+TIMEOUT_S = 2
+DOCKER = "unix:///var/run/docker.sock"
+
+
+def docker_socket() -> str | None:
+    """Return the URL of the Docker engine at DOCKER_HOST, or else at the usual socket, if it answers."""
+    url = os.environ.get("DOCKER_HOST") or DOCKER
+    return url if answers(url, kwargs_from_env().get("tls", False)) else None
+
+
+def podman_socket() -> str | None:
+    """Return the URL of the Podman service at PODMAN_HOST, or else at the first usual socket where one answers."""
+    own = os.environ.get("PODMAN_HOST")
+    return next(filter(answers, [own] if own else podman_urls()), None)
+
+
+def podman_urls() -> list[str]:
+    """Return the testbed's socket, that of root's own service, and that of the user's."""
+    return [
+        "unix:///var/lib/pman-podman/podman.sock",
+        "unix:///run/podman/podman.sock",
+        f"unix:///run/user/{os.getuid()}/podman/podman.sock",
+    ]
+
+
+def lack(url: str | None, image: str, script: str) -> str:
+    """Say what is missing to run ``image`` at ``url``, an answer of this module, or ``""``; ``script`` brings it up."""
+    if url is None:
+        return f"no engine answers; {script} starts one"
+    try:
+        with closing(_client(url)) as client:
+            client.inspect_image(image)
+    except (DockerException, requests.RequestException) as error:
+        return f"no image {image} at {url} ({error}); {script} makes it"
+    return ""
+
+
+def answers(url: str, tls: TLSConfig | bool = False) -> bool:
+    """Whether an engine tells its version there within two seconds."""
+    try:
+        with contextlib.closing(docker.APIClient(url, timeout=TIMEOUT_S, tls=tls)) as client:
+            client.version()
+    except (DockerException, requests.RequestException, OSError):
+        return False
+    return True
