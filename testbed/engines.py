@@ -42,7 +42,8 @@ def lack(url: str | None, image: str, script: str) -> str:
     if url is None:
         return f"no engine answers; {script} starts one"
     try:
-        with closing(_client(url)) as client:
+        tls = kwargs_from_env().get("tls", False) if url.startswith("tcp:") else False
+        with contextlib.closing(docker.APIClient(url, timeout=TIMEOUT_S, tls=tls)) as client:
             client.inspect_image(image)
     except (DockerException, requests.RequestException) as error:
         return f"no image {image} at {url} ({error}); {script} makes it"
