@@ -29,13 +29,13 @@ def set_defaults() -> None:
     options.max_workers = 500
     # Every new container is a new name.
     options.purge_offline_workers = 3600
-    options.tasks_columns = "name,args,state,received,started,runtime,worker,uuid"
+    options.tasks_columns = "name,args,state,received,runtime,worker,uuid"
     if not os.environ.get("FLOWER_BASIC_AUTH"):
         # An empty variable would be taken for a password that nobody can give.
         os.environ.pop("FLOWER_BASIC_AUTH", None)
         password = secrets.token_urlsafe(16)
         options.basic_auth = [f"{USER}:{password}"]
-        sys.stderr.write(f"Flower: user {USER}, password {password} (FLOWER_BASIC_AUTH=user:password sets your own)\n")
+        sys.stderr.write(f"FLOWER_BASIC_AUTH=user:password is not set, for this run it is {USER}:{password}\n")
 
 
 try:
