@@ -13,7 +13,6 @@ from backends._process_host import GENERATION_VARIABLE
 from pman_core.command import INCOMING, OUTGOING
 from pman_core.errors import Rejected
 from pman_core.job import JobSpec, stable_choice
-from pman_core.states import Reason
 
 BASE_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 """What a job has in its environment without asking: nothing of the worker's."""
@@ -61,20 +60,6 @@ def build_env(spec: JobSpec, incoming: Path, outgoing: Path, home: str) -> dict[
     """Return the whole environment; what the request asks for counts, but for the mark that the job is found by."""
     asked = {name: rewrite_paths(value, incoming, outgoing) for name, value in spec.env.items()}
     return {**BASE_ENV, "HOME": home} | asked | {GENERATION_VARIABLE: spec.generation}
-
-
-def check_sizes(argv: Sequence[str], env: Mapping[str, str], bytes_max: int) -> None:
-    """Refuse what no exec on this host takes, by its name: the kernel would only say that all is too long.
-
-    Raises:
-        Rejected: one argument or variable is longer than ``bytes_max``.
-    """
-    named = [(f"argument {number}", text) for number, text in enumerate(argv)]
-    named += [(f"variable {name}", f"{name}={value}") for name, value in env.items()]
-    for name, text in named:
-        if len(size := text.encode()) >= bytes_max:
-            message = f"{name} has {len(size)} bytes, this host takes less than {bytes_max}"
-            raise Rejected(message, Reason.START_FAILED)
 
 
 def choose_cores(millicores: int, available: Sequence[int], generation: str) -> list[int]:

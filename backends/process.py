@@ -29,10 +29,10 @@ from backends._process_launch import (
     Launch,
     build_argv,
     build_env,
-    check_sizes,
     choose_cores,
 )
 from backends._process_state import HANDLE_VERSION, JobState, handle_of, observed_from
+from backends._sizes import check_sizes
 from backends._users import HOME_WORKAROUND, choose_user
 from pman_core.backend import (
     Absent,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from backends._engine.labels import build_labels
 from backends._engine.mounts import Mount
 from backends._engine.settings import ContainerSettings
+from backends._sizes import check_sizes
 from backends._users import HOME_WORKAROUND, choose_user
 from pman_core.job import JobSpec
 from pman_core.settings import Settings as CommonSettings
@@ -19,8 +20,14 @@ Gpus = Literal["none", "requests", "cdi"]
 def build_container(
     spec: JobSpec, common: CommonSettings, own: ContainerSettings, mounts: list[Mount], gpus: Gpus
 ) -> dict[str, Any]:
-    """Return the whole configuration of the job's container."""
+    """Return the whole configuration of the job's container.
+
+    Raises:
+        Rejected: an argument or a variable is too long for any exec.
+    """
     request = spec.request
+    env = build_env(spec, common)
+    check_sizes(spec.argv, env)
     user = choose_user(common.container_user, spec.generation)
     host: dict[str, Any] = {
         "Mounts": mounts,
@@ -45,17 +52,17 @@ def build_container(
         "Image": request.image,
         "Entrypoint": list(spec.argv),  # with one of its own, the image's Cmd is not used either
         "Cmd": [],
-        "Env": build_env(spec, common),
+        "Env": [f"{name}={value}" for name, value in env.items()],
         "User": f"{user[0]}:{user[1]}" if user else "",
         "Labels": build_labels(spec, common),
         "HostConfig": host,
     }
 
 
-def build_env(spec: JobSpec, common: CommonSettings) -> list[str]:
+def build_env(spec: JobSpec, common: CommonSettings) -> dict[str, str]:
     """Return the environment that is added to the image's own."""
     home = {"HOME": HOME_WORKAROUND} if common.enable_home_workaround else {}
-    return [f"{name}={value}" for name, value in (home | spec.env).items()]
+    return home | spec.env
 
 
 def _gpus(count: int, gpus: Gpus, cdi_kind: str) -> dict[str, Any]:

@@ -66,8 +66,8 @@ TABLE = (
     _row(
         "create",
         {404},
-        "no such image|image not known|unable to find .* in local storage",
-        lambda _, s: ImageMissing(s),
+        "no such image|image not known",
+        lambda _, image: ImageMissing(image),
     ),
     _row("create", {409, 500}, "name .*already in use", lambda message, _: NameTaken(message)),
     # No space for the image: whoever pulls it again and again only makes it worse.
@@ -83,15 +83,6 @@ TABLE = (
         _unavailable,
     ),
     _row("any", {429, 502, 503, 504}, "", _unavailable),
-    _row(
-        "pull", ANY, "denied|unauthorized|authentication required|forbidden|no basic auth", _rejected(Reason.IMAGE_PULL)
-    ),
-    _row(
-        "pull",
-        ANY,
-        "not found|manifest unknown|name unknown|does not exist|invalid reference",
-        _rejected(Reason.IMAGE_PULL),
-    ),
     _row("pull", ANY, "", _rejected(Reason.IMAGE_PULL)),
     _row("ask end start", {404}, "", lambda message, _: NotThere(message)),
     _row("end", {409, 500}, "removal of container .* is already in progress", lambda m, _: NotThere(m, is_busy=True)),
@@ -104,9 +95,10 @@ TABLE = (
         _rejected(Reason.REJECTED, "the engine does not see a folder that pman sees; is STOREBASE the same for both? "),
     ),
     _row(
-        "start",
+        "create start",
         ANY,
-        "could not select device driver|unresolvable CDI devices",
+        "could not select device driver|unresolvable CDI devices|error gathering device information"
+        "|container create: stat",
         _rejected(Reason.REJECTED, "gpu_limit: the engine has no GPUs: "),
     ),
     _row(
@@ -121,7 +113,7 @@ TABLE = (
     _row(
         "create",
         {500},
-        "invalid reference format|parsing reference|range of CPUs|minimum memory",
+        "normalizing name|invalid reference|unable to find network",
         _rejected(Reason.REJECTED),
     ),
     _row("any", {401, 403}, "", _unavailable),

@@ -9,10 +9,10 @@ from backends._process_launch import (
     BASE_ENV,
     build_argv,
     build_env,
-    check_sizes,
     choose_cores,
     rewrite_paths,
 )
+from backends._sizes import check_sizes
 from backends._users import choose_user
 from pman_core.errors import Rejected
 from pman_core.job import JobSpec
@@ -116,7 +116,7 @@ def test_the_environment_is_small_and_the_request_counts() -> None:
     ],
 )
 def test_what_no_exec_takes_is_refused_by_name(argv: list[str], env: dict[str, str], named: str) -> None:
-    with pytest.raises(Rejected, match=f"{named}, this host takes less than 100") as refused:
+    with pytest.raises(Rejected, match=f"{named}, exec takes less than 100") as refused:
         check_sizes(argv, env, bytes_max=100)
     assert refused.value.reason is Reason.START_FAILED
 

@@ -1,0 +1,155 @@
+"""What a container's state means, on inspections of real containers (``tests/recorded/record_engine.py``)."""
+
+import copy
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends._engine.state import Verdict, describe_exit, is_killed, moment, observed_from, observed_gone
+from pman_core.backend import Observed, Unknown
+from pman_core.states import Reason, State
+
+RECORDED = Path(__file__).parents[1] / "recorded"
+DOCKER, PODMAN = (json.loads((RECORDED / engine / "states.json").read_text()) for engine in ("docker", "podman"))
+CREATED = (State.QUEUED, None, None)
+START_FAILED = (State.FAILED, Reason.START_FAILED, None)
+MEANINGS: dict[str, tuple[State, Reason | None, int | None]] = {
+    "created": CREATED,
+    "running": (State.RUNNING, None, None),
+    "paused": (State.RUNNING, None, None),
+    "exit 0": (State.SUCCEEDED, None, 0),
+    "exit 7": (State.FAILED, Reason.NONZERO_EXIT, 7),
+    "signal 15": (State.FAILED, Reason.SIGNALLED, 143),
+    "killed": (State.FAILED, Reason.SIGNALLED, 137),
+    "out of memory": (State.FAILED, Reason.OOM_KILLED, 137),
+    "out of memory, a child": (State.FAILED, Reason.OOM_KILLED, 3),
+    "no such command": START_FAILED,
+    "not executable": START_FAILED,
+    "a folder": START_FAILED,
+    "no such user": START_FAILED,
+    "gpu": START_FAILED,
+    "cdi gpu": START_FAILED,
+}
+# Podman tells of a failed start only to whoever started it, of GPUs nothing, and never of memory.
+PODMAN_MEANINGS = MEANINGS | dict.fromkeys(["no such command", "not executable", "a folder", "no such user"], CREATED)
+PODMAN_MEANINGS |= {
+    "gpu": (State.SUCCEEDED, None, 0),
+    "out of memory": (State.FAILED, Reason.SIGNALLED, 137),
+    "out of memory, a child": (State.FAILED, Reason.NONZERO_EXIT, 3),
+}
+
+
+def seen(container: dict[str, Any], verdict: Verdict = Verdict()) -> Observed:  # noqa: B008 - it is frozen
+    sighting = observed_from(container, verdict)
+    assert isinstance(sighting, Observed)
+    assert (sighting.jid, sighting.digest) == ("job", "d" * 64)
+    assert sighting.handle.data == {"id": container["Id"]}
+    return sighting
+
+
+@pytest.mark.parametrize("name", sorted(DOCKER))
+def test_every_recorded_state_of_docker_has_its_meaning(name: str) -> None:
+    found = seen(DOCKER[name])
+    assert (found.state, found.reason, found.exit_code) == MEANINGS[name]
+    assert bool(found.message) == (name not in {"running", "exit 0"}), "a failure has its cause in the message"
+
+
+@pytest.mark.parametrize("name", sorted(PODMAN))
+def test_every_recorded_state_of_podman_has_its_meaning(name: str) -> None:
+    found = seen(PODMAN[name])
+    assert (found.state, found.reason, found.exit_code) == PODMAN_MEANINGS[name]
+
+
+@pytest.mark.parametrize("states", [DOCKER, PODMAN], ids=["docker", "podman"])
+def test_times_are_those_of_the_engine_and_in_order(states: dict[str, Any]) -> None:
+    created, running, ended = seen(states["created"]), seen(states["running"]), seen(states["exit 7"])
+    assert (created.started_at, created.finished_at) == (None, None)
+    assert running.started_at is not None
+    assert running.finished_at is None
+    assert ended.started_at is not None
+    assert ended.finished_at is not None
+    assert ended.started_at <= ended.finished_at
+
+
+def test_an_end_before_its_start_is_an_end_at_its_start() -> None:
+    hasty = copy.deepcopy(DOCKER["exit 0"])
+    hasty["State"] |= {"StartedAt": "2026-01-01T00:00:00.002Z", "FinishedAt": "2026-01-01T00:00:00.001Z"}
+    found = seen(hasty)
+    assert found.started_at == found.finished_at == datetime(2026, 1, 1, microsecond=2000, tzinfo=UTC)
+
+
+def test_only_a_killed_one_needs_another_question() -> None:
+    assert {name for name, container in DOCKER.items() if is_killed(container)} == {"killed"}
+    assert {name for name, container in PODMAN.items() if is_killed(container)} == {"killed", "out of memory"}
+
+
+@pytest.mark.parametrize(("reason", "state"), [(Reason.CANCELLED, State.CANCELLED), (Reason.TIME_LIMIT, State.FAILED)])
+def test_what_we_killed_tells_why(reason: Reason, state: State) -> None:
+    found = seen(DOCKER["killed"], Verdict(reason, "the words of whoever killed it"))
+    assert (found.state, found.reason, found.message) == (state, reason, "the words of whoever killed it")
+
+
+def test_what_ended_by_itself_before_our_kill_keeps_its_end() -> None:
+    found = seen(DOCKER["exit 7"], Verdict(Reason.CANCELLED, "ended on request"))
+    assert (found.state, found.reason) == (State.FAILED, Reason.NONZERO_EXIT)
+
+
+def test_memory_is_told_by_evidence_where_the_state_is_silent() -> None:
+    found = seen(PODMAN["out of memory"], Verdict(is_oom=True))
+    assert (found.reason, found.message) == (
+        Reason.OOM_KILLED,
+        "out of memory, the limit was 64 MiB, as far as this engine lets one tell",
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "native", "state"),
+    [
+        ("stopped", "exited", State.FAILED),
+        ("dead", "dead", State.FAILED),
+        ("stopping", "stopping", State.RUNNING),
+        ("restarting", "restarting", State.RUNNING),
+    ],
+)
+def test_other_native_states(status: str, native: str, state: State) -> None:
+    container = copy.deepcopy(DOCKER["exit 7"])
+    container["State"]["Status"] = status
+    found = seen(container)
+    assert (found.native_state, found.state) == (native, state)
+
+
+@pytest.mark.parametrize("status", ["removing", "of a newer release"])
+def test_what_is_not_known_is_unknown(status: str) -> None:
+    container = copy.deepcopy(DOCKER["exit 7"])
+    container["State"]["Status"] = status
+    assert observed_from(container) == Unknown(f"the container is in the state {status!r}")
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "reason"),
+    [(0, State.SUCCEEDED, None), (137, State.FAILED, Reason.SIGNALLED), (2, State.FAILED, Reason.NONZERO_EXIT)],
+)
+def test_a_container_removed_by_hand_ends_as_its_last_event_told(code: int, state: State, reason: Reason) -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    found = observed_gone(DOCKER["killed"]["Config"]["Labels"], "abc", code, at)
+    assert found is not None
+    assert (found.state, found.reason, found.exit_code, found.finished_at) == (state, reason, code, at)
+    assert "removed from the engine" in found.message
+    assert observed_gone({}, "abc", code, at) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(1, "exit code 1"), (137, "ended by signal 9 (SIGKILL)"), (255, "exit code 255"), (128, "exit code 128")],
+)
+def test_exit_codes_in_words(code: int, words: str) -> None:
+    assert describe_exit(code) == words
+
+
+def test_times_of_the_engine() -> None:
+    assert moment("0001-01-01T00:00:00Z") is None
+    assert moment("2026-11-25T00:53:40.710268343Z") == datetime(2026, 11, 25, 0, 53, 40, 710268, tzinfo=UTC)
+    assert moment("2026-11-25T01:53:40.5+01:00") == datetime(2026, 11, 25, 0, 53, 40, 500000, tzinfo=UTC)
