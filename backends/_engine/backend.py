@@ -95,6 +95,12 @@ class ContainerBackend(Backend):
         self.capabilities = self._capabilities(self._dialect, has_gpus=self._has_gpus(info))
         volume = find_volume(client, self.common)
         has_subpath = self._dialect.has_subpath(client.api_version)
+        if volume and not has_subpath and self.common.storebase is None and not volume.mountpoint.is_dir():
+            client.close()
+            raise Rejected(
+                f"STOREBASE: this engine cannot mount folders of the volume {volume.name} by itself (that needs Docker"
+                " 26), so pman checks them: mount the volume for pman, too, and set STOREBASE to where it is"
+            )
         self._storage = storage_of(self.common, volume, has_subpath=has_subpath)
         self._client = client
 

@@ -37,6 +37,10 @@ class NotThere(Unavailable):
         self.is_busy = is_busy
 
 
+class OutOfDate(Unavailable):
+    """The object has changed since it was read: read it again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """If all of this matches, the error is ``meaning(message)``."""
@@ -69,7 +73,13 @@ TABLE = (
         "no such image|image not known",
         lambda _, image: ImageMissing(image),
     ),
-    _row("create", {409, 500}, "name .*already in use", lambda message, _: NameTaken(message)),
+    _row(
+        "create",
+        {409, 500},
+        "name .*already in use|name conflicts with an existing object",
+        lambda message, _: NameTaken(message),
+    ),
+    _row("end", {500}, "update out of sequence", lambda message, _: OutOfDate(message)),
     # No space for the image: whoever pulls it again and again only makes it worse.
     _row("pull", ANY, "no space left on device|disk quota exceeded", _rejected(Reason.IMAGE_PULL)),
     # Not the job's fault, and over when the engine or its machine is well again.
@@ -79,7 +89,8 @@ TABLE = (
         "no space left on device|cannot allocate memory|too many open files|resource temporarily unavailable"
         "|context deadline exceeded|context canceled|i/o timeout|connection refused|connection reset|no such host"
         "|server misbehaving|network is unreachable|no route to host|TLS handshake timeout|transport is closing"
-        "|code = Unavailable|daemon is shutting down|request canceled|unexpected EOF|toomanyrequests",
+        "|code = Unavailable|daemon is shutting down|request canceled|unexpected EOF|toomanyrequests"
+        "|does not have a leader",
         _unavailable,
     ),
     _row("any", {429, 502, 503, 504}, "", _unavailable),

@@ -6,20 +6,31 @@ https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operat
 import struct
 from collections.abc import Iterable, Iterator
 
+from pman_core.errors import Unavailable
+
 HEADER = struct.Struct(">BxxxL")
+SYSTEM_ERROR = 3
+"""The stream in which the engine itself says why the log cannot be read (any further), after its reply 200."""
 
 
 def frames(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the payloads of a stream of frames that arrives in chunks of any size; what is cut off is left out."""
+    """Yield the payloads of a stream of frames that arrives in chunks of any size; what is cut off is left out.
+
+    Raises:
+        Unavailable: the engine could not read the log.
+    """
     buffer = bytearray()
     for chunk in chunks:
         buffer += chunk
         while len(buffer) >= HEADER.size:
-            _, length = HEADER.unpack_from(buffer)
+            kind, length = HEADER.unpack_from(buffer)
             end = HEADER.size + length
             if len(buffer) < end:
                 break
-            yield bytes(buffer[HEADER.size : end])
+            payload = bytes(buffer[HEADER.size : end])
+            if kind == SYSTEM_ERROR:
+                raise Unavailable(payload.decode(errors="replace").strip())
+            yield payload
             del buffer[:end]
 
 

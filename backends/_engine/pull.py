@@ -36,7 +36,7 @@ class Progress:
         """Take one line of the stream; return how far it is."""
         layer, status = str(line.get("id", "")), str(line.get("status") or line.get("stream") or "").strip()
         detail = line.get("progressDetail") or {}
-        if layer:
+        if layer and not status.startswith("Pulling from"):
             self._layers[layer] = status
         if status == "Downloading" and detail.get("total"):
             self._bytes[layer] = (int(detail["current"]), int(detail["total"]))

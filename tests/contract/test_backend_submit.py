@@ -75,6 +75,31 @@ def test_a_worker_that_crashed_after_submit_adopts_its_job(case: BackendCase) ->
     assert case.runs(spec) == 1
 
 
+def test_what_was_made_and_not_started_is_brought_on_by_submit_alone(case: BackendCase, backend: Backend) -> None:
+    spec = case.spec(case.count_run())
+    if not case.half_submit(spec):
+        pytest.skip("the scheduler takes a job whole or not at all")
+    found = look(backend, spec)
+    assert isinstance(found, Observed)
+    assert found.state is State.QUEUED
+    assert [(item.observed, item.spec) for item in backend.owned()] == [(found, spec)]
+    assert case.runs(spec) == 0
+    assert backend.submit(spec) == found.handle
+    seen(backend, spec, State.SUCCEEDED)
+    assert case.runs(spec) == 1
+
+
+@pytest.mark.parametrize("how", ["end", "remove"])
+def test_what_was_made_and_not_started_can_be_ended(case: BackendCase, backend: Backend, how: str) -> None:
+    spec = case.spec(case.count_run())
+    if not case.half_submit(spec):
+        pytest.skip("the scheduler takes a job whole or not at all")
+    getattr(backend, how)(spec.jid, spec.generation)
+    found = look(backend, spec)
+    assert isinstance(found, Absent) or (isinstance(found, Observed) and found.state is State.CANCELLED)
+    assert case.runs(spec) == 0
+
+
 def test_another_job_under_the_same_generation_is_a_conflict(case: BackendCase, backend: Backend) -> None:
     spec = case.spec(case.run_for(60), jid="same")
     backend.submit(spec)

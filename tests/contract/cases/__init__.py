@@ -139,6 +139,13 @@ class BackendCase(ABC):
         """A program that fills so much memory and then exits with 0; ``None`` where nothing can be measured."""
         return None
 
+    def half_submit(self, spec: JobSpec) -> bool:
+        """Leave ``spec`` as a worker does that dies between making the object and starting it.
+
+        ``False`` where there is no such moment.
+        """
+        return False
+
     def write_incoming(self) -> Program | None:
         """A program that creates the file ``spoiled`` in its last argument but one (type ``ds``); or ``None``."""
         return None

@@ -5,6 +5,9 @@ The host is where the tests run; an engine on another machine cannot be tested t
 
 from pathlib import Path
 
+import pytest
+
+from backends._engine.backend import ContainerBackend
 from cases import BackendCase, Dump, Program
 from pman_core.job import JobSpec
 
@@ -54,6 +57,15 @@ class ContainerCase(BackendCase):
         folder = str(self.output(spec).resolve())
         return any(f" {folder} /share/outgoing " in mounts for mounts in map(_mounts, Path("/proc").glob("[0-9]*")))
 
+    def half_submit(self, spec: JobSpec) -> bool:
+        backend = self.make()
+        assert isinstance(backend, ContainerBackend)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(backend, "_start", _die)
+            with pytest.raises(KeyboardInterrupt):
+                backend.submit(spec)
+        return True
+
     def dump(self) -> Program:
         return program("dump")
 
@@ -96,6 +108,10 @@ class ContainerCase(BackendCase):
 
     def write_incoming(self) -> Program:
         return program("spoil")
+
+
+def _die(_: str) -> None:
+    raise KeyboardInterrupt
 
 
 def _mounts(process: Path) -> str:

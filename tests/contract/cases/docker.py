@@ -1,34 +1,28 @@
 """Docker's case: a real engine on this machine, with the test image."""
 
-from contextlib import closing
-
-import docker
-from docker.errors import DockerException
+from typing import ClassVar
 
 from backends._engine.settings import ContainerSettings
 from backends.docker import DockerBackend
-from cases._containers import IMAGE, ContainerCase
+from cases._containers import ContainerCase
 from pman_core.backend import Backend
 from pman_core.settings import Settings
+from testbed.engines import docker_url, lack
 
 
 class DockerCase(ContainerCase):
     name = "docker"
     marker = "docker"
-    url = "unix:///var/run/docker.sock"
+    url: ClassVar[str | None] = None
 
     @classmethod
     def missing(cls) -> str:
-        try:
-            with closing(docker.APIClient(cls.url, timeout=5)) as client:
-                client.inspect_image(IMAGE)
-        except DockerException as error:
-            return f"no engine with the image {IMAGE} at {cls.url}: {error}"
-        return ""
+        cls.url = cls.url or docker_url()  # asked once: a busy engine may not answer within that short time
+        return lack(cls.url, cls.image, "testbed/docker/up.sh")
 
     def build(self, common: Settings) -> Backend:
         # A short time-out: whoever finds a container that was never started waits for so long.
-        return DockerBackend(common, ContainerSettings(engine_timeout_s=3))
+        return DockerBackend(common, ContainerSettings(engine_timeout_s=5))
 
     def common(self, **overrides: object) -> Settings:  # type: ignore[override]
         return super().common(docker_host=self.url, **overrides)
