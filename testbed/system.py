@@ -68,6 +68,7 @@ class System:
             "CONTAINER_ENV": backend,
             "STOREBASE": str(self.store_base),
             "REDIS_URL": f"redis://127.0.0.1:{self.redis_port}/0",
+            "PMAN_INSTANCE": "pman",
             "PMAN_HOSTNAME": "host-a",
             "PROCESS_ANY_IMAGE": "yes",
             "MOCK_DIR": str(folder / "mock"),
@@ -91,7 +92,12 @@ class System:
     def connect_store(self) -> RedisStore:
         """Return a store of one's own on this system's Redis."""
         return RedisStore.connect(
-            load_settings(container_env=self.backend, redis_url=self.env["REDIS_URL"], storebase=self.store_base)
+            load_settings(
+                container_env=self.backend,
+                redis_url=self.env["REDIS_URL"],
+                storebase=self.store_base,
+                pman_instance=self.env["PMAN_INSTANCE"],
+            )
         )
 
     # Processes
