@@ -31,9 +31,6 @@ mirror() { # apt's own source for the suite: of its files in one format, then in
 mkdir -p "$BASE_CACHE"
 exec 9> "$BASE_CACHE/lock"
 flock 9 # one at a time
-mkdir -p "$BASE_CACHE"
-exec 9> "$BASE_CACHE/lock"
-flock 9 # one at a time
 root=$BASE_CACHE/$(echo "$SUITE $CONTENT" | sha256sum | cut -c1-12) new=$BASE_CACHE/new
 if [ ! -e "$root" ]; then
   from=$(mirror) || die "apt has no source for $SUITE"

@@ -13,22 +13,23 @@ from docker.tls import TLSConfig
 from docker.utils import kwargs_from_env
 
 TIMEOUT_S = 2
+BUSY_TIMEOUT_S = 20
 DOCKER = "unix:///var/run/docker.sock"
 
 
-def docker_socket() -> str | None:
+def docker_url() -> str | None:
     """Return the URL of the Docker engine at DOCKER_HOST, or else at the usual socket, if it answers."""
     url = os.environ.get("DOCKER_HOST") or DOCKER
     return url if answers(url, kwargs_from_env().get("tls", False)) else None
 
 
-def podman_socket() -> str | None:
+def podman_url() -> str | None:
     """Return the URL of the Podman service at PODMAN_HOST, or else at the first usual socket where one answers."""
     own = os.environ.get("PODMAN_HOST")
-    return next(filter(answers, [own] if own else podman_urls()), None)
+    return next(filter(answers, [own] if own else podman_candidates()), None)
 
 
-def podman_urls() -> list[str]:
+def podman_candidates() -> list[str]:
     """Return the testbed's socket, that of root's own service, and that of the user's."""
     return [
         "unix:///var/lib/pman-podman/podman.sock",
@@ -43,8 +44,8 @@ def lack(url: str | None, image: str, script: str) -> str:
         return f"no engine answers; {script} starts one"
     try:
         tls = kwargs_from_env().get("tls", False) if url.startswith("tcp:") else False
-        with contextlib.closing(docker.APIClient(url, timeout=TIMEOUT_S, tls=tls)) as client:
-            client.inspect_image(image)
+        with contextlib.closing(docker.APIClient(url, timeout=BUSY_TIMEOUT_S, tls=tls)) as client:
+            client.inspect_image(image)  # type: ignore[no-untyped-call]
     except (DockerException, requests.RequestException) as error:
         return f"no image {image} at {url} ({error}); {script} makes it"
     return ""

@@ -56,8 +56,8 @@ def silent(folder: Path) -> Iterator[str]:
         yield f"unix://{path}"
 
 
-@pytest.mark.parametrize(("variable", "find"), [("DOCKER_HOST", engines.docker_socket),
-                                                ("PODMAN_HOST", engines.podman_socket)])  # fmt: skip
+@pytest.mark.parametrize(("variable", "find"), [("DOCKER_HOST", engines.docker_url),
+                                                ("PODMAN_HOST", engines.podman_url)])  # fmt: skip
 def test_the_environment_names_an_engine(
     variable: str, find: object, engine: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,8 +72,8 @@ def test_without_a_name_the_first_podman_that_answers_is_taken(
     engine: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PODMAN_HOST", raising=False)
-    monkeypatch.setattr(engines, "podman_urls", lambda: [f"unix://{folder}/nothing.sock", engine])
-    assert engines.podman_socket() == engine
+    monkeypatch.setattr(engines, "podman_candidates", lambda: [f"unix://{folder}/nothing.sock", engine])
+    assert engines.podman_url() == engine
 
 
 def test_an_engine_that_does_not_answer_is_not_waited_for(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
