@@ -110,6 +110,8 @@ class JobRecord:
     logs: str = field(default="", repr=False)
     logs_at_ms: int = 0
     logs_missing: bool = False
+    image_at_ms: int = 0
+    """When its image was pulled for it: submit needs no other pull. 0 again when the scheduler misses it once more."""
 
     @property
     def is_terminal(self) -> bool:

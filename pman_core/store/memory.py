@@ -12,6 +12,7 @@ from pman_core.command import build_cmd
 from pman_core.job import JobRecord, JobSpec, mint_generation
 from pman_core.request import JobRequest
 from pman_core.states import NATIVE, SOURCES, TERMINAL, WAITING, State
+from pman_core.store.memory_pulls import MemoryPulls
 from pman_core.store.policy import Policy
 from pman_core.store.protocol import (
     Adopted,
@@ -54,12 +55,13 @@ class _Tomb:
     """Generation -> end of its submit lease, for every object that is not verified gone."""
 
 
-class MemoryStore:
+class MemoryStore(MemoryPulls):
     """See :class:`pman_core.store.protocol.Store` for what each method promises."""
 
     def __init__(
         self, instance: str = "pman", policy: Policy | None = None, now_ms: Callable[[], int] | None = None
     ) -> None:
+        super().__init__()
         self.instance = instance
         self.now_ms: Callable[[], int] = now_ms or (lambda: time.time_ns() // 1_000_000)
         self._policy = policy or Policy()
@@ -130,7 +132,7 @@ class MemoryStore:
                 return Moved.FORBIDDEN
             if change.state is State.QUEUED and not is_ours:
                 return Moved.STALE
-            if change.only_if_absent and not job.absent_since_ms:
+            if self._is_stale(job, change):
                 return Moved.STALE
             if change.state is State.SUBMITTING:
                 return self._take_lease(job, change, now)
@@ -140,6 +142,10 @@ class MemoryStore:
                 self._move_on(job, change, now, is_ours)
             self._write(job, change)
             return Moved.OK
+
+    def _is_stale(self, job: _Job, change: Change) -> bool:
+        was_seen_since = change.only_if_absent and not job.absent_since_ms
+        return was_seen_since or bool(change.pull and not self._waits_for(job.record, change.pull))
 
     def claim(self, jid: str, generation: str, token: str, host: str) -> Claim:
         with self._lock:
@@ -213,6 +219,7 @@ class MemoryStore:
             started_at_ms=change.started_at_ms or record.started_at_ms,
             finished_at_ms=change.finished_at_ms or record.finished_at_ms,
             logs_missing=record.logs_missing or (change.logs_missing and change.state in TERMINAL),
+            image_at_ms=0 if change.image_missing else record.image_at_ms,
         )
 
     def advance_many(self, changes: Sequence[Change]) -> list[Moved]:

@@ -13,6 +13,7 @@ from typing import Protocol
 from pman_core.job import JobRecord, JobSpec
 from pman_core.request import JobRequest
 from pman_core.states import State
+from pman_core.store.pulls import Pulls
 
 LOG_BYTES_MAX = 64 * 1024
 MESSAGE_CHARS_MAX = 2000
@@ -74,6 +75,10 @@ class Change:
     """With QUEUED: time until the next attempt."""
     uncounted: bool = False
     """With QUEUED: the attempt that ends here does not count (``Unavailable`` never ends a job)."""
+    image_missing: bool = False
+    """With QUEUED: the image must be pulled (again), see :mod:`pman_core.store.pulls`."""
+    pull: str = ""
+    """The token of a pull that ends the job; refused (STALE) unless it holds its lease and the job waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +146,7 @@ class BackendReport:
     reported_at_ms: int = 0
 
 
-class Store(Protocol):
+class Store(Pulls, Protocol):
     """Records, indexes, leases and obligations of one instance."""
 
     instance: str

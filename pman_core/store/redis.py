@@ -13,6 +13,8 @@ Keys, all below ``pman:<instance>:``
 ``epoch:<backend>``    string  present once a complete sweep was done
 ``leader:<scope>``     hash    the observer's lease
 ``backend:<backend>``  string  what workers say of the backend, JSON
+``pull:<b.>:<image>``  hash    who pulls the image, and when it was last fetched; expires
+``waiters:<b.>:<im.>`` hash    the jobs that wait for the image; expires
 =====================  ======  =====================================================================
 """
 
@@ -47,6 +49,8 @@ from pman_core.store.protocol import (
     Page,
     Standing,
 )
+from pman_core.store.redis_pulls import SCRIPT_NAMES as PULL_SCRIPT_NAMES
+from pman_core.store.redis_pulls import RedisPulls
 
 SCRIPT_NAMES = (
     "adopt", "advance", "begin_epoch", "claim_enqueue", "claim_refresh", "create", "delete", "expire",
@@ -55,7 +59,7 @@ SCRIPT_NAMES = (
 )  # fmt: skip
 
 
-class RedisStore:
+class RedisStore(RedisPulls):
     """See :class:`pman_core.store.protocol.Store` for what each method promises."""
 
     def __init__(
@@ -80,6 +84,8 @@ class RedisStore:
         lua = files("pman_core.store") / "lua"
         prelude = (lua / "prelude.lua").read_text()
         scripts = {name: prelude + (lua / f"{name}.lua").read_text() for name in SCRIPT_NAMES}
+        prelude += (lua / "pulls.lua").read_text()
+        scripts |= {name: prelude + (lua / f"{name}.lua").read_text() for name in PULL_SCRIPT_NAMES}
         self._scripts = {name: client.register_script(text) for name, text in scripts.items()}
 
     @classmethod
@@ -219,7 +225,7 @@ class RedisStore:
         return [
             change.jid, change.generation, change.state, wire.SOURCES_TEXT[change.state], change.token, change.host,
             self._policy.lease_ms, self._policy.attempts_max, round(change.delay_s * 1000), int(change.uncounted),
-            self._policy.fence_ms, int(change.only_if_absent),
+            self._policy.fence_ms, int(change.only_if_absent), change.pull,
             *wire.change_fields(change, change.state in TERMINAL),
         ]  # fmt: skip
 

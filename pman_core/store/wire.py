@@ -19,7 +19,7 @@ LIST_FIELDS = (
 READ_FIELDS = (*LIST_FIELDS, "logs", "logs_at")
 WORK_FIELDS = (
     *LIST_FIELDS, "request", "handle", "handle_at", "retries", "enqueues", "next_attempt_at", "lease_until",
-    "absent", "logs_at", "logs_missing",
+    "absent", "logs_at", "logs_missing", "image_at",
 )  # fmt: skip
 
 
@@ -58,6 +58,7 @@ def to_record(jid: str, fields: Mapping[str, str]) -> JobRecord:
         logs=fields.get("logs", ""),
         logs_at_ms=number("logs_at"),
         logs_missing="logs_missing" in fields,
+        image_at_ms=number("image_at"),
     )
 
 
@@ -80,6 +81,8 @@ def change_fields(change: Change, is_terminal: bool) -> list[str | int]:
         pairs["logs"] = clip_logs(change.logs)
     if change.logs_missing and is_terminal:
         pairs["logs_missing"] = "1"
+    if change.image_missing:
+        pairs["image_at"] = 0
     told: dict[str, str | int] = {
         "host": change.host,
         "reason": change.reason,

@@ -27,13 +27,14 @@ HASH = {
     "handle": "{1}", "handle_at": "2", "host": "node-1", "started_at": "3", "finished_at": "4", "attempts": "5",
     "retries": "6", "enqueues": "7", "next_attempt_at": "8", "lease_until": "9", "absent": "11", "logs": "out",
     "logs_at": "10",
-    "logs_missing": "1",
+    "logs_missing": "1", "image_at": "12",
 }  # fmt: skip
 FULL = JobRecord(
     jid="j", generation="01h", digest="d", backend="mock", state=State.FAILED, image="i", cmd="c", created_at_ms=1,
     request_json="{}", message="why", reason="R", exit_code=0, native_state="dead", handle_json="{1}", handle_at_ms=2,
     host="node-1", started_at_ms=3, finished_at_ms=4, attempts=5, retries=6, enqueues=7, next_attempt_at_ms=8,
     lease_until_ms=9, absent=11, logs="out", logs_at_ms=10, logs_missing=True,
+    image_at_ms=12,
 )  # fmt: skip
 
 
@@ -79,7 +80,7 @@ def test_a_change_writes_what_it_says_even_if_that_is_nothing() -> None:
 def test_a_change_names_its_fields_as_the_hash_does() -> None:
     change = Change(
         "j", "g", State.FAILED, host="h", message="m", reason="R", native_state="n", handle_json="{}", exit_code=1,
-        started_at_ms=1, finished_at_ms=2, logs="l", logs_missing=True,
+        started_at_ms=1, finished_at_ms=2, logs="l", logs_missing=True, image_missing=True,
     )  # fmt: skip
     assert pairs_of(change, is_terminal=True).keys() <= HASH.keys()
 

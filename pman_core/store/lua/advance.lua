@@ -1,12 +1,12 @@
 -- THE compare-and-set: the only script that changes the state of a record.
 -- ARGV: now, jid, generation, to, sources, token, host, lease_ms, attempts_max, delay_ms, uncounted,
---       fence_ms, only_if_absent, field, value ...
+--       fence_ms, only_if_absent, pull, field, value ...
 -- Returns a word of `Moved`; a claim of the submit lease that is granted returns the record.
 -- 'sources' are the states that 'to' may be entered from, with a space around each.
 local jid, generation, to, sources, token, host = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local job = key('job', jid)
 local record = redis.call('HMGET', job, 'generation', 'state', 'lease', 'lease_until', 'next_attempt_at',
-  'attempts', 'backend', 'host', 'fence_until', 'absent_since')
+  'attempts', 'backend', 'host', 'fence_until', 'absent_since', 'image')
 if not record[1] then return 'no-record' end
 if record[1] ~= generation then return 'other-generation' end
 local state, lease, lease_until = record[2], record[3], tonumber(record[4] or 0)
@@ -22,6 +22,14 @@ if to == 'QUEUED' and not is_ours then return 'stale' end -- nobody else can kno
 
 -- Whoever counted the absences may have slept since, and another have seen the job.
 if ARGV[13] == '1' and not record[10] then return 'stale' end
+
+-- A pull speaks only for those who wait for it, and only as long as it holds its lease.
+if ARGV[14] ~= '' then
+  local pulled = backend .. ':' .. record[11]
+  local is_theirs = redis.call('HGET', key('pull', pulled), 'token') == ARGV[14]
+    and redis.call('HGET', key('waiters', pulled), jid) == generation
+  if not is_theirs or state ~= 'QUEUED' then return 'stale' end
+end
 
 if to == 'SUBMITTING' then
   if redis.call('EXISTS', key('epoch', backend)) == 0 then return 'sweeping' end
@@ -67,6 +75,6 @@ else
   end
 end
 
-redis.call('HSET', job, 'state', to, unpack(ARGV, 14))
+redis.call('HSET', job, 'state', to, unpack(ARGV, 15))
 if to == 'SUBMITTING' then return redis.call('HGETALL', job) end
 return 'ok'
