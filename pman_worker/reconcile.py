@@ -13,6 +13,9 @@ terminal      unchanged              unchanged                   unchanged
 tombstone     removed                settled                     tried again
 none          adopted                --                          --
 ============  =====================  ==========================  ====================================
+
+An object that was made and never started (QUEUED) is adopted, and nothing is written of its state: the next submit of
+its generation brings it on. Where it only holds another job back, it is removed.
 """
 
 import logging
@@ -23,7 +26,7 @@ from pman_core.backend import Observed, Owned
 from pman_core.errors import StoreUnavailable, Unavailable
 from pman_core.job import JobRecord, JobSpec
 from pman_core.queues import Task
-from pman_core.states import TERMINAL, WAITING
+from pman_core.states import TERMINAL, WAITING, State
 from pman_core.store.protocol import Adopted, Obligation
 from pman_worker import lifecycle
 from pman_worker.context import Context
@@ -173,6 +176,9 @@ def _adopt(ctx: Context, spec: JobSpec, observed: Observed) -> Adopted:
     adopted = ctx.store.adopt(spec, ctx.backend_name, observed.handle.host, is_terminal=is_terminal)
     if adopted not in {Adopted.KNOWN, Adopted.KEPT}:
         log.warning("sweep: %s jid=%s generation=%s %s", adopted, spec.jid, spec.generation, observed.state)
+    if adopted is Adopted.HOLDS_BACK and observed.state is State.QUEUED:
+        # It was never started and nobody is to start it any more: there is no end to wait for.
+        lifecycle.remove(ctx, Obligation(spec.jid, spec.generation, observed.handle.host))
     return adopted
 
 
