@@ -52,7 +52,7 @@ registry private "$PRIVATE" "auth: {htpasswd: {realm: pman, path: $users}}"
 
 # -- Podman
 
-insecure=/etc/containers/registries.conf.d/pman-testbed.conf
+insecure=/etc/containers/registries.conf.d/pman-testbed-$REGISTRY_PORT.conf
 if [ -d "${insecure%/*}" ] && [ ! -e "$insecure" ]; then
   (umask 022 && printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' "$OPEN" "$PRIVATE" > "$insecure")
   # Its services keep what they have read until they are told.
