@@ -3,6 +3,7 @@
 ::
 
     jobs/<generation>       one job; made whole in one step, so that of many submitters one wins
+    starts/<generation>     when a job was started that an interrupted submit had left; made like the job
     ends/<generation>       when somebody ended the job
     attempts/<name>         as many bytes as there were attempts
     journal                 one line for each thing done, the scheduler's own view: what the audits count
@@ -22,7 +23,7 @@ from threading import get_native_id
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from backends._mock_script import Plan, Script
+from backends._mock_script import NOT_STARTED, Plan, Script
 from pman_core.errors import Unparseable
 
 
@@ -52,9 +53,20 @@ class Job(BaseModel):
     script: Script
     submitted_at_s: float
     time_limit_s: float | None
+    is_started: bool = True
+    """``False``: its submit was interrupted, and it waits for another one."""
 
-    def plan(self, end: "End") -> Plan:
-        return Plan(self.script, self.submitted_at_s, self.time_limit_s, end.ended_at_s, end.gone_at_s)
+    def plan(self, start: "Start", end: "End") -> Plan:
+        submitted_at_s = self.submitted_at_s if self.is_started else start.started_at_s
+        return Plan(self.script, submitted_at_s, self.time_limit_s, end.ended_at_s, end.gone_at_s)
+
+
+class Start(BaseModel):
+    """When a job was brought on that had not been started."""
+
+    model_config = ConfigDict(frozen=True)
+
+    started_at_s: float = NOT_STARTED
 
 
 class End(BaseModel):
@@ -78,7 +90,7 @@ class Folder:
 
     def prepare(self) -> None:
         """Make what belongs into the folder; the folder itself must be there."""
-        for name in ("jobs", "ends", "attempts"):
+        for name in ("jobs", "starts", "ends", "attempts"):
             (self.path / name).mkdir(exist_ok=True)
         self.journal.touch()
 
@@ -104,13 +116,18 @@ class Folder:
             job = Job.model_validate_json(text)
         except ValidationError as error:
             raise Unparseable(f"not a job: {error}", raw=text.decode(errors="replace")) from None
-        return job, job.plan(self._end(generation))
+        start = Start() if job.is_started else self._start(generation)
+        return job, job.plan(start, self._end(generation))
 
     def generations(self) -> Iterator[str]:
         with os.scandir(self.path / "jobs") as entries:
             for entry in entries:
                 if not entry.name.startswith("."):
                     yield entry.name
+
+    def start(self, generation: str, start: Start) -> bool:
+        """Note that a job was brought on; return whether it was this call that did it."""
+        return self._write_whole(self.path / "starts" / generation, start, replace=False)
 
     def end(self, generation: str, end: End) -> None:
         """Note that the job was told to end; the first time counts."""
@@ -120,7 +137,7 @@ class Folder:
 
     def forget(self, generation: str) -> None:
         """Remove the job and all that belongs to it."""
-        for name in ("jobs", "ends"):
+        for name in ("jobs", "starts", "ends"):
             (self.path / name / generation).unlink(missing_ok=True)
 
     def attempt(self, name: str) -> int:
@@ -156,6 +173,11 @@ class Folder:
     @faults.setter
     def faults(self, faults: Faults) -> None:
         self._write_whole(self.path / "faults.json", faults, replace=True)
+
+    def _start(self, generation: str) -> Start:
+        with suppress(FileNotFoundError):
+            return Start.model_validate_json((self.path / "starts" / generation).read_bytes())
+        return Start()
 
     def _end(self, generation: str) -> End:
         with suppress(FileNotFoundError):

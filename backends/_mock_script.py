@@ -24,6 +24,7 @@ so that thousands of jobs cost nothing, and every process that looks sees the sa
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -49,10 +50,16 @@ class SubmitError(StrEnum):
     CRASH = "crash"  # the calling process dies before anything is done
     LOST_ANSWER = "lost_answer"  # it is done, and then Unavailable is raised
     CRASH_AFTER = "crash_after"  # it is done, and then the calling process dies
+    LOST_HALF_WAY = "lost_half_way"  # the job is there and not started, and then Unavailable is raised
+    CRASH_HALF_WAY = "crash_half_way"  # the job is there and not started, and then the calling process dies
 
 
 AFTER = frozenset({SubmitError.LOST_ANSWER, SubmitError.CRASH_AFTER})
 """The errors that strike when the job is there already."""
+HALF_WAY = frozenset({SubmitError.LOST_HALF_WAY, SubmitError.CRASH_HALF_WAY})
+"""The errors that strike when the job is there and not started."""
+NOT_STARTED = inf
+"""The time at which a job is submitted that only another ``submit`` brings on."""
 
 
 class Script(BaseModel):
@@ -166,7 +173,7 @@ def condition_at(plan: Plan, now_s: float) -> Condition:
         return Condition(state, started_at_s, plan.finishes_at_s, exit_code, reason, message)
     if now_s >= plan.starts_at_s:
         return Condition(State.RUNNING, started_at_s)
-    return Condition(State.PENDING)
+    return Condition(State.QUEUED if plan.submitted_at_s == NOT_STARTED else State.PENDING)
 
 
 def _ending(plan: Plan) -> tuple[State, int | None, Reason | None, str]:

@@ -3,7 +3,8 @@
 In the manner of Nomad's mock driver (https://github.com/hashicorp/nomad/tree/main/drivers/mock), the environment of a
 job says how it behaves: see :mod:`backends._mock_script`. Without any such variable it succeeds at once. The scheduler
 is a folder that any number of processes share (:mod:`backends._mock_folder`); ``Folder.faults`` breaks it as a whole
-and ``Folder.runs`` tells how often each job was really started.
+and ``Folder.runs`` tells how often each job was really started. Images are there unless :mod:`backends._mock_images`
+is told otherwise.
 
 The three programs it knows, so that the contract suite can see what arrives, act when the job is submitted:
 
@@ -26,8 +27,9 @@ from typing import NoReturn
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backends._mock_events import Agenda, Cursor
-from backends._mock_folder import End, Folder, Job
-from backends._mock_script import AFTER, Plan, Script, SubmitError, condition_at, parse_script
+from backends._mock_folder import End, Folder, Job, Start
+from backends._mock_images import Images
+from backends._mock_script import AFTER, HALF_WAY, Plan, Script, SubmitError, condition_at, parse_script
 from pman_core.backend import (
     Absent,
     Backend,
@@ -41,11 +43,11 @@ from pman_core.backend import (
     Unknown,
     WatchEvent,
 )
-from pman_core.errors import Conflict, Rejected, Unavailable, Unparseable
+from pman_core.errors import Conflict, ImageMissing, Rejected, Unavailable, Unparseable
 from pman_core.job import JobSpec
 from pman_core.log_tail import tail
 from pman_core.settings import Settings as CommonSettings
-from pman_core.states import TERMINAL
+from pman_core.states import TERMINAL, State
 
 HANDLE_VERSION = 1
 TICK_S = 0.02
@@ -70,6 +72,7 @@ class MockBackend(Backend):
     def __init__(self, common: CommonSettings, own: MockSettings) -> None:
         super().__init__(common, own)
         self._folder = Folder(own.mock_dir or Path())
+        self._images = Images(self._folder)
         self._is_set = own.mock_dir is not None
         self.clock: Callable[[], float] = time.time
         """Seconds since the epoch; a test may set its own."""
@@ -91,8 +94,26 @@ class MockBackend(Backend):
         script = parse_script(spec.env)
         self._block(script)
         error = self._submit_error(script, spec)
-        if error and error not in AFTER:
+        if error and error not in AFTER | HALF_WAY:
             _strike(error)
+        if self._images.is_missing(spec.request.image):
+            raise ImageMissing(spec.request.image)
+        if self._make(spec, script, is_started=error not in HALF_WAY):
+            self._run(spec)
+        if error:
+            _strike(error)
+        return _handle(spec.generation)
+
+    @property
+    def pulls_first(self) -> bool:
+        return self._images.pulls_first
+
+    def pull(self, image: str, tell: Callable[[str], None]) -> None:
+        self._reach()
+        self._images.pull(image, tell)
+
+    def _make(self, spec: JobSpec, script: Script, *, is_started: bool) -> bool:
+        """Put the job there, or adopt and start what is there of it. Return whether it begins with this call."""
         job = Job(
             jid=spec.jid,
             generation=spec.generation,
@@ -102,15 +123,16 @@ class MockBackend(Backend):
             script=script,
             submitted_at_s=self.clock(),
             time_limit_s=self.common.timelimit_s,
+            is_started=is_started,
         )
-        if self._folder.claim(job):
+        if not self._folder.claim(job):
+            found = self._adopt(job)
+            is_ours_to_start = is_started and not found.is_started
+            if not is_ours_to_start or not self._folder.start(job.generation, Start(started_at_s=job.submitted_at_s)):
+                return False
+        if is_started:
             self._folder.note("submit", job, Plan(script, job.submitted_at_s, job.time_limit_s).changes_at_s)
-            self._run(spec)
-        else:
-            self._adopt(job)
-        if error:
-            _strike(error)
-        return _handle(spec.generation)
+        return is_started
 
     def observe(self, refs: Sequence[JobRef]) -> Mapping[tuple[str, str], Sighting]:
         self._reach()
@@ -139,7 +161,11 @@ class MockBackend(Backend):
 
     def end(self, jid: str, generation: str) -> None:
         found = self._to_remove(jid, generation)
-        if found is not None:
+        if found is None:
+            return
+        if condition_at(found[1], self.clock()).state is State.QUEUED:
+            self._folder.forget(generation)
+        else:
             self._end(*found, gone_after_s=None)
 
     def remove(self, jid: str, generation: str) -> bool:
@@ -239,13 +265,14 @@ class MockBackend(Backend):
         if spec.argv[0] == "mock-copy":
             shutil.copytree(base / spec.request.input_dir, output, dirs_exist_ok=True)
 
-    def _adopt(self, job: Job) -> None:
-        """Make sure that the name is held by this very job. A job that vanished keeps it: nothing runs twice."""
+    def _adopt(self, job: Job) -> Job:
+        """Return what holds the name, if it is this very job. One that vanished keeps it: nothing runs twice."""
         found = self._folder.load(job.generation)
         if found is None:
             raise Unavailable(f"{job.jid} was removed just now")
         if (found[0].jid, found[0].instance, found[0].digest) != (job.jid, job.instance, job.digest):
             raise Conflict(f"generation {job.generation} is held by another job")
+        return found[0]
 
     def _present(self, generation: str) -> tuple[Job, Plan] | None:
         found = self._folder.load(generation)
@@ -315,6 +342,6 @@ def _strike(error: SubmitError) -> NoReturn:
             raise Conflict("the script says that the name is taken")
         case SubmitError.UNPARSEABLE:
             raise Unparseable("the script says that the answer is nonsense", raw="\x00nonsense")
-        case SubmitError.CRASH | SubmitError.CRASH_AFTER:
+        case SubmitError.CRASH | SubmitError.CRASH_HALF_WAY | SubmitError.CRASH_AFTER:
             os.kill(os.getpid(), signal.SIGKILL)
     raise Unavailable("the script says that the scheduler is away")

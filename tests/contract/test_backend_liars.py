@@ -29,6 +29,10 @@ from tests.fakes import liars
 CAUGHT_BY: list[tuple[type[MockBackend], Callable[..., None], dict[str, Any]]] = [
     (liars.RunsAgain, submit.test_submit_twice_is_one_execution_and_one_handle, {}),
     (liars.RunsAgain, submit.test_a_worker_that_crashed_after_submit_adopts_its_job, {}),
+    (liars.StartsNothing, submit.test_what_was_made_and_not_started_is_brought_on_by_submit_alone, {}),
+    (liars.CallsItPending, submit.test_what_was_made_and_not_started_is_brought_on_by_submit_alone, {}),
+    (liars.EndsTheRunningOnly, submit.test_what_was_made_and_not_started_can_be_ended, {"how": "end"}),
+    (liars.RemovesNothing, submit.test_what_was_made_and_not_started_can_be_ended, {"how": "remove"}),
     (liars.AdoptsStrangers, submit.test_another_job_under_the_same_generation_is_a_conflict, {}),
     (liars.RefusesRepeats, submit.test_submit_twice_is_one_execution_and_one_handle, {}),
     (liars.ChangesItsHandle, submit.test_submit_from_many_workers_at_once_is_one_execution, {}),

@@ -67,6 +67,21 @@ class RefusesRepeats(MockBackend):
         return super().submit(spec)
 
 
+class StartsNothing(MockBackend):
+    """What an interrupted submit has made is adopted and not brought on."""
+
+    def submit(self, spec: JobSpec) -> Handle:
+        found = self._present(spec.generation)
+        return super().submit(spec) if found is None else Handle(1, {"id": spec.generation})
+
+
+class CallsItPending(Retold):
+    """What was never started is said to wait for its start."""
+
+    def retell(self, observed: Observed) -> Observed:
+        return replace(observed, state=State.PENDING) if observed.state is State.QUEUED else observed
+
+
 class UsesAShell(MockBackend):
     """argv goes through one line of text."""
 
@@ -249,6 +264,15 @@ class ConfirmsTooEarly(MockBackend):
         if found is not None:
             self._end(*found, gone_after_s=0.5)
         return True
+
+
+class EndsTheRunningOnly(MockBackend):
+    """What was never started is left for a late submit to start."""
+
+    def end(self, jid: str, generation: str) -> None:
+        found = self._present(generation)
+        if found and found[0].is_started:
+            super().end(jid, generation)
 
 
 class KeepsNothing(MockBackend):

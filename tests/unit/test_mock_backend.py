@@ -74,7 +74,26 @@ def test_a_lost_answer_is_found_by_calling_again(backend: MockBackend, tmp_path:
     assert Folder(tmp_path).runs().total() == 1
 
 
-@pytest.mark.parametrize(("error", "runs"), [("crash", 0), ("crash_after", 1)])
+def test_a_submit_that_is_lost_half_way_starts_nothing_until_the_next_one(
+    backend: MockBackend, tmp_path: Path, clock: Clock
+) -> None:
+    spec = job("MOCK_SUBMIT_ERROR=lost_half_way", "MOCK_SUBMIT_ERROR_TIMES=1", "MOCK_RUN_FOR_S=5")
+    with pytest.raises(Unavailable):
+        backend.submit(spec)
+    clock.now_s += 100
+    made = look(backend, spec)
+    assert isinstance(made, Observed)
+    assert made.state is State.QUEUED
+    backend.submit(spec)
+    running = look(backend, spec)
+    assert isinstance(running, Observed)
+    assert running.state is State.RUNNING
+    assert running.started_at is not None
+    assert running.started_at.timestamp() == clock.now_s
+    assert Folder(tmp_path).runs() == {(spec.jid, spec.generation): 1}
+
+
+@pytest.mark.parametrize(("error", "runs"), [("crash", 0), ("crash_half_way", 0), ("crash_after", 1)])
 def test_a_crash_ends_the_calling_process(backend: MockBackend, tmp_path: Path, error: str, runs: int) -> None:
     spec = job(f"MOCK_SUBMIT_ERROR={error}")
     program = (

@@ -5,8 +5,8 @@ import os
 import time
 from pathlib import Path
 
-from backends._mock_folder import Folder
-from backends._mock_script import condition_at
+from backends._mock_folder import Folder, Job
+from backends._mock_script import condition_at, parse_script
 from backends.mock import MockBackend, MockSettings
 from cases import BackendCase, Dump, Program
 from pman_core.job import JobSpec
@@ -34,6 +34,20 @@ class MockCase(BackendCase):
 
     def runs(self, spec: JobSpec) -> int:
         return Folder(self.scheduler).runs()[spec.jid, spec.generation]
+
+    def half_submit(self, spec: JobSpec) -> bool:
+        job = Job(
+            jid=spec.jid,
+            generation=spec.generation,
+            instance=spec.instance,
+            digest=spec.request.digest,
+            spec_json=spec.to_json(),
+            script=parse_script(spec.env),
+            submitted_at_s=time.time(),
+            time_limit_s=None,
+            is_started=False,
+        )
+        return Folder(self.scheduler).claim(job)
 
     def dump(self) -> Program:
         return Program(("mock-dump",))
