@@ -171,6 +171,8 @@ def judge_queues(lengths: Mapping[str, int], consumed: Iterable[str]) -> Iterato
         waiting = f"{length} task(s) waiting"
         if name in served:
             yield Finding(f"queue {name}", Verdict.OK, waiting)
+        elif name.endswith(f".{Purpose.PULL}") and not length:
+            yield Finding(f"queue {name}", Verdict.OK, "no worker consumes it, no image is asked for")
         else:
             yield Finding(
                 f"queue {name}",

@@ -11,6 +11,8 @@ from pman_core.queues import Purpose, queue_name
 
 THREADS = 8
 """Of each worker: its tasks wait for the scheduler, they do not compute."""
+PULLS = 4
+"""So many images at once."""
 QUIET = ("--without-gossip", "--without-mingle")
 """Workers need to know nothing of each other; heartbeats stay on, Flower shows them."""
 
@@ -39,12 +41,17 @@ def control_worker(backend: str, host: str) -> tuple[str, ...]:
     return (*_celery("control"), "-Q", ",".join(queues))
 
 
+def pull_worker(backend: str) -> tuple[str, ...]:
+    """Return the worker that does nothing but pull images, so that nothing else waits for these."""
+    return (*_celery("pull", PULLS), "-Q", queue_name(backend, Purpose.PULL))
+
+
 def observer() -> tuple[str, ...]:
     return (sys.executable, "-m", "pman_worker.observer")
 
 
-def _celery(name: str) -> tuple[str, ...]:
-    threads = ("--pool", "threads", "--concurrency", str(THREADS))
+def _celery(name: str, count: int = THREADS) -> tuple[str, ...]:
+    threads = ("--pool", "threads", "--concurrency", str(count))
     app = (sys.executable, "-m", "celery", "-q", "-A", "pman_worker.app")
     return (*app, "worker", "-n", f"{name}@%h", *threads, "-E", *QUIET)
 

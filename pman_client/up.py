@@ -19,6 +19,7 @@ from pman_client.client import DEFAULT_URL, PmanClient
 from pman_client.doctor import Verdict, judge_storebase
 from pman_client.state_folder import Note, StateFolder
 from pman_client.supervisor import Child, Ending, Supervisor
+from pman_core import registry
 from pman_core.errors import StoreUnavailable
 from pman_core.settings import Settings, load_settings
 
@@ -28,7 +29,15 @@ ADDRESS = "127.0.0.1"
 """There is no authentication: nobody but the users of this machine shall reach it."""
 SAMPLE_INPUT = "incoming"
 """A folder to put data into, made in a store base of our own."""
-COLOURS = {"redis": "red", "api": "cyan", "worker": "green", "control": "magenta", "observer": "yellow", "": "bold"}
+COLOURS = {
+    "redis": "red",
+    "api": "cyan",
+    "worker": "green",
+    "control": "magenta",
+    "pull": "blue",
+    "observer": "yellow",
+    "": "bold",
+}
 
 
 class NotStarted(Exception):
@@ -97,6 +106,8 @@ def make_plan(state: StateFolder, environ: Mapping[str, str], any_image: bool, l
         Child("control", processes.control_worker(settings.container_env, settings.pman_hostname), env),
         Child("observer", processes.observer(), env),
     ]
+    if registry.pulls_images(settings.container_env):
+        children.append(Child("pull", processes.pull_worker(settings.container_env), env))
     if redis:
         children.insert(0, redis.as_child(env))
     return Plan(settings, tuple(children), added)

@@ -13,15 +13,22 @@ class Task(StrEnum):
     SUBMIT = "pman.submit"
     DELETE = "pman.delete"
     REFRESH = "pman.refresh"
+    PULL = "pman.pull"
 
 
 class Purpose(StrEnum):
     SUBMIT = "submit"
     CONTROL = "control"  # deletes: never behind a thousand submits
     REFRESH = "refresh"  # live logs: the first to wait
+    PULL = "pull"  # images: takes up to hours, so a worker of its own consumes it
 
 
-PURPOSE = {Task.SUBMIT: Purpose.SUBMIT, Task.DELETE: Purpose.CONTROL, Task.REFRESH: Purpose.REFRESH}
+PURPOSE = {
+    Task.SUBMIT: Purpose.SUBMIT,
+    Task.DELETE: Purpose.CONTROL,
+    Task.REFRESH: Purpose.REFRESH,
+    Task.PULL: Purpose.PULL,
+}
 
 
 def queue_name(backend: str, purpose: Purpose, host: str = "") -> str:
@@ -31,7 +38,7 @@ def queue_name(backend: str, purpose: Purpose, host: str = "") -> str:
 
 
 def worker_queues(backend: str, host: str) -> list[str]:
-    """Return every queue that a worker on ``host`` may consume, the most urgent first."""
+    """Return every queue that the worker for everything consumes on ``host``, the most urgent first."""
     shared = [queue_name(backend, purpose) for purpose in (Purpose.CONTROL, Purpose.SUBMIT, Purpose.REFRESH)]
     own = [queue_name(backend, purpose, host) for purpose in (Purpose.CONTROL, Purpose.REFRESH)]
     return own + shared

@@ -48,3 +48,11 @@ def load_class(name: str) -> type[Backend]:
     if len(classes) != 1:
         raise ImportError(f"module {module_name} must have exactly one subclass of Backend, it has {len(classes)}")
     return classes[0]
+
+
+def pulls_images(name: str) -> bool:
+    """Whether the backend ``name`` pulls images itself, so that a worker for that is needed."""
+    try:
+        return load_class(name).pull is not Backend.pull
+    except ImportError:  # its worker will say so
+        return False

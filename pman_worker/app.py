@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from celery.exceptions import SecurityWarning
-from celery.signals import setup_logging, worker_init, worker_shutdown
+from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 
 from pman_core.broker import make_celery
 from pman_core.errors import InvalidSettings, Rejected
@@ -30,7 +30,8 @@ warnings.filterwarnings("ignore", category=SecurityWarning)
 acks.install()
 app = make_celery(settings, consumes=True)
 app.conf.worker_consumer = "pman_worker.consumer:Consumer"
-register(app, ctx)
+stop = threading.Event()
+register(app, ctx, stop)
 
 
 @setup_logging.connect(weak=False)
@@ -46,6 +47,12 @@ def _open(**_: Any) -> None:
     except Rejected as error:
         sys.stderr.write(f"the worker cannot start: {error}\n")
         sys.exit(2)
+
+
+@worker_shutting_down.connect(weak=False)
+def _stop(**_: Any) -> None:
+    """A warm shutdown waits for the tasks under way: not for a pull of an hour."""
+    stop.set()
 
 
 @worker_shutdown.connect(weak=False)

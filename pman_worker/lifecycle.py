@@ -9,7 +9,7 @@ import random
 import secrets
 
 from pman_core.backend import Absent, Handle, JobRef, Observed, Sighting, Unknown
-from pman_core.errors import Conflict, Rejected, Unavailable, WrongHost
+from pman_core.errors import Conflict, ImageMissing, Rejected, Unavailable, WrongHost
 from pman_core.job import JobRecord
 from pman_core.queues import Task
 from pman_core.states import TERMINAL, Reason, State
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 60.0
+IMAGE_FIRST_S = 30.0
+IMAGE_MAX_S = 600.0
 
 
 def backoff_s(tries: int) -> float:
@@ -60,6 +62,8 @@ def _submit_claimed(ctx: Context, record: JobRecord, token: str, begin_until_s: 
     refusals = ctx.backend.capabilities.refusals(spec.request) if is_first else ()
     if refusals:
         return end(Reason.REJECTED, "; ".join(map(str, refusals)))
+    if ctx.backend.pulls_first and not record.image_at_ms:
+        return _wait_for_image(ctx, record, token)
     if ctx.clock_s() > begin_until_s:
         log.warning("slept through the submit lease, nothing submitted: jid=%s", jid)
         return Moved.STALE
@@ -69,6 +73,8 @@ def _submit_claimed(ctx: Context, record: JobRecord, token: str, begin_until_s: 
         return end(error.reason, str(error))
     except Conflict as error:
         return end(Reason.CONFLICT, str(error))
+    except ImageMissing:
+        return _wait_for_image(ctx, record, token)
     except Unavailable as error:
         delay_s = backoff_s(record.retries)
         message = f"the scheduler is not available, next attempt in {delay_s:.0f} s: {error}"
@@ -82,6 +88,23 @@ def _submit_claimed(ctx: Context, record: JobRecord, token: str, begin_until_s: 
     if moved in {Moved.NO_RECORD, Moved.OTHER_GENERATION} and ctx.store.release(jid, generation):
         log.info("deleted while it was submitted: jid=%s generation=%s", jid, generation)
         remove(ctx, Obligation(jid, generation, handle.host or ctx.host))
+    return moved
+
+
+def _wait_for_image(ctx: Context, record: JobRecord, token: str) -> Moved:
+    """Give the job back until its image is there, and ask for a pull.
+
+    A pull that is under way puts the next attempt off (:mod:`pman_worker.pulls`). Until it begins the job asks again,
+    ever more seldom: its message may be lost, or may wait behind other images.
+    """
+    delay_s = min(IMAGE_MAX_S, IMAGE_FIRST_S * 2.0 ** min(record.retries, 16))
+    change = Change(
+        record.jid, record.generation, State.QUEUED, token=token, delay_s=delay_s, uncounted=True, image_missing=True,
+        message=f"waiting for the image {record.image}",
+    )  # fmt: skip
+    moved = ctx.store.advance(change)
+    if moved is Moved.OK:
+        ctx.publisher.publish(Task.PULL, record.jid, record.generation)
     return moved
 
 

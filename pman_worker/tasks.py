@@ -1,6 +1,7 @@
 """The Celery tasks: names and arguments, nothing else. The work is in :mod:`pman_worker.lifecycle`."""
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,7 +10,7 @@ from celery import Celery
 from pman_core.errors import StoreUnavailable, Unparseable
 from pman_core.queues import Task
 from pman_core.store.protocol import Obligation
-from pman_worker import lifecycle
+from pman_worker import lifecycle, pulls
 from pman_worker.context import Context
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,11 @@ def _told(task: str, jid: str, generation: str) -> Iterator[None]:
         raise
 
 
-def register(app: Celery, ctx: Context) -> None:
-    """Bind the tasks to ``app``. A store that is away ends a task quietly: the observer brings the job back."""
+def register(app: Celery, ctx: Context, stop: threading.Event | None = None) -> None:
+    """Bind the tasks to ``app``. A store that is away ends a task quietly: the observer brings the job back.
+
+    ``stop`` gives up the pulls that are under way: the worker is to end.
+    """
 
     @app.task(name=Task.SUBMIT, shared=False)
     def submit(jid: str, generation: str) -> None:
@@ -47,3 +51,9 @@ def register(app: Celery, ctx: Context) -> None:
     def delete(jid: str, generation: str) -> None:
         with _told("delete", jid, generation):
             lifecycle.remove(ctx, Obligation(jid, generation, ctx.host))
+
+    # Acknowledged early: it may take longer than the visibility time-out, and those who wait for it do not need it.
+    @app.task(name=Task.PULL, shared=False, acks_late=False)
+    def pull(jid: str, generation: str) -> None:
+        with _told("pull", jid, generation):
+            pulls.pull(ctx, jid, generation, stop)

@@ -139,6 +139,10 @@ class System:
         queues = [queue_name(self.backend, Purpose.CONTROL), queue_name(self.backend, Purpose.CONTROL, host)]
         self._start_celery(name, host, concurrency, ["-Q", ",".join(queues)])
 
+    def start_pull_worker(self, name: str = "pull", host: str = "host-a", concurrency: int = 4) -> None:
+        """Start a worker that only pulls images."""
+        self._start_celery(name, host, concurrency, ["-Q", queue_name(self.backend, Purpose.PULL)])
+
     def _start_celery(self, name: str, host: str, concurrency: int, more: list[str]) -> None:
         argv = ["-m", "celery", "-A", "pman_worker.app", "worker", "-n", f"{name}@{host}", "--pool", "threads",
                 "--concurrency", str(concurrency), "-E", "--without-gossip", "--without-mingle", *more]  # fmt: skip

@@ -64,6 +64,13 @@ def test_a_queue_without_a_worker_fails_and_tells_what_waits() -> None:
     assert "7 task(s)" in found["queue b"].text
 
 
+def test_a_worker_for_images_is_missed_when_an_image_is_asked_for() -> None:
+    assert by_subject(list(judge_queues({"pman.docker.pull": 0}, [])))["queue pman.docker.pull"].verdict is Verdict.OK
+    found = by_subject(list(judge_queues({"pman.docker.pull": 3}, [])))["queue pman.docker.pull"]
+    assert found.verdict is Verdict.FAIL
+    assert "3 task(s)" in found.text
+
+
 @pytest.mark.parametrize(
     ("report", "verdict"),
     [

@@ -48,7 +48,7 @@ def test_what_is_not_set_is_filled_in(state: StateFolder, listener: socket.socke
     assert plan.settings.storebase == state.store
     assert state.store.is_dir()
     assert plan.settings.live_logs_s == 1
-    assert [child.name for child in plan.children] == ["redis", "api", "worker", "control", "observer"]
+    assert [child.name for child in plan.children] == ["redis", "api", "worker", "control", "observer", "pull"]
     for child in plan.children:
         assert child.env["REDIS_URL"] == plan.settings.redis_url.get_secret_value()
     assert by_name(plan.children)["api"].pass_fds == (listener.fileno(),)
@@ -147,9 +147,18 @@ def test_the_procfile_says_the_same() -> None:
         "api": processes.api("BIND"),
         "worker": processes.worker(),
         "control": processes.control_worker("mock", "here"),
+        "pull": processes.pull_worker("mock"),
         "observer": processes.observer(),
     }
     assert said == {name: _as_typed(argv) for name, argv in ours.items()}
+
+
+def test_a_backend_without_images_gets_no_worker_for_them(
+    state: StateFolder, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONTAINER_ENV", "process")
+    plan = up.make_plan(state, {"CONTAINER_ENV": "process"}, any_image=False, listener=listener)
+    assert [child.name for child in plan.children] == ["redis", "api", "worker", "control", "observer"]
 
 
 def test_the_control_worker_consumes_queues_that_exist() -> None:

@@ -56,6 +56,7 @@ def test_it_is_the_message_of_send_task() -> None:
     ("task", "queue", "name"),
     [
         (Task.SUBMIT, "pman.docker.submit", "pman.submit docker"),
+        (Task.PULL, "pman.podman.pull", "pman.pull podman"),
         (Task.DELETE, "pman.process.control.host-a.example.org", "pman.delete process"),
     ],
 )

@@ -69,6 +69,13 @@ def test_nobody_replaces_one_of_our_backends(elsewhere: Elsewhere) -> None:
     assert registry.load_class("mock").__module__ == "backends.mock"
 
 
+def test_which_backends_need_a_worker_for_images(elsewhere: Elsewhere) -> None:
+    assert registry.pulls_images("mock")
+    assert not registry.pulls_images("process")
+    elsewhere.provide("theirs_lacking", "import theirs_no_such_sdk\n", theirs="theirs_lacking")
+    assert not registry.pulls_images("theirs"), "its worker will say what it lacks"
+
+
 def test_an_unknown_name_is_a_key_error() -> None:
     with pytest.raises(KeyError):
         registry.load_class("no-such-backend")
