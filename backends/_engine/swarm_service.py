@@ -55,7 +55,7 @@ def build_service(
         "Image": spec.request.image,
         "Command": list(spec.argv),  # replaces the ENTRYPOINT, and the image's CMD with it
         "Args": [],
-        "Env": [_verbatim_env(entry) for entry in build_env(spec, common)],
+        "Env": [f"{name}={verbatim(value)}" for name, value in build_env(spec, common).items()],
         "User": f"{user[0]}:{user[1]}" if user else "",
         # Without the spec, which the service has: it can be long, and every task carries a copy.
         "Labels": {name: value for name, value in labels.items() if name != SPEC},
@@ -148,11 +148,6 @@ def verbatim(text: str) -> str:
     An action begins at ``{{``, wherever that is; braces that close are plain text outside of one.
     """
     return text.replace("{{", '{{"{{"}}')
-
-
-def _verbatim_env(entry: str) -> str:
-    name, _, value = entry.partition("=")
-    return f"{name}={verbatim(value)}"
 
 
 def _verbatim_mount(mount: Mount) -> Mount:

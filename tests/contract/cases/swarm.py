@@ -8,6 +8,7 @@ import docker
 from backends.swarm import SwarmBackend, SwarmSettings
 from cases._containers import ContainerCase
 from pman_core.backend import Backend
+from pman_core.job import JobSpec
 from pman_core.settings import Settings
 from testbed.engines import docker_url, lack
 
@@ -33,6 +34,9 @@ class SwarmCase(ContainerCase):
 
     def common(self, **overrides: object) -> Settings:  # type: ignore[override]
         return super().common(docker_host=self.url, **overrides)
+
+    def half_submit(self, spec: JobSpec) -> bool:
+        return False  # a service starts by itself
 
     def unreachable(self) -> Backend:
         return self.build(super().common(docker_host=f"unix://{self.folder}/no.sock"))
