@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from backends._mock_script import NOT_STARTED, Plan, Script
 from pman_core.errors import Unparseable
+from pman_core.states import Reason
 
 
 class Faults(BaseModel):
@@ -58,7 +59,7 @@ class Job(BaseModel):
 
     def plan(self, start: "Start", end: "End") -> Plan:
         submitted_at_s = self.submitted_at_s if self.is_started else start.started_at_s
-        return Plan(self.script, submitted_at_s, self.time_limit_s, end.ended_at_s, end.gone_at_s)
+        return Plan(self.script, submitted_at_s, self.time_limit_s, end.ended_at_s, end.reason, end.gone_at_s)
 
 
 class Start(BaseModel):
@@ -75,6 +76,7 @@ class End(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     ended_at_s: float | None = None
+    reason: Reason = Reason.CANCELLED
     gone_at_s: float | None = None
 
 
@@ -131,8 +133,9 @@ class Folder:
 
     def end(self, generation: str, end: End) -> None:
         """Note that the job was told to end; the first time counts."""
-        before = self._end(generation).ended_at_s
-        first = end if before is None else end.model_copy(update={"ended_at_s": before})
+        before = self._end(generation)
+        is_first = before.ended_at_s is None
+        first = end if is_first else before.model_copy(update={"gone_at_s": end.gone_at_s})
         self._write_whole(self.path / "ends" / generation, first, replace=True)
 
     def forget(self, generation: str) -> None:

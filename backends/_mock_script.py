@@ -112,6 +112,7 @@ class Plan:
     time_limit_s: float | None = None
     ended_at_s: float | None = None
     """When it was told to end."""
+    end_reason: Reason = Reason.CANCELLED
     gone_at_s: float | None = None
     """When the object of a removed job is gone at last."""
 
@@ -160,13 +161,14 @@ def condition_at(plan: Plan, now_s: float) -> Condition:
     cancelled_at_s = plan.ended_at_s
     if cancelled_at_s is not None and cancelled_at_s <= now_s and cancelled_at_s < plan.finishes_at_s:
         ran = started_at_s is not None and started_at_s <= cancelled_at_s
+        is_overdue = plan.end_reason is Reason.TIME_LIMIT
         return Condition(
-            State.CANCELLED,
+            State.FAILED if is_overdue else State.CANCELLED,
             started_at_s if ran else None,
             cancelled_at_s,
             KILLED if ran else None,
-            Reason.CANCELLED,
-            "ended on request",
+            plan.end_reason,
+            "ended at its time limit" if is_overdue else "ended on request",
         )
     if now_s >= plan.finishes_at_s:
         state, exit_code, reason, message = _ending(plan)

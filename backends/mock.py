@@ -47,7 +47,7 @@ from pman_core.errors import Conflict, ImageMissing, Rejected, Unavailable, Unpa
 from pman_core.job import JobSpec
 from pman_core.log_tail import tail
 from pman_core.settings import Settings as CommonSettings
-from pman_core.states import TERMINAL, State
+from pman_core.states import TERMINAL, Reason, State
 
 HANDLE_VERSION = 1
 TICK_S = 0.02
@@ -190,10 +190,10 @@ class MockBackend(Backend):
             raise Unavailable("the script says that remove fails")
         return found
 
-    def _end(self, job: Job, plan: Plan, gone_after_s: float | None) -> None:
+    def _end(self, job: Job, plan: Plan, gone_after_s: float | None, reason: Reason = Reason.CANCELLED) -> None:
         now_s = self.clock()
         gone_at_s = None if gone_after_s is None else now_s + gone_after_s
-        self._folder.end(job.generation, End(ended_at_s=now_s, gone_at_s=gone_at_s))
+        self._folder.end(job.generation, End(ended_at_s=now_s, reason=reason, gone_at_s=gone_at_s))
         if now_s < plan.finishes_at_s:
             self._folder.note("end", job, [now_s])
 

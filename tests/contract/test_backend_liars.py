@@ -25,6 +25,7 @@ from backends.mock import MockBackend, MockSettings
 from pman_core.errors import BackendError
 from pman_core.settings import Settings
 from tests.fakes import liars
+from tests.fakes.unlimited import Unlimited
 
 CAUGHT_BY: list[tuple[type[MockBackend], Callable[..., None], dict[str, Any]]] = [
     (liars.RunsAgain, submit.test_submit_twice_is_one_execution_and_one_handle, {}),
@@ -70,6 +71,10 @@ CAUGHT_BY: list[tuple[type[MockBackend], Callable[..., None], dict[str, Any]]] =
     (liars.MissesTheRemoved, remove.test_remove_of_an_unknown_job_is_a_success, {}),
     (liars.IgnoresGpus, capabilities.test_what_capabilities_rule_out_is_refused_by_submit, {"wish": {"gpu_limit": 1}}),
     (liars.IgnoresTheTimeLimit, capabilities.test_a_time_limit_ends_the_job, {}),
+    (liars.ForgetsWhy, capabilities.test_a_time_limit_ends_the_job, {}),
+    (liars.RemovesTheOverdue, capabilities.test_a_time_limit_ends_the_job, {}),
+    (liars.NeverEndsTheOverdue, capabilities.test_a_time_limit_ends_the_job, {}),
+    (liars.BlamesTheEnded, capabilities.test_a_job_that_has_ended_is_not_overdue, {}),
     (liars.IgnoresTheUser, capabilities.test_a_user_is_set_or_refused, {}),
     (liars.BoastsOfUsers, capabilities.test_a_user_is_set_or_refused, {}),
     (liars.ConnectsTooEarly, life.test_making_a_backend_does_no_io, {}),
@@ -92,6 +97,11 @@ class TrialCase(MockCase):
         return self.accused(self.common(), MockSettings(mock_dir=self.folder / "nowhere"))
 
 
+def honest(liar: type[MockBackend]) -> type[MockBackend]:
+    """Return the backend that ``liar`` pretends to be."""
+    return MockBackend if liar.capabilities.ends_overdue else Unlimited
+
+
 def put_on_trial(
     accused: type[MockBackend],
     test: Callable[..., None],
@@ -102,7 +112,7 @@ def put_on_trial(
     """Call ``test`` as pytest does, with the fixtures that it asks for."""
     folder.mkdir()
     # Little patience with liars: they keep the suite waiting until it gives up.
-    patience = {} if accused is MockBackend else {"patience_s": 0.8, "prompt_s": 0.5}
+    patience = {} if accused is honest(accused) else {"patience_s": 0.8, "prompt_s": 0.5}
     case: BackendCase = type("Case", (TrialCase,), {"accused": accused, **patience})(folder, "trial")
     fixtures: dict[str, Callable[[], Any]] = {
         "case": lambda: case,
@@ -122,7 +132,7 @@ def test_the_suite_catches(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    put_on_trial(MockBackend, test, tmp_path / "honest", monkeypatch, values)
+    put_on_trial(honest(liar), test, tmp_path / "honest", monkeypatch, values)
     with pytest.raises((AssertionError, BackendError, KeyError, pytest.fail.Exception)):
         put_on_trial(liar, test, tmp_path / "liar", monkeypatch, values)
 

@@ -24,7 +24,8 @@ from pman_core.backend import (
 from pman_core.errors import BackendError, Conflict, Unavailable
 from pman_core.job import JobSpec, mint_generation
 from pman_core.settings import Settings
-from pman_core.states import TERMINAL, State
+from pman_core.states import TERMINAL, Reason, State
+from tests.fakes.unlimited import Unlimited
 
 
 class Retold(MockBackend):
@@ -318,6 +319,39 @@ class IgnoresGpus(MockBackend):
 class IgnoresTheTimeLimit(MockBackend):
     def __init__(self, common: Settings, own: MockSettings) -> None:
         super().__init__(common.model_copy(update={"timelimit_minutes": None}), own)
+
+
+class ForgetsWhy(Unlimited):
+    """What is past its time limit looks as if somebody had cancelled it."""
+
+    def end_overdue(self, jid: str, generation: str) -> None:
+        self.end(jid, generation)
+
+
+class RemovesTheOverdue(Unlimited):
+    """What is past its time limit is not there any more to tell so."""
+
+    def end_overdue(self, jid: str, generation: str) -> None:
+        self.remove(jid, generation)
+
+
+class BlamesTheEnded(Retold, Unlimited):
+    """Whatever is told to be past its time limit says so, also what had ended before."""
+
+    def end_overdue(self, jid: str, generation: str) -> None:
+        super().end_overdue(jid, generation)
+        (self._folder.path / f"blamed-{generation}").touch()
+
+    def retell(self, observed: Observed) -> Observed:
+        is_blamed = (self._folder.path / f"blamed-{observed.generation}").exists()
+        return replace(observed, reason=Reason.TIME_LIMIT) if is_blamed else observed
+
+
+class NeverEndsTheOverdue(Unlimited):
+    """Declares that the observer must end overdue jobs, and does not hear it."""
+
+    def end_overdue(self, jid: str, generation: str) -> None:
+        pass
 
 
 class IgnoresTheUser(MockBackend):
