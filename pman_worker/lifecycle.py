@@ -96,15 +96,27 @@ def _wait_for_image(ctx: Context, record: JobRecord, token: str) -> Moved:
 
     A pull that is under way puts the next attempt off (:mod:`pman_worker.pulls`). Until it begins the job asks again,
     ever more seldom: its message may be lost, or may wait behind other images.
+
+    An attempt that missed the image costs nothing, unless it was pulled just for it: pull and submit would go on in a
+    circle for ever, if what is pulled is not what is missed.
     """
+    is_in_vain = record.image_at_ms > 0
+    if is_in_vain and record.attempts >= ctx.settings.submit_attempts_max:
+        message = f"the image {record.image} was pulled, and the scheduler misses it all the same"
+        return ctx.store.advance(
+            Change(record.jid, record.generation, State.FAILED, token=token, reason=Reason.IMAGE_PULL, message=message)
+        )
     delay_s = min(IMAGE_MAX_S, IMAGE_FIRST_S * 2.0 ** min(record.retries, 16))
     change = Change(
-        record.jid, record.generation, State.QUEUED, token=token, delay_s=delay_s, uncounted=True, image_missing=True,
-        message=f"waiting for the image {record.image}",
+        record.jid, record.generation, State.QUEUED, token=token, delay_s=delay_s, uncounted=not is_in_vain,
+        image_missing=True, message=f"waiting for the image {record.image}",
     )  # fmt: skip
     moved = ctx.store.advance(change)
     if moved is Moved.OK:
         ctx.publisher.publish(Task.PULL, record.jid, record.generation)
+    else:
+        # Deleted meanwhile: nothing was made, so its removal need not wait for the end of the lease.
+        ctx.store.release(record.jid, record.generation)
     return moved
 
 
