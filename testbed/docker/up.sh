@@ -10,6 +10,8 @@
 #   DOCKER_TLS=0             1: also listen on tcp 127.0.0.1:$DOCKER_TLS_PORT, with client certificates from tls/
 #   DOCKER_TLS_PORT=2376
 #   DOCKERD_OPTS=            more options for the engine, as --live-restore or --node-generic-resource gpu=g1
+# A second engine beside another one must let its network be: with DOCKERD_OPTS=--bridge=none it runs in an empty network
+# namespace (in that of the machine it would delete docker0), with --iptables=false it shares docker0 and may run nothing.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=testbed/common.sh
@@ -154,7 +156,12 @@ if answers "$DOCKER_SOCK" && ! alive main-dockerd; then
   image "$DOCKER_SOCK"
 else
   read -ra options <<< "$DOCKERD_OPTS"
-  engine main "$DOCKER_HOME" "$DOCKER_SOCK" "" ${tls[@]+"${tls[@]}"} ${options[@]+"${options[@]}"}
+  within=""
+  if [[ " $DOCKERD_OPTS " == *" --bridge=none "* ]]; then
+    [ "$DOCKER_TLS$DOCKER_SWARM$DOCKER_SWARM_NODES" = 000 ] || die "--bridge=none cannot be had with TLS or a swarm"
+    within="unshare --net"
+  fi
+  engine main "$DOCKER_HOME" "$DOCKER_SOCK" "$within" ${tls[@]+"${tls[@]}"} ${options[@]+"${options[@]}"}
 fi
 
 # -- the swarm
