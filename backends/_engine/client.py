@@ -12,6 +12,7 @@ from docker.errors import APIError, DockerException, TLSParameterError
 from docker.tls import TLSConfig
 
 from backends._engine.errors import Doing, explain
+from backends._engine.settings import TLS_FILES
 from pman_core.errors import BackendError, Rejected, Unavailable
 
 CONNECTIONS_MAX = 32
@@ -61,6 +62,8 @@ def connect(url: str, tls: Path | None, timeout_s: float, silence_s: float = 60.
         Unavailable: nobody answers.
     """
     with translated(Doing.ASK, url):
+        if tls and (missing := [name for name in TLS_FILES if not (tls / name).is_file()]):
+            raise Rejected(f"DOCKER_CERT_PATH: {tls} has no {', '.join(missing)}")
         try:
             return Client(url, tls, timeout_s, silence_s)
         except TLSParameterError as error:
@@ -73,7 +76,7 @@ def connect(url: str, tls: Path | None, timeout_s: float, silence_s: float = 60.
 
 
 def _tls_config(folder: Path) -> TLSConfig:
-    ca, certificate, key = (str(folder / name) for name in ("ca.pem", "cert.pem", "key.pem"))
+    ca, certificate, key = (str(folder / name) for name in TLS_FILES)
     return TLSConfig(client_cert=(certificate, key), ca_cert=ca, verify=True)
 
 
