@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 60.0
+REMOVE_CLAIM_S = 15.0
+"""So long a removal that has begun is left alone: its message and the observer would both do it."""
 IMAGE_FIRST_S = 30.0
 IMAGE_MAX_S = 600.0
 
@@ -158,6 +160,7 @@ def remove(ctx: Context, obligation: Obligation, tries: int = 0) -> bool:
     Returns whether it is settled; if not, the observer comes back to it.
     """
     jid, generation = obligation.jid, obligation.generation
+    ctx.store.postpone(ctx.backend_name, obligation, REMOVE_CLAIM_S)
     standing = ctx.store.standing(jid, generation)
     keep_object = standing.is_fenced or not ctx.settings.remove_jobs
     sighting: Sighting

@@ -103,7 +103,7 @@ class Observer:
 
     def _take_events(self, wait_s: float) -> None:
         if self._watcher is not None:
-            self._sightings.apply(self._watcher.take(EVENTS_PER_TICK, wait_s))
+            self._sightings.apply_events(self._watcher.take(EVENTS_PER_TICK, wait_s))
 
     def _end_overdue(self) -> None:
         self._overdue.end(self._sightings.started())

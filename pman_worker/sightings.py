@@ -29,6 +29,7 @@ LOGS_BUDGET_S = 2.0
 LOGS_RETRY_S = 300.0
 """So long a log that was missing at the end is still asked for."""
 PAGE = 1000
+TOLD_ENDS_MAX = 10_000
 
 Told = tuple[str, str, str]
 
@@ -52,6 +53,7 @@ class Sightings:
         self._clock_s = clock_s
         self._logs_until_s = 0.0
         self._running: dict[str, _Running] = {}
+        self._told_ends: dict[tuple[str, str], None] = {}
         self._ends: dict[tuple[str, str], tuple[Observed, float]] = {}
         self._logless: dict[tuple[str, str], tuple[JobRef, float]] = {}
 
@@ -111,6 +113,13 @@ class Sightings:
 
     # Telling
 
+    def apply_events(self, observed: Iterable[Observed]) -> None:
+        """:meth:`apply` what a stream tells, but for ends that a listing has told before: their log costs a call.
+
+        Only a stream repeats what is over. A listing or a sweep that shows an end again has a reason, after a wipe.
+        """
+        self.apply(o for o in observed if (o.jid, o.generation) not in self._told_ends)
+
     def apply(self, observed: Iterable[Observed]) -> None:
         """Write down what is new in ``observed``, in one round trip."""
         changes = [change for change in map(self._to_news, observed) if change is not None]
@@ -134,6 +143,10 @@ class Sightings:
         # Another generation has the jid, or nobody: what is remembered of it is not true any more.
         if change.state in TERMINAL or moved in {Moved.NO_RECORD, Moved.OTHER_GENERATION}:
             self._running.pop(change.jid, None)
+            if change.state in TERMINAL:
+                self._told_ends[change.jid, change.generation] = None
+                if len(self._told_ends) > TOLD_ENDS_MAX:
+                    del self._told_ends[next(iter(self._told_ends))]
             if moved is Moved.OK:
                 log.info("%s: jid=%s generation=%s %s", change.state, change.jid, change.generation, change.message)
             return

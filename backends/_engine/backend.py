@@ -76,6 +76,8 @@ class ContainerBackend(Backend):
         self.capabilities = self._capabilities(DOCKER, has_gpus=own.gpus == "yes")
         self._started_at: dict[str, datetime] = {}
         self._ended: dict[str, Observed] = {}
+        self._asking = threading.Lock()
+        """Held while a container is inspected and remembered: listing and stream tell of the same end at once."""
 
     # Where the engine is, and what it is
 
@@ -236,18 +238,19 @@ class ContainerBackend(Backend):
     def _sighting(self, container: Container) -> Sighting:
         """Return the sighting of a listed container. A listing says little: what it leaves out is asked for once."""
         container_id = container["Id"]
-        if container_id in self._ended:
-            return self._ended[container_id]
-        started_at = self._started_at.get(container_id)
-        if container["State"] == "running" and started_at is not None:
-            identity = identity_of(container["Labels"])
-            if identity is not None:
-                return _running(identity, container_id, started_at)
-        try:
-            inspected = self._inspect(container_id)
-        except NotThere:
-            return Unknown("the container went away while it was looked at")
-        return self._remembered(self._observed(inspected))
+        with self._asking:
+            if container_id in self._ended:
+                return self._ended[container_id]
+            started_at = self._started_at.get(container_id)
+            if container["State"] == "running" and started_at is not None:
+                identity = identity_of(container["Labels"])
+                if identity is not None:
+                    return _running(identity, container_id, started_at)
+            try:
+                inspected = self._inspect(container_id)
+            except NotThere:
+                return Unknown("the container went away while it was looked at")
+            return self._remembered(self._observed(inspected))
 
     def _inspect(self, name_or_id: str) -> Container:
         with translated(Doing.ASK):
@@ -401,14 +404,16 @@ class ContainerBackend(Backend):
             return _running(identity, actor["ID"], at)
         if action not in {"die", "died", "pause", "unpause"}:
             return None
-        try:
-            sighting = self._observed(
-                self._inspect_ended(actor["ID"]) if "die" in action else self._inspect(actor["ID"])
-            )
-        except NotThere:
-            code = int(actor["Attributes"].get("exitCode", 255))
-            return observed_gone(actor["Attributes"], actor["ID"], code, at) if "die" in action else None
-        sighting = self._remembered(sighting)
+        is_end = "die" in action
+        with self._asking:
+            if actor["ID"] in self._ended:
+                return self._ended[actor["ID"]]
+            try:
+                inspected = self._inspect_ended(actor["ID"]) if is_end else self._inspect(actor["ID"])
+                sighting = self._remembered(self._observed(inspected))
+            except NotThere:
+                code = int(actor["Attributes"].get("exitCode", 255))
+                return observed_gone(actor["Attributes"], actor["ID"], code, at) if is_end else None
         return sighting if isinstance(sighting, Observed) else None
 
     def _inspect_ended(self, container_id: str) -> Container:
