@@ -1,8 +1,9 @@
 """Any interleaving of any number of writers: two stores driven in lockstep, and what must be true after every step.
 
-Clients post and delete, submitters sleep over their leases, observers tell old news, sweeps find objects of every
-generation there ever was, records expire, the clock jumps. The store in memory and the one in Redis must give the same
-answer to every call, which makes each the oracle of the other; the invariants say what no answer may ever break.
+Clients post and delete, submitters sleep over their leases, pulls of the image end anyhow, observers tell old news,
+sweeps find objects of every generation there ever was, records expire, the clock jumps. The store in memory and the one
+in Redis must give the same answer to every call, which makes each the oracle of the other; the invariants say what no
+answer may ever break.
 """
 
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from pman_core.states import NATIVE, SOURCES, TERMINAL, WAITING, State
 from pman_core.store import memory, redis
 from pman_core.store.memory import MemoryStore
 from pman_core.store.protocol import Adopted, Change, Created, Moved, Obligation, Store
+from pman_core.store.pulls import Joined, Pull
 from pman_core.store.redis import RedisStore
 
 pytestmark = pytest.mark.timeout(300)  # a failure takes its time to be made short and readable
@@ -34,6 +36,7 @@ ages = st.sampled_from([0, 0, 0, 1, 1, 2])  # of the generations of a jid: mostl
 bodies = st.sampled_from([1000, 1000, 2000])  # the limit of CPU
 tokens = st.sampled_from(["s1", "s2"])
 hosts = st.sampled_from(["", "node-1"])
+pulls = st.sampled_from([Pull(BACKEND, request_of().image, token) for token in ("p1", "p2")])
 outcomes = st.sampled_from([State.QUEUED, State.QUEUED, State.PENDING, State.PENDING, State.RUNNING, State.FAILED])
 news = st.sampled_from([State.PENDING, State.PENDING, State.RUNNING, State.RUNNING, *sorted(TERMINAL), State.QUEUED])
 jumps = st.sampled_from([0.001, 1.0, 10.0, POLICY.lease_ms / 1000, POLICY.fence_ms / 1000])
@@ -62,6 +65,7 @@ class Writers(RuleBasedStateMachine):
         self.before: dict[str, JobRecord | None] = dict.fromkeys(JIDS)
         self.dead: set[str] = set()
         self.leases: dict[str, tuple[str, int]] = {}
+        self.puller = ("", 0)
 
     def teardown(self) -> None:
         for patch in self.patches:
@@ -134,11 +138,49 @@ class Writers(RuleBasedStateMachine):
     def wake_up(self, jid: str, age: int, token: str, outcome: State) -> None:
         """End the call of a submitter that was awake, or had slept for however long."""
         generation = self.pick(jid, age)
-        uncounted = outcome is State.QUEUED and token == "s1"
-        change = Change(jid, generation, outcome, token=token, delay_s=5, uncounted=uncounted, handle_json="{}")
+        misses = outcome is State.QUEUED and token == "s1"
+        change = Change(
+            jid, generation, outcome, token=token, delay_s=5, uncounted=misses, image_missing=misses, handle_json="{}"
+        )
         if self.advance(change) in {Moved.NO_RECORD, Moved.OTHER_GENERATION}:
             self.both(lambda store: store.release(jid, generation))
             self.leases.pop(generation, None)
+
+    # Who pulls the image, which is one for all
+
+    @rule(jid=jids, age=ages, pull=pulls)
+    def join(self, jid: str, age: int, pull: Pull) -> None:
+        generation = self.pick(jid, age)
+        joined = self.both(lambda store: store.join_pull(pull, jid, generation, 30))
+        if joined is Joined.HOLDS:
+            holder, until_ms = self.puller
+            assert holder in {"", pull.token} or until_ms <= self.clock.ms, "two pull at once"
+            self.puller = (pull.token, self.clock.ms + 30_000)
+
+    @rule(pull=pulls)
+    def tell(self, pull: Pull) -> None:
+        waiters = self.both(lambda store: store.tell_pull(pull, "on its way", 30))
+        if waiters is None:
+            return
+        assert self.puller[0] == pull.token, "who has lost the lease speaks"
+        self.puller = (pull.token, self.clock.ms + 30_000)
+        for jid, generation in waiters:
+            record = self.before[jid]
+            assert record is not None
+            assert (record.generation, record.state, record.image_at_ms) == (generation, State.QUEUED, 0)
+
+    @rule(pull=pulls, is_fetched=st.booleans(), message=st.sampled_from(["", "not now"]))
+    def end(self, pull: Pull, is_fetched: bool, message: str) -> None:
+        waiters = self.both(lambda store: set(store.end_pull(pull, fetched=is_fetched, delay_s=5, message=message)))
+        assert not waiters or is_fetched or self.puller[0] == pull.token
+        if self.puller[0] == pull.token:
+            self.puller = ("", 0)
+
+    @rule(jid=jids, age=ages, pull=pulls)
+    def refuse(self, jid: str, age: int, pull: Pull) -> None:
+        change = Change(jid, self.pick(jid, age), State.FAILED, reason="IMAGE_PULL", pull=pull.token)
+        if self.advance(change) is Moved.OK:
+            assert self.puller[0] == pull.token, "who has lost the lease fails a job"
 
     # The observer
 
