@@ -5,8 +5,8 @@ What a service, a task and a slot are: https://github.com/moby/swarmkit/blob/mas
 
 * A service starts by itself and its creation is atomic: a job is never half submitted.
 * Swarm announces nothing about tasks, so it is polled: one list of tasks, one of services, and one of nodes as long as
-  anything runs, for any number of jobs. A job itself costs three calls: create, log and delete; one more if it had to
-  wait, because the begin of an ended task is not told and is noted while it runs.
+  anything runs, for any number of jobs. A job itself costs four calls: create, log (which looks for its task) and
+  delete; one more if it had to wait, because an ended task does not tell when it began, so that is noted while it runs.
 * What ends a job and keeps its object: see :func:`backends._engine.swarm_service.ended`. When a node is given up: see
   :mod:`backends._engine.swarm_nodes`.
 * What pman asks Swarm to set aside for a job is its limits, so a job that fits nowhere waits, and its message says why.
@@ -35,8 +35,8 @@ from backends._engine.logs import end_of, frames
 from backends._engine.mounts import Storage, storage_of
 from backends._engine.settings import DOCKER_SOCKET, EngineSettings, tls_folder
 from backends._engine.state import HANDLE_VERSION, handle_of, moment
-from backends._engine.swarm_nodes import Nodes, nodes_by_id
-from backends._engine.swarm_service import ENDED, FINAL, STARTED, build_resources, build_service, ended, labelled
+from backends._engine.swarm_nodes import Away, Nodes, nodes_by_id
+from backends._engine.swarm_service import ENDED, FINAL, build_resources, build_service, ended, labelled
 from backends._engine.swarm_state import (
     Ending,
     Facts,
@@ -285,12 +285,12 @@ class SwarmBackend(Backend):
                 self._update(service, ended(service["Spec"], label))
             except (NotThere, OutOfDate):
                 return Unknown("its node is lost, and the service has just changed")
-        elif looked.started_at is not None:
-            label = {STARTED: json.dumps({"at": looked.started_at.isoformat()})}
+        elif looked.notes:
+            notes = {name: json.dumps(value) for name, value in looked.notes.items()}
             try:
-                self._update(service, labelled(service["Spec"], label))
+                self._update(service, labelled(service["Spec"], notes))
             except Unavailable as error:  # the next look tries again
-                log.info("the begin of %s could not be noted: %s", service["Spec"]["Name"], error)
+                log.info("%s could not be noted of %s: %s", looked.notes, service["Spec"]["Name"], error)
         return looked.sighting
 
     # Logs
@@ -306,10 +306,12 @@ class SwarmBackend(Backend):
             return self._log_of(tasks[0], tail_lines, max_bytes)
         return self._logs_of(tasks, tail_lines, max_bytes)
 
-    def _log_of(self, task: Task, tail_lines: int, max_bytes: int) -> str:
+    def _log_of(self, task: Task, tail_lines: int, max_bytes: int, away: Away | None = None) -> str:
         """Return the log of one replica. It has line ends as the job wrote them: no terminal is in between."""
         if not container_of(task):
             return ""
+        if away is not None:  # Swarm would wait for it until the time-out
+            raise Unavailable(str(away))
         path = f"/tasks/{task['ID']}/logs"
         try:
             with (
@@ -324,11 +326,14 @@ class SwarmBackend(Backend):
 
     def _logs_of(self, tasks: Sequence[Task], tail_lines: int, max_bytes: int) -> str:
         """Return the logs of all replicas, each with its share of the space; one that cannot be read says so."""
+        with translated(Doing.ASK):
+            nodes = Nodes(nodes_by_id(self._engine.nodes()))
         sections, failures = [], []
         for task in tasks:
             head = f"--- worker {task['Slot']} of {len(tasks)} ---\n"
+            away = nodes.away(task.get("NodeID", ""))
             try:
-                text = self._log_of(task, tail_lines, max(0, max_bytes // len(tasks) - len(head) - 1))
+                text = self._log_of(task, tail_lines, max(0, max_bytes // len(tasks) - len(head) - 1), away)
             except Unavailable as error:
                 failures.append(error)
                 text = f"(its log cannot be read: {error})"

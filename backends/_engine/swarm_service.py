@@ -20,6 +20,7 @@ from backends._engine.container import build_env
 from backends._engine.labels import PREFIX, SPEC, build_labels
 from backends._engine.mounts import Mount
 from backends._users import choose_user
+from pman_core.errors import Rejected
 from pman_core.job import JobSpec
 from pman_core.settings import Settings as CommonSettings
 
@@ -30,9 +31,13 @@ NOWHERE = "node.id==ended-by-pman"
 ENDED = PREFIX + "ended"
 """Why and when we ended the job: see :func:`ended`."""
 FINAL = PREFIX + "final"
-"""How the job ended, once and for all: written when what its tasks show may still change, see :mod:`swarm_nodes`."""
+"""How the job ended, once and for all: written when what its tasks show may still change, see ``swarm_nodes``."""
 STARTED = PREFIX + "started"
 """When the job began to run, if that was long after it was made: an ended task does not tell."""
+AWAY = PREFIX + "away"
+"""That the nodes of some replicas did not answer while they ran: an engine that comes back kills what it finds."""
+BODY_BYTES_MAX = 640 * 1024
+"""A swarm takes 1.5 MiB at once, and with each change of a service it stores what it was before as well."""
 TASKS_KEPT = 4
 NO_NEW_PRIVILEGES_SINCE = (1, 44)
 """The version of the API with ContainerSpec.Privileges.NoNewPrivileges; an older engine takes no notice of it."""
@@ -48,7 +53,11 @@ def build_service(
     drop_capabilities: bool,
     api_version: str,
 ) -> Body:
-    """Return the whole specification of the job's service."""
+    """Return the whole specification of the job's service.
+
+    Raises:
+        Rejected: no swarm takes so large a job, or could end it.
+    """
     labels = build_labels(spec, common)
     user = choose_user(common.container_user, spec.generation)
     container: Body = {
@@ -69,7 +78,7 @@ def build_service(
         container["CapabilityDrop"] = ["ALL"]
     if _version(api_version) >= NO_NEW_PRIVILEGES_SINCE:
         container["Privileges"] = {"NoNewPrivileges": True}
-    return {
+    body = {
         "Name": spec.native_name,
         "Labels": labels,
         "Mode": {"Replicated": {"Replicas": spec.request.number_of_workers}},
@@ -83,6 +92,10 @@ def build_service(
         # All replicas at once, and whatever becomes of them: no pause, and never a way back.
         "UpdateConfig": {"Parallelism": 0, "FailureAction": "continue", "Order": "stop-first"},
     }
+    size = len(json.dumps(body))
+    if size > BODY_BYTES_MAX:
+        raise Rejected(f"the job is too large for a swarm: {size // 1024} KiB, at most {BODY_BYTES_MAX // 1024} KiB")
+    return body
 
 
 def build_resources(

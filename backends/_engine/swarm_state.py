@@ -13,7 +13,8 @@ preparing              any       its node fetches the image, makes it   as assig
 ready starting         any       it is made                             as assigned
 running                any       even if its node does not answer       RUNNING; its node is lost: FAILED, NODE_FAIL
 complete               any       exit code 0                            SUCCEEDED
-failed                 any       ``task: non-zero exit (N)``            FAILED by N; 137 after our kill: as shutdown
+failed                 any       ``task: non-zero exit (N)``            FAILED by N; 137 after our kill, or after its
+                                                                        node was away: as shutdown
 failed                 any       ``starting container failed``          FAILED, START_FAILED
 failed                 any       ``No such container``: the engine was  FAILED, NODE_FAIL
                                  restarted, and removed it
@@ -42,7 +43,7 @@ from typing import Any
 from backends._engine.labels import Identity, identity_of
 from backends._engine.state import KILLED, describe_exit, handle_of, moment, signal_of
 from backends._engine.swarm_nodes import Away, Nodes
-from backends._engine.swarm_service import ENDED, FINAL, NOWHERE, STARTED, read_label
+from backends._engine.swarm_service import AWAY, ENDED, FINAL, NOWHERE, STARTED, read_label
 from pman_core.backend import Observed, Sighting, Unknown
 from pman_core.states import TERMINAL, Reason, State
 
@@ -77,7 +78,7 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """We ended the job."""
+    """Why replicas were killed: we ended the job, or their node did not answer for a while."""
 
     reason: Reason
     message: str
@@ -91,7 +92,8 @@ class Looked:
     sighting: Sighting
     is_lost: bool = False
     """Its end hangs on a lost node, which may come back: not to be told before it is written down."""
-    started_at: datetime | None = None
+    notes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Labels to write, when it is convenient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,8 @@ def observed_from(service: Service, tasks: Iterable[Task], facts: Facts) -> Look
     all_tasks = list(tasks)
     real = real_tasks(all_tasks)
     try:
-        replicas = [_replica(task, ending, facts) for task in real]
+        been_away = dict(read_label(labels, AWAY))
+        replicas = [_replica(task, ending or _away_ending(task, been_away), facts) for task in real]
     except (KeyError, ValueError) as error:
         return Looked(Unknown(f"a task of the service cannot be understood: {error!r}"))
     if ending and len(all_tasks) > len(real):
@@ -166,6 +169,12 @@ def ending_of(labels: Mapping[str, str]) -> Ending | None:
     if not data:
         return None
     return Ending(Reason(data["reason"]), str(data["message"]), moment(data["at"]))
+
+
+def _away_ending(task: Task, been_away: Mapping[str, str]) -> Ending | None:
+    """Return why a replica was killed whose node was seen not to answer while it ran."""
+    message = been_away.get(str(task.get("Slot", 0)))
+    return Ending(Reason.NODE_FAIL, f"killed when its node came back: {message}", None) if message else None
 
 
 def ending_label(ending: Ending) -> dict[str, str]:
@@ -276,6 +285,7 @@ def _failed(task: Task, ended: Replica, facts: Facts) -> Replica:
     if is_puzzling(task):
         known = facts.oom.get(container_of(task))
         if known is not False:
+            # Not told from the engine's being restarted, which kills what it finds: that is much more seldom.
             hedge = "" if known else ", as far as Swarm lets one tell"
             message = f"out of memory, the limit was {_memory_bytes(task) // 2**20} MiB{hedge}"
             return replace(ended, reason=Reason.OOM_KILLED, message=message)
@@ -355,8 +365,13 @@ def _job(
     if waiting or len(replicas) < wanted or any(not _is_lost(replica) for replica in running):
         sighting = observed(State.RUNNING, _progress(replicas, wanted))
         created_at = moment(service["CreatedAt"])
-        waited = bool(noted_at is None and created_at and started_at and started_at - created_at > LONG_WAIT)
-        return Looked(sighting, started_at=started_at if waited else None)
+        notes: dict[str, dict[str, str]] = {}
+        if noted_at is None and created_at and started_at and started_at - created_at > LONG_WAIT:
+            notes[STARTED] = {"at": started_at.isoformat()}
+        away = {str(replica.slot): str(replica.away) for replica in running if replica.away}
+        if away.keys() - read_label(service["Spec"]["Labels"], AWAY).keys():
+            notes[AWAY] = away | read_label(service["Spec"]["Labels"], AWAY)
+        return Looked(sighting, notes=notes)
     ended += [_given_up(replica, ending) for replica in running]
     decisive = _decisive(ended, ending)
     finished = [replica.finished_at for replica in ended if replica.finished_at]
