@@ -12,9 +12,10 @@ from pman_core.queues import Task
 log = logging.getLogger(__name__)
 
 
-def enqueue(publisher: Publisher, task: Task, jid: str, generation: str, host: str = "") -> None:
-    """Publish ``task``, or log why it could not be. Never raises."""
+def enqueue(publisher: Publisher, task: Task, jid: str, generation: str, host: str = "") -> bool:
+    """Publish ``task``, or log why it could not be. Never raises. Returns whether it was published."""
     try:
-        publisher.publish(task, jid, generation, host)
+        return publisher.publish(task, jid, generation, host)
     except Exception:
         log.exception("not enqueued, the observer will: task=%s jid=%s", task, jid)
+        return False

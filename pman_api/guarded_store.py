@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 from pman_core.errors import StoreUnavailable
 from pman_core.job import JobRecord
 from pman_core.request import JobRequest
-from pman_core.store.protocol import BackendReport, Creation, Deletion, Page, Store
+from pman_core.store.protocol import BackendReport, Creation, Deletion, Obligation, Page, Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,6 +40,9 @@ class GuardedStore:
 
     def delete(self, jid: str) -> Deletion:
         return self._ask(self._store.delete, jid)
+
+    def postpone(self, backend: str, obligation: Obligation, delay_s: float) -> None:
+        self._ask(self._store.postpone, backend, obligation, delay_s)
 
     def page(self, cursor: str, limit: int) -> Page:
         return self._ask(self._store.page, cursor, limit)

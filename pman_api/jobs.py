@@ -1,6 +1,7 @@
 """The life of a job over HTTP: accept, show, delete, list. Record first: replies never wait for a scheduler."""
 
 import logging
+from contextlib import suppress
 
 from flask import Response, g, request
 from werkzeug.exceptions import Conflict, NotFound
@@ -13,7 +14,7 @@ from pman_api.replies import json_reply, no_content
 from pman_api.reports import Reports
 from pman_api.wire import to_warnings, to_wire
 from pman_core.broker import Publisher
-from pman_core.errors import Fault, InvalidRequest
+from pman_core.errors import Fault, InvalidRequest, StoreUnavailable
 from pman_core.queues import Task
 from pman_core.request import JobRequest, normalize_jid, parse_request, unknown_keys
 from pman_core.settings import Settings
@@ -33,6 +34,7 @@ class Jobs:
     ) -> None:
         self._backend = settings.container_env
         self._max_body_kib = settings.max_body_kib
+        self._requeue_s = settings.requeue_s
         self._store = store
         self._publisher = publisher
         self._reports = reports
@@ -72,9 +74,11 @@ class Jobs:
             jid = g.jid = normalize_jid(raw_jid)
         except ValueError as error:
             raise InvalidRequest([Fault("jid", str(error))]) from None
-        obligation = self._store.delete(jid).obligation
-        if obligation:
-            enqueue(self._publisher, Task.DELETE, obligation.jid, obligation.generation, obligation.host)
+        deletion = self._store.delete(jid)
+        if obligation := deletion.obligation:
+            if enqueue(self._publisher, Task.DELETE, obligation.jid, obligation.generation, obligation.host):
+                with suppress(StoreUnavailable):  # it only keeps the observer from doing the same work
+                    self._store.postpone(deletion.backend, obligation, self._requeue_s)
             log.info("deleted: jid=%s generation=%s", obligation.jid, obligation.generation)
         return no_content()
 

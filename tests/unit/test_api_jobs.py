@@ -283,6 +283,20 @@ class TestDelete:
         assert harness.delete().status_code == 204
         assert [obligation.jid for obligation in harness.store.obligations(BACKEND, 10)] == [JID]
 
+    def test_the_observer_comes_only_if_the_message_has_not_done_it(self) -> None:
+        harness = Harness()
+        harness.post()
+        harness.delete()
+        assert harness.store.obligations(BACKEND, 10) == []
+        harness.clock.at_s += 11
+        assert [obligation.jid for obligation in harness.store.obligations(BACKEND, 10)] == [JID]
+
+    def test_a_store_that_goes_away_after_the_delete_does_not_matter(self) -> None:
+        harness = Harness()
+        harness.post()
+        harness.store.away = {"postpone"}
+        assert harness.delete().status_code == 204
+
     def test_a_malformed_jid_leaves_no_tombstone(self) -> None:
         harness = Harness()
         assert harness.delete("a:b").status_code == 400
