@@ -1,0 +1,1 @@
+"""The whole system, and single faults, on real engines."""

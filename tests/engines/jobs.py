@@ -1,0 +1,85 @@
+"""Jobs for a system on a real engine: programs for the shell of busybox, and what a client does with them."""
+
+from typing import Any
+
+import docker
+import requests
+
+from testbed.system import System, wait_for
+
+IMAGE = "busybox:test"
+FINISHED = {"finishedSuccessfully", "finishedWithError", "undefined"}
+TRACED = 'echo ran >> "$1/runs"; echo working; {}; echo ended >> "$1/ends"; exit {}'
+
+
+def body(jid: str, script: str, **fields: Any) -> dict[str, Any]:
+    """Return the request of a job that runs ``script``; ``$1`` is the output folder."""
+    return {
+        "jid": jid,
+        "args": [],
+        "auid": "cube",
+        "number_of_workers": "1",
+        "cpu_limit": "1000",
+        "memory_limit": "200",
+        "gpu_limit": "0",
+        "image": IMAGE,
+        "entrypoint": ["sh", "-c", script, "job"],
+        "type": "fs",
+        "input_dir": f"{jid}/in",
+        "output_dir": f"{jid}/out",
+    } | fields
+
+
+def traced(jid: str, work: str = "true", code: int = 0, **fields: Any) -> dict[str, Any]:
+    """Return a job that leaves a line in ``runs`` when it begins and in ``ends`` when it comes to its own end."""
+    return body(jid, TRACED.format(work, code), **fields)
+
+
+def post(system: System, request: dict[str, Any]) -> dict[str, Any]:
+    for name in ("input_dir", "output_dir"):
+        folder = system.store_base / request[name]
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o777)
+    reply = requests.post(f"{system.url}/api/v1/", json=request, timeout=10)
+    assert reply.status_code == 201, reply.text
+    record: dict[str, Any] = reply.json()
+    return record
+
+
+def get(system: System, jid: str) -> dict[str, Any]:
+    reply = requests.get(f"{system.url}/api/v1/{jid}/", timeout=10)
+    assert reply.status_code == 200, reply.text
+    record: dict[str, Any] = reply.json()
+    return record
+
+
+def delete(system: System, jid: str) -> None:
+    assert requests.delete(f"{system.url}/api/v1/{jid}/", timeout=10).status_code == 204
+
+
+def wait_status(system: System, jid: str, *statuses: str, timeout_s: float = 60) -> dict[str, Any]:
+    def ask() -> dict[str, Any] | None:
+        record = get(system, jid)
+        return record if record["status"] in statuses else None
+
+    return wait_for(f"{jid} is {' or '.join(statuses)}", ask, timeout_s)
+
+
+def wait_end(system: System, jid: str, timeout_s: float = 60) -> dict[str, Any]:
+    return wait_status(system, jid, *FINISHED, timeout_s=timeout_s)
+
+
+def traces(system: System, jid: str, name: str = "runs") -> int:
+    path = system.store_base / jid / "out" / name
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def containers(url: str, system: System) -> list[dict[str, Any]]:
+    """Return what the engine itself knows of this instance."""
+    client = docker.APIClient(url, version="auto", timeout=20)
+    try:
+        label = f"org.chrisproject.pman.instance={system.env['PMAN_INSTANCE']}"
+        found: list[dict[str, Any]] = client.containers(all=True, filters={"label": [label]})
+    finally:
+        client.close()
+    return found
