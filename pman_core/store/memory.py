@@ -104,7 +104,7 @@ class MemoryStore(MemoryPulls):
     def get(self, jid: str) -> JobRecord | None:
         with self._lock:
             job = self._jobs.get(jid)
-            return job.record if job else None
+            return replace(job.record, absent=job.absent) if job else None
 
     def read(self, jid: str) -> JobRecord | None:
         record = self.get(jid)

@@ -232,6 +232,7 @@ def test_only_the_leader_counts_absences(store: Store, clock: Clock) -> None:
     assert store.note_absent(JID, record.generation, "mock", "a", clock.ms) == (0, 0)
     store.lead("mock", "a", 6)
     assert store.note_absent(JID, record.generation, "mock", "a", clock.ms) == (1, 0)
+    assert record_of(store).absent == 1
 
 
 def test_a_listing_from_before_the_handle_proves_nothing(store: Store, clock: Clock) -> None:
