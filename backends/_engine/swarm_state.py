@@ -246,9 +246,10 @@ def _end(task: Task, ended: Replica, ending: Ending | None, facts: Facts) -> Rep
             ended = replace(ended, started_at=begun, finished_at=max(begun, ended.finished_at))
     elif ended.native in UNPLACED:
         ended = replace(ended, finished_at=None)
+    # It is 0 for a task that never ran, or that lost its container: then nobody knows.
+    ended = replace(ended, exit_code=int((status.get("ContainerStatus") or {}).get("ExitCode", 0)) or None)
     if ending and _is_by_request(ended.native, code, error):
-        shown = int((status.get("ContainerStatus") or {}).get("ExitCode", 0))
-        return _ended(replace(ended, exit_code=shown or None), ending)
+        return _ended(ended, ending)
     match ended.native:
         case "complete":
             return replace(ended, state=State.SUCCEEDED, exit_code=0)
