@@ -14,7 +14,8 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 COPY deploy/docker/requirements.py /
 COPY pyproject.toml /
 RUN python -m venv --without-pip /venv && \
-    python /requirements.py > /all.txt && python -m pip --python /venv install -q -r /all.txt
+    python /requirements.py > /all.txt && python -m pip --python /venv install -q -r /all.txt && \
+    python /requirements.py --build > /build.txt && python -m pip install -q -r /build.txt
 
 FROM build AS build-flower
 RUN python /requirements.py flower > /all.txt && python -m pip --python /venv install -q -r /all.txt
@@ -23,11 +24,12 @@ FROM build AS build-worker
 ARG EXTRAS=docker
 RUN python /requirements.py "${EXTRAS}" > /all.txt && python -m pip --python /venv install -q -r /all.txt
 
-# pman itself, without its dependencies.
+# pman itself, without its dependencies; what builds it is there already, so this needs no network.
 FROM build AS code
 WORKDIR /src
 COPY . .
-RUN python -m pip --python /venv install -q --no-deps --prefix /code .
+RUN python -m pip wheel -q --no-deps --no-build-isolation -w /wheels . && \
+    python -m pip --python /venv install -q --no-deps --no-index --prefix /code /wheels/*.whl
 
 FROM ${BASE} AS runtime
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin pman
