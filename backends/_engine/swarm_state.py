@@ -256,7 +256,10 @@ def _end(task: Task, ended: Replica, ending: Ending | None, facts: Facts) -> Rep
         case "failed" if code is not None:
             return _failed(task, replace(ended, exit_code=code), facts)
         case "failed" | "rejected":
-            return replace(ended, reason=_reason_of(ended.native, error), message=_with_hint(error))
+            reason = _reason_of(ended.native, error)
+            if reason is not Reason.NODE_FAIL:  # it never began
+                ended = replace(ended, started_at=None)
+            return replace(ended, reason=reason, message=_with_hint(error), exit_code=None)
         case "orphaned":
             message = f"its node {task.get('NodeID', '')} was removed from the swarm"
             return replace(ended, reason=Reason.NODE_FAIL, message=message)

@@ -247,9 +247,8 @@ def test_the_begin_after_a_long_wait_is_noted_once_and_believed() -> None:
     assert looked.notes == {STARTED: {"at": begun.isoformat()}}
     shown["service"]["Spec"]["Labels"][STARTED] = json.dumps(looked.notes[STARTED])
     assert not observed_from(shown["service"], shown["tasks"], Facts()).notes
-    assert observed("complete", started={"at": "2020-01-01T00:00:00+00:00"}).started_at == datetime(
-        2020, 1, 1, tzinfo=UTC
-    )
+    found = observed("complete", started={"at": "2020-01-01T00:00:00+00:00"})
+    assert found.started_at == datetime(2020, 1, 1, tzinfo=UTC)
     assert not look("running").notes
 
 
