@@ -72,7 +72,14 @@ def test_every_recorded_refusal_has_its_meaning(engine: str, name: str, error: d
         (Doing.START, 500, "failed to create task: context deadline exceeded: unknown", Unavailable),
         (Doing.START, 500, "fork/exec /usr/bin/runc: resource temporarily unavailable", Unavailable),
         (Doing.ASK, 503, "", Unavailable),
-        (Doing.PULL, 500, "write /var/lib/docker/tmp/GetImageBlob: no space left on device", Rejected),
+        # Said by Docker with its data on 40 MB of tmpfs.
+        (
+            Doing.PULL,
+            500,
+            "failed to register layer: Error processing tar file(exit status 1): write /big/layer1: "
+            "no space left on device",
+            Rejected,
+        ),
         (Doing.PULL, 500, "toomanyrequests: You have reached your pull rate limit", Unavailable),
         (Doing.END, 409, "removal of container abc is already in progress", NotThere),
         (Doing.ASK, 500, "runtime error: index out of range", Unparseable),
