@@ -21,12 +21,12 @@ HUNGRY = "exec dd if=/dev/zero of=/dev/null bs=300M count=1"
 def test_podman_behind_the_name_of_docker_is_found_out_and_spoken_to_in_its_way(start: Start, podman_url: str) -> None:
     system = start(podman_url, "docker")
     assert requests.get(f"{system.url}/api/v1/", timeout=5).json()["container_env"] == "podman"
-    told = [line for line in system.output("worker").splitlines() if "there is podman" in line]
-    assert len(told) == 1, "one clear line in the log"
     post(system, traced("good"))
     post(system, body("hungry", HUNGRY, memory_limit=50))
     assert wait_end(system, "good")["status"] == "finishedSuccessfully"
     assert wait_end(system, "hungry")["reason"] == "OOM_KILLED"
+    told = [line for line in system.output("worker").splitlines() if "there is podman" in line]
+    assert len(told) == 1, "one clear line in the log"
     for jid in ("good", "hungry"):
         delete(system, jid)
     wait_for("nothing is left behind", lambda: not containers(podman_url, system), 60)
@@ -65,6 +65,6 @@ def test_docker_behind_the_name_of_podman_is_refused(docker_url: str) -> None:
     backend = PodmanBackend(
         load_settings(container_env="podman", storebase="/tmp"), PodmanSettings(container_host=docker_url)
     )
-    with pytest.raises(Rejected, match="CONTAINER_ENV=podman, but at .* there is docker"):
+    with pytest.raises(Rejected, match=r"CONTAINER_ENV=podman, but at .* there is docker"):
         backend.open()
     backend.close()
