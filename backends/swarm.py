@@ -438,12 +438,12 @@ class Survey:
         self._orphans = [task for listed in by_service.values() for task in listed]
 
     def is_being_removed(self, ref: JobRef) -> bool:
-        """Whether tasks of the job are left though its service is gone; those on lost nodes do not count."""
-        return any(_is_of(ref, identity_of_task(task)) and not self._is_lost(task) for task in self._orphans)
+        """Whether tasks of the job are left though its service is gone.
 
-    def _is_lost(self, task: Task) -> bool:
-        away = self.facts.nodes.away(task["NodeID"]) if is_on_node(task) else None
-        return away is not None and away.is_lost
+        That one is on a node which does not answer changes nothing: its process may well live. Swarm itself forgets the
+        task when the node is removed, or has been down for a day.
+        """
+        return any(_is_of(ref, identity_of_task(task)) for task in self._orphans)
 
 
 def _is_of(ref: JobRef, identity: Identity | None) -> bool:
