@@ -12,7 +12,15 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 SCRIPTS = Path(__file__).parent / "docker"
-PREPARE = "ip link set lo up && mount -t tmpfs tmpfs /run/netns"
+PREPARE = """set -e
+ip link set lo up
+mount -t tmpfs tmpfs /run/netns
+# Nobody answers there, and says so at once: an image that is to be fetched is not waited for.
+echo nameserver 127.0.0.1 > "$1/resolv.conf"
+mount --bind "$1/resolv.conf" "$(readlink -f /etc/resolv.conf)"
+echo ready
+exec sleep infinity
+"""
 
 
 class PrivateSwarm:
@@ -27,9 +35,8 @@ class PrivateSwarm:
         Path("/run/netns").mkdir(exist_ok=True)
         spaces = ["unshare", "--net", "--mount", "--uts", "--propagation", "private"]
         # Whatever is to happen in the namespaces enters those of this process.
-        self._keeper = subprocess.Popen(
-            [*spaces, "sh", "-c", f"{PREPARE} && echo ready && exec sleep infinity"], stdout=subprocess.PIPE
-        )
+        keep = [*spaces, "sh", "-c", PREPARE, "keep", str(self.folder)]
+        self._keeper = subprocess.Popen(keep, stdout=subprocess.PIPE)
         if self._keeper.stdout is None or not self._keeper.stdout.readline():
             raise RuntimeError("no namespaces of one's own: this needs root")
 
