@@ -4,11 +4,12 @@
 # image busybox:test, and a command $PODMAN_HOME/bin/podman for this storage (a plain `podman` sees another). Settings:
 #   PODMAN_HOME=/var/lib/pman-podman   configuration, storage, log, and the socket podman.sock
 #   PODMAN_RUN=/run/pman-podman        what is lost at a reboot
+#   PODMAN_USER=root                   whose Podman it is; for another user see rootless-up.sh
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=testbed/common.sh
 . "$HERE/../common.sh"
-: "${PODMAN_HOME:=/var/lib/pman-podman}" "${PODMAN_RUN:=/run/pman-podman}"
+: "${PODMAN_HOME:=/var/lib/pman-podman}" "${PODMAN_RUN:=/run/pman-podman}" "${PODMAN_USER:=root}"
 RUN=$PODMAN_RUN SOCK=$PODMAN_HOME/podman.sock LOG=$PODMAN_HOME/service.log PODMAN=$PODMAN_HOME/bin/podman
 
 packages podman runc netavark aardvark-dns catatonit iptables busybox-static python3
@@ -39,10 +40,16 @@ driver = "overlay"
 graphroot = "$PODMAN_HOME/storage"
 runroot = "$RUN/storage"
 TOML
+as=""
+if [ "$PODMAN_USER" != root ]; then
+  chown "$PODMAN_USER:" "$PODMAN_HOME" "$PODMAN_HOME"/{storage,networks} "$RUN"
+  as="cd $PODMAN_HOME; exec setpriv --reuid=$PODMAN_USER --regid=$(id -g "$PODMAN_USER") --init-groups --inh-caps=-all \
+  env HOME=$PODMAN_HOME XDG_RUNTIME_DIR=$RUN USER=$PODMAN_USER"
+fi
 cat > "$PODMAN.new" <<SH
 #!/bin/sh
 export CONTAINERS_CONF=$PODMAN_HOME/containers.conf CONTAINERS_STORAGE_CONF=$PODMAN_HOME/storage.conf
-exec /usr/bin/podman "\$@"
+${as:-exec} /usr/bin/podman "\$@"
 SH
 chmod 755 "$PODMAN.new"
 mv "$PODMAN.new" "$PODMAN" # at once: somebody may be running it

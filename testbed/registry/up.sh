@@ -58,7 +58,7 @@ if [ -d "${insecure%/*}" ] && [ ! -e "$insecure" ]; then
   # Its services keep what they have read until they are told.
   for process in /proc/[0-9]*; do
     case $(tr '\0' ' ' 2>/dev/null < "$process/cmdline") in
-      *podman\ system\ service*) kill -HUP "${process#/proc/}" || true ;;
+      *podman\ system\ service*) [ ! -O "$process" ] || kill -HUP "${process#/proc/}" || true ;; # ends a rootless one
     esac
   done
 fi
