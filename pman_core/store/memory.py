@@ -43,6 +43,11 @@ class _Job:
     fence_until_ms: int = 0
     ended_ms: int = 0
 
+    @property
+    def whole(self) -> JobRecord:
+        """The record as a reader of all its fields sees it."""
+        return replace(self.record, absent=self.absent)
+
     def is_leased(self, now: int) -> bool:
         return bool(self.lease) and self.record.lease_until_ms > now
 
@@ -87,7 +92,7 @@ class MemoryStore(MemoryPulls):
             job = self._jobs.get(request.jid)
             if job:
                 same = job.record.digest == request.digest
-                return Creation(Created.SAME if same else Created.OTHER, job.record)
+                return Creation(Created.SAME if same else Created.OTHER, job.whole)
             tomb = self._tombs.get(request.jid)
             spec = JobSpec(mint_generation(not_before=tomb.upto if tomb else ""), self.instance, request)
             return Creation(Created.NEW, self._write_new(spec, backend))
@@ -104,7 +109,7 @@ class MemoryStore(MemoryPulls):
     def get(self, jid: str) -> JobRecord | None:
         with self._lock:
             job = self._jobs.get(jid)
-            return replace(job.record, absent=job.absent) if job else None
+            return job.whole if job else None
 
     def read(self, jid: str) -> JobRecord | None:
         record = self.get(jid)
@@ -113,7 +118,7 @@ class MemoryStore(MemoryPulls):
     def get_many(self, jids: Sequence[str]) -> list[JobRecord | None]:
         with self._lock:
             jobs = [self._jobs.get(jid) for jid in jids]
-            return [replace(only(job.record, WORK_FIELDS), absent=job.absent) if job else None for job in jobs]
+            return [only(job.whole, WORK_FIELDS) if job else None for job in jobs]
 
     def advance(self, change: Change) -> Moved:
         with self._lock:

@@ -1,7 +1,7 @@
 """What every store promises of claims: who may submit, enqueue, read a log, lead, and call a job absent."""
 
 import pytest
-from store_cases import BACKEND, JID, POLICY, TOKEN, Clock, bring, claim, move, post, record_of
+from store_cases import BACKEND, JID, POLICY, TOKEN, Clock, bring, claim, move, post, record_of, request_of
 
 from pman_core.job import mint_generation
 from pman_core.states import TERMINAL, State
@@ -233,6 +233,7 @@ def test_only_the_leader_counts_absences(store: Store, clock: Clock) -> None:
     store.lead("mock", "a", 6)
     assert store.note_absent(JID, record.generation, "mock", "a", clock.ms) == (1, 0)
     assert record_of(store).absent == 1
+    assert store.create(request_of(), BACKEND).record.absent == 1
 
 
 def test_a_listing_from_before_the_handle_proves_nothing(store: Store, clock: Clock) -> None:
