@@ -19,6 +19,8 @@ fi
 for process in /proc/[0-9]*; do # conmon of containers that did not end
   case $(tr '\0' ' ' 2>/dev/null < "$process/cmdline") in
     */conmon*" $PODMAN_HOME/"*) kill -9 "${process#/proc/}" ;;
+    "catatonit -P ") # holds the namespaces of a rootless user
+      [ "$(stat -c %U "$process")" != "${PODMAN_USER:-root}" ] || kill -9 "${process#/proc/}" ;;
   esac
 done
 grep -E " ($PODMAN_HOME|$PODMAN_RUN)/" /proc/mounts | cut -d' ' -f2 | sort -r | xargs -r -n1 umount -l
