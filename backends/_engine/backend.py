@@ -4,9 +4,7 @@ How many calls a job costs, however long it runs and however often it is polled:
 its end, delete. Listings and events are shared by all jobs.
 """
 
-import io
-import json
-import tarfile
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from backends._engine import marks
 from backends._engine.client import Client, connect, translated
 from backends._engine.container import Gpus, build_container
 from backends._engine.dialect import DOCKER, PODMAN, Dialect
@@ -49,16 +48,14 @@ from pman_core.backend import (
     Unknown,
     WatchEvent,
 )
-from pman_core.errors import Conflict, ImageMissing, Rejected, Unavailable
+from pman_core.errors import BackendError, Conflict, ImageMissing, Rejected, Unavailable
 from pman_core.job import JobSpec, native_name
 from pman_core.log_tail import tail
 from pman_core.settings import Settings as CommonSettings
 from pman_core.states import TERMINAL, Reason, State
 
 Container = Mapping[str, Any]
-MARK = ".pman-ended"
-"""A file in the container's own root, written before we kill it: why. Labels cannot be changed, and the container may
-be asked after we, and Redis, are gone."""
+log = logging.getLogger(__name__)
 LOOK_AGAIN_S = 0.05
 
 
@@ -343,29 +340,22 @@ class ContainerBackend(Backend):
         return True
 
     def _set_mark(self, container_id: str, verdict: Verdict) -> None:
-        archive = io.BytesIO()
-        with tarfile.open(fileobj=archive, mode="w") as tar:
-            content = json.dumps({"reason": verdict.ended_by_us, "message": verdict.message}).encode()
-            entry = tarfile.TarInfo(MARK)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-        with translated(Doing.END):
-            self._engine.put_archive(container_id, "/", archive.getvalue())
+        """Leave the verdict in the container. One that cannot be written does not keep it from being killed."""
+        try:
+            with translated(Doing.END):
+                self._engine.put_archive(container_id, marks.FOLDER, marks.pack(verdict))
+        except NotThere:
+            raise
+        except BackendError as error:
+            log.warning("it will not be told why container %s was ended: %s", container_id, error)
 
     def _mark_of(self, container_id: str) -> Verdict | None:
         try:
             with translated(Doing.ASK):
-                chunks, _ = self._engine.get_archive(container_id, f"/{MARK}")
-                archive = io.BytesIO(b"".join(chunks))
+                chunks, _ = self._engine.get_archive(container_id, f"{marks.FOLDER}{marks.NAME}")
+                return marks.unpack(chunks)
         except NotThere:
             return None
-        with tarfile.open(fileobj=archive) as tar:
-            try:
-                content = tar.extractfile(MARK)
-                data = json.loads(content.read() if content else b"")
-                return Verdict(Reason(data["reason"]), str(data["message"]))
-            except (ValueError, KeyError, TypeError):
-                return None  # the job itself may have written a file of this name
 
     # Health and events
 

@@ -240,12 +240,7 @@ def _end(task: Task, ended: Replica, ending: Ending | None, facts: Facts) -> Rep
     """Return how a replica ended that Swarm does not run any more."""
     status = task["Status"]
     error, code = str(status.get("Err", "")), _exit_code(task)
-    if container_of(task):
-        begun = moment(task["CreatedAt"])
-        if begun and ended.finished_at:  # the manager's clock and the node's
-            ended = replace(ended, started_at=begun, finished_at=max(begun, ended.finished_at))
-    elif ended.native in UNPLACED:
-        ended = replace(ended, finished_at=None)
+    ended = _with_times(task, ended)
     # It is 0 for a task that never ran, or that lost its container: then nobody knows.
     ended = replace(ended, exit_code=int((status.get("ContainerStatus") or {}).get("ExitCode", 0)) or None)
     if ending and _is_by_request(ended.native, code, error):
@@ -268,6 +263,15 @@ def _end(task: Task, ended: Replica, ending: Ending | None, facts: Facts) -> Rep
             return replace(ended, reason=Reason.NODE_FAIL, message=message)
     message = "withdrawn by an administrator"
     return replace(ended, state=State.CANCELLED, reason=Reason.CANCELLED, message=message)
+
+
+def _with_times(task: Task, ended: Replica) -> Replica:
+    if not container_of(task):
+        return replace(ended, finished_at=None) if ended.native in UNPLACED else ended
+    begun = moment(task["CreatedAt"])
+    # The manager's clock and the node's.
+    at = max(begun, ended.finished_at) if begun and ended.finished_at else ended.finished_at
+    return replace(ended, started_at=begun, finished_at=at)
 
 
 def _is_by_request(native: str, code: int | None, error: str) -> bool:
