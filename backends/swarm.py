@@ -5,8 +5,9 @@ What a service, a task and a slot are: https://github.com/moby/swarmkit/blob/mas
 
 * A service starts by itself and its creation is atomic: a job is never half submitted.
 * Swarm announces nothing about tasks, so it is polled: one list of tasks, one of services, and one of nodes as long as
-  anything runs, for any number of jobs. A job itself costs four calls: create, log (which looks for its task) and
-  delete; one more if it had to wait, because an ended task does not tell when it began, so that is noted while it runs.
+  anything runs, for any number of jobs. A job itself costs four calls: create, log (which looks for its task), delete.
+* A task has one time, that of its last change. So a job that runs tells when it began, and one that has ended when it
+  was made.
 * What ends a job and keeps its object: see :func:`backends._engine.swarm_service.ended`. When a node is given up: see
   :mod:`backends._engine.swarm_nodes`.
 * What pman asks Swarm to set aside for a job is its limits, so a job that fits nowhere waits, and its message says why.
@@ -36,7 +37,7 @@ from backends._engine.mounts import Storage, storage_of
 from backends._engine.settings import DOCKER_SOCKET, EngineSettings, tls_folder
 from backends._engine.state import HANDLE_VERSION, handle_of, moment
 from backends._engine.swarm_nodes import Away, Nodes, nodes_by_id
-from backends._engine.swarm_service import ENDED, FINAL, build_resources, build_service, ended, labelled
+from backends._engine.swarm_service import ENDED, FINAL, build_resources, build_service, ended
 from backends._engine.swarm_state import (
     Ending,
     Facts,
@@ -113,6 +114,7 @@ class SwarmBackend(Backend):
         self._constraints = own.swarm_constraints
         self._node_id = ""
         self._oom: dict[str, bool] = {}
+        self._been_away: dict[str, str] = {}
         self._lock = threading.Lock()
         self.capabilities = self._capabilities(has_gpus=own.gpus == "yes")
 
@@ -228,9 +230,11 @@ class SwarmBackend(Backend):
         with translated(Doing.ASK):
             tasks = self._engine.tasks(filters=filters)  # type: ignore[no-untyped-call]
             services = self._engine.services(filters=filters)  # type: ignore[no-untyped-call]
+        nodes = self._nodes_of(tasks)
+        facts = Facts(nodes, self._oom_of(tasks), self._been_away_of(tasks, nodes))
         if not generation:
-            self._forget_all_but({container_of(task) for task in tasks})
-        return Survey(services, tasks, Facts(self._nodes_of(tasks), self._oom_of(tasks)))
+            self._forget_all_but({container_of(task) for task in tasks} | {task["ID"] for task in tasks})
+        return Survey(services, tasks, facts)
 
     def _nodes_of(self, tasks: Iterable[Task]) -> Nodes:
         """Ask for the nodes, if it matters how they are; listed after the tasks, they are all there."""
@@ -262,10 +266,19 @@ class SwarmBackend(Backend):
         with translated(Doing.ASK):
             return bool(self._engine.inspect_container(container_id)["State"]["OOMKilled"])
 
-    def _forget_all_but(self, containers: set[str]) -> None:
+    def _been_away_of(self, tasks: Iterable[Task], nodes: Nodes) -> dict[str, str]:
+        """Remember which tasks ran when their nodes did not answer; return all of which that is known."""
         with self._lock:
-            for container_id in self._oom.keys() - containers:
-                del self._oom[container_id]
+            for task in tasks:
+                if is_on_node(task) and (away := nodes.away(task["NodeID"])):
+                    self._been_away[task["ID"]] = str(away)
+            return dict(self._been_away)
+
+    def _forget_all_but(self, ids: set[str]) -> None:
+        with self._lock:
+            for memory in (self._oom, self._been_away):
+                for known in memory.keys() - ids:
+                    memory.pop(known)
 
     def _sight(self, ref: JobRef, survey: "Survey") -> Sighting:
         if _is_newer(ref.handle):
@@ -279,18 +292,12 @@ class SwarmBackend(Backend):
 
     def _settled(self, service: Service, looked: Looked) -> Sighting:
         """Return the sighting, after what its tasks do not keep has been written into the service."""
-        if looked.is_lost and isinstance(looked.sighting, Observed):
+        if looked.must_be_kept and isinstance(looked.sighting, Observed):
             label = {FINAL: json.dumps(final_label(looked.sighting))}
             try:
                 self._update(service, ended(service["Spec"], label))
             except (NotThere, OutOfDate):
-                return Unknown("its node is lost, and the service has just changed")
-        elif looked.notes:
-            notes = {name: json.dumps(value) for name, value in looked.notes.items()}
-            try:
-                self._update(service, labelled(service["Spec"], notes))
-            except Unavailable as error:  # the next look tries again
-                log.info("%s could not be noted of %s: %s", looked.notes, service["Spec"]["Name"], error)
+                return Unknown("its node was lost, and the service has just changed")
         return looked.sighting
 
     # Logs
@@ -361,7 +368,7 @@ class SwarmBackend(Backend):
             service, tasks = job
             looked = observed_from(service, tasks, survey.facts)
             has_ended = isinstance(looked.sighting, Observed) and looked.sighting.state in TERMINAL
-            if (has_ended and not looked.is_lost) or ENDED in service["Spec"]["Labels"]:
+            if (has_ended and not looked.must_be_kept) or ENDED in service["Spec"]["Labels"]:
                 return
             try:
                 self._update(service, ended(service["Spec"], label))

@@ -7,8 +7,9 @@ Why the argv cannot run twice, whatever Swarm does:
 * ``RestartPolicy`` none: a task that ended, or was shut down with its node, is never replaced.
 * ``MaxAttempts`` restarts nothing then, but Swarm keeps that many ended tasks for each replica, even if the
   administrator has set the limit of its task history to 0. A task that it forgot would be a replica that is missing.
-* A task is only ever added by a change of ``TaskTemplate``, and the only change that pman makes, see :func:`ended`, has
-  it wait for a node that cannot be.
+* A task is only ever added by a change of the service, and the only change that pman makes, see :func:`ended`, has it
+  wait for a node that cannot be. (To add a label alone would do no harm as long as what an engine shows of a service
+  is all that it knows of it; where it is not, the same argv would run anew.)
 """
 
 import copy
@@ -32,10 +33,6 @@ ENDED = PREFIX + "ended"
 """Why and when we ended the job: see :func:`ended`."""
 FINAL = PREFIX + "final"
 """How the job ended, once and for all: written when what its tasks show may still change, see ``swarm_nodes``."""
-STARTED = PREFIX + "started"
-"""When the job began to run, if that was long after it was made: an ended task does not tell."""
-AWAY = PREFIX + "away"
-"""That the nodes of some replicas did not answer while they ran: an engine that comes back kills what it finds."""
 BODY_BYTES_MAX = 640 * 1024
 """A swarm takes 1.5 MiB at once, and with each change of a service it stores what it was before as well."""
 TASKS_KEPT = 4
@@ -133,15 +130,9 @@ def ended(spec: Mapping[str, Any], labels: Mapping[str, str]) -> Body:
     rolls out a new version: it shuts the old tasks down and keeps them, and the new ones wait for a node that cannot
     be.
     """
-    body = labelled(spec, labels)
-    body["TaskTemplate"].setdefault("Placement", {})["Constraints"] = [NOWHERE]
-    return body
-
-
-def labelled(spec: Mapping[str, Any], labels: Mapping[str, str]) -> Body:
-    """Return a service's specification with ``labels`` added; its tasks take no notice."""
     body = copy.deepcopy(dict(spec))
     body["Labels"] = body.get("Labels", {}) | labels
+    body["TaskTemplate"].setdefault("Placement", {})["Constraints"] = [NOWHERE]
     return body
 
 

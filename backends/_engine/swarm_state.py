@@ -37,13 +37,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from backends._engine.labels import Identity, identity_of
 from backends._engine.state import KILLED, describe_exit, handle_of, moment, signal_of
 from backends._engine.swarm_nodes import Away, Nodes
-from backends._engine.swarm_service import AWAY, ENDED, FINAL, NOWHERE, STARTED, read_label
+from backends._engine.swarm_service import ENDED, FINAL, NOWHERE, read_label
 from pman_core.backend import Observed, Sighting, Unknown
 from pman_core.states import TERMINAL, Reason, State
 
@@ -56,8 +56,6 @@ ENDS = frozenset({"complete", "failed", "rejected", "shutdown", "remove", "orpha
 WITHDRAWN = frozenset({"shutdown", "remove"})
 NO_IMAGE, LOST_CONTAINER = "No such image", "No such container"
 NONZERO = re.compile(r"non-zero exit \((\d+)\)")
-LONG_WAIT = timedelta(seconds=2)
-"""A job that began to run later than this after it was made has that written down: its ended task does not tell."""
 FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -87,13 +85,11 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """How a job is, and what of it ought to be written into its service because its tasks do not keep it."""
+    """How a job is."""
 
     sighting: Sighting
-    is_lost: bool = False
-    """Its end hangs on a lost node, which may come back: not to be told before it is written down."""
-    notes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Labels to write, when it is convenient."""
+    must_be_kept: bool = False
+    """It is an end that its tasks do not tell, or not for ever: to be written down before it is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +99,8 @@ class Facts:
     nodes: Nodes = field(default_factory=lambda: Nodes({}))
     oom: Mapping[str, bool] = field(default_factory=dict)
     """By container, of those that could be looked at: whether it was killed for want of memory."""
+    been_away: Mapping[str, str] = field(default_factory=dict)
+    """By task, of those whose node was seen not to answer while they ran: what was told then."""
 
 
 def observed_from(service: Service, tasks: Iterable[Task], facts: Facts) -> Looked:
@@ -119,10 +117,11 @@ def observed_from(service: Service, tasks: Iterable[Task], facts: Facts) -> Look
     all_tasks = list(tasks)
     real = real_tasks(all_tasks)
     try:
-        been_away = dict(read_label(labels, AWAY))
-        replicas = [_replica(task, ending or _away_ending(task, been_away), facts) for task in real]
+        shown = [_replica(task, ending, facts) for task in real]
+        replicas = [_replica(task, ending or _killed_on_return(task, facts), facts) for task in real]
     except (KeyError, ValueError) as error:
         return Looked(Unknown(f"a task of the service cannot be understood: {error!r}"))
+    is_remembered = shown != replicas
     if ending and len(all_tasks) > len(real):
         # Swarm has taken note of the end; replicas that it had not made by then will never be.
         missing = set(range(1, wanted + 1)) - {replica.slot for replica in replicas}
@@ -131,7 +130,7 @@ def observed_from(service: Service, tasks: Iterable[Task], facts: Facts) -> Look
         at = moment(service["UpdatedAt"])
         message = "the service was scaled to 0 by an administrator"
         replicas = [Replica(1, State.CANCELLED, "remove", message, Reason.CANCELLED, finished_at=at)]
-    return _job(identity, service, replicas, wanted, ending)
+    return _job(identity, service, replicas, wanted, ending, is_remembered=is_remembered)
 
 
 def real_tasks(tasks: Iterable[Task]) -> list[Task]:
@@ -171,10 +170,10 @@ def ending_of(labels: Mapping[str, str]) -> Ending | None:
     return Ending(Reason(data["reason"]), str(data["message"]), moment(data["at"]))
 
 
-def _away_ending(task: Task, been_away: Mapping[str, str]) -> Ending | None:
-    """Return why a replica was killed whose node was seen not to answer while it ran."""
-    message = been_away.get(str(task.get("Slot", 0)))
-    return Ending(Reason.NODE_FAIL, f"killed when its node came back: {message}", None) if message else None
+def _killed_on_return(task: Task, facts: Facts) -> Ending | None:
+    """Return why a replica was killed that ran when its node did not answer: an engine kills what it finds running."""
+    message = facts.been_away.get(task["ID"])
+    return Ending(Reason.NODE_FAIL, f"killed when its node was back: {message}", None) if message else None
 
 
 def ending_label(ending: Ending) -> dict[str, str]:
@@ -345,11 +344,15 @@ def _memory_bytes(task: Task) -> int:
 
 
 def _job(
-    identity: Identity, service: Service, replicas: Sequence[Replica], wanted: int, ending: Ending | None
+    identity: Identity,
+    service: Service,
+    replicas: Sequence[Replica],
+    wanted: int,
+    ending: Ending | None,
+    *,
+    is_remembered: bool,
 ) -> Looked:
-    noted_at = moment(read_label(service["Spec"]["Labels"], STARTED).get("at", "0001-"))
-    begun = [replica.started_at for replica in replicas if replica.started_at]
-    started_at = noted_at or min(begun, default=None)
+    started_at = min((replica.started_at for replica in replicas if replica.started_at), default=None)
 
     def observed(state: State, message: str, **more: Any) -> Observed:
         return Observed(
@@ -371,15 +374,7 @@ def _job(
         message = next((_of(replica, wanted) for replica in waiting if replica.message), "")
         return Looked(observed(State.PENDING, message))
     if waiting or len(replicas) < wanted or any(not _is_lost(replica) for replica in running):
-        sighting = observed(State.RUNNING, _progress(replicas, wanted))
-        created_at = moment(service["CreatedAt"])
-        notes: dict[str, dict[str, str]] = {}
-        if noted_at is None and created_at and started_at and started_at - created_at > LONG_WAIT:
-            notes[STARTED] = {"at": started_at.isoformat()}
-        away = {str(replica.slot): str(replica.away) for replica in running if replica.away}
-        if away.keys() - read_label(service["Spec"]["Labels"], AWAY).keys():
-            notes[AWAY] = away | read_label(service["Spec"]["Labels"], AWAY)
-        return Looked(sighting, notes=notes)
+        return Looked(observed(State.RUNNING, _progress(replicas, wanted)))
     ended += [_given_up(replica, ending) for replica in running]
     decisive = _decisive(ended, ending)
     finished = [replica.finished_at for replica in ended if replica.finished_at]
@@ -390,7 +385,7 @@ def _job(
         exit_code=decisive.exit_code,
         finished_at=max(finished, default=None),
     )
-    return Looked(sighting, is_lost=bool(running))
+    return Looked(sighting, must_be_kept=bool(running) or is_remembered)
 
 
 def _decisive(ended: Sequence[Replica], ending: Ending | None) -> Replica:

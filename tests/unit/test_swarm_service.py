@@ -15,7 +15,6 @@ from backends._engine.swarm_service import (
     build_resources,
     build_service,
     ended,
-    labelled,
     read_label,
     verbatim,
 )
@@ -160,13 +159,6 @@ def test_an_end_changes_the_labels_and_the_place_alone() -> None:
     assert after["TaskTemplate"]["Placement"] == {"Constraints": [NOWHERE]}
     after["Labels"], after["TaskTemplate"]["Placement"] = before["Labels"], before["TaskTemplate"]["Placement"]
     assert after == before == json.loads((GOLDEN / "swarm-everything.json").read_text())
-
-
-def test_a_note_changes_the_labels_alone() -> None:
-    before = CASES["swarm-default"]
-    after = labelled(before, {"note": "x"})
-    assert after == before | {"Labels": before["Labels"] | {"note": "x"}}
-    assert "note" not in before["Labels"]
 
 
 @pytest.mark.parametrize("value", ["", "no json", "[]", "1"])

@@ -10,7 +10,7 @@ import pytest
 
 from backends._engine.state import moment
 from backends._engine.swarm_nodes import Nodes, nodes_by_id
-from backends._engine.swarm_service import AWAY, ENDED, FINAL, STARTED
+from backends._engine.swarm_service import ENDED, FINAL
 from backends._engine.swarm_state import (
     Ending,
     Facts,
@@ -64,7 +64,7 @@ MEANINGS: dict[str, tuple[State, Reason | None, int | None]] = {
 def look(name: str, *, away_s: float = 0, oom: dict[str, bool] | None = None, **labels: Any) -> Looked:
     """Read a recorded service, the nodes so long after the recording; ``labels`` are of ours, by their last word."""
     shown = copy.deepcopy(STATES[name])
-    for label in (AWAY, ENDED, FINAL, STARTED):
+    for label in (ENDED, FINAL):
         if (word := label.rsplit(".", 1)[1]) in labels:
             shown["service"]["Spec"]["Labels"][label] = json.dumps(labels[word])
     now = moment(shown["now"]) if "now" in shown else None
@@ -238,20 +238,6 @@ def test_one_that_never_began_has_no_begin() -> None:
     assert found.finished_at is not None
 
 
-def test_the_begin_after_a_long_wait_is_noted_once_and_believed() -> None:
-    shown = copy.deepcopy(STATES["running"])
-    shown["service"]["CreatedAt"] = "2020-01-01T00:00:00Z"
-    begun = moment(shown["tasks"][0]["Status"]["Timestamp"])
-    assert begun is not None
-    looked = observed_from(shown["service"], shown["tasks"], Facts())
-    assert looked.notes == {STARTED: {"at": begun.isoformat()}}
-    shown["service"]["Spec"]["Labels"][STARTED] = json.dumps(looked.notes[STARTED])
-    assert not observed_from(shown["service"], shown["tasks"], Facts()).notes
-    found = observed("complete", started={"at": "2020-01-01T00:00:00+00:00"})
-    assert found.started_at == datetime(2020, 1, 1, tzinfo=UTC)
-    assert not look("running").notes
-
-
 # Nodes
 
 
@@ -260,10 +246,9 @@ def test_a_node_that_does_not_answer_is_given_up_after_its_grace(name: str) -> N
     early, late = look(name, away_s=50), look(name, away_s=70)
     assert isinstance(early.sighting, Observed)
     assert isinstance(late.sighting, Observed)
-    assert (early.sighting.state, early.is_lost) == (State.RUNNING, False)
+    assert (early.sighting.state, early.must_be_kept) == (State.RUNNING, False)
     assert early.sighting.message.startswith("node w1 does not answer since 20")
-    assert early.notes == {AWAY: {"1": early.sighting.message}}
-    assert (late.sighting.state, late.sighting.reason, late.is_lost) == (State.FAILED, Reason.NODE_FAIL, True)
+    assert (late.sighting.state, late.sighting.reason, late.must_be_kept) == (State.FAILED, Reason.NODE_FAIL, True)
     assert late.sighting.finished_at is not None
 
 
@@ -283,17 +268,19 @@ def test_a_job_that_we_ended_on_a_lost_node_is_cancelled() -> None:
     ending = Ending(Reason.CANCELLED, "ended on request", datetime(2026, 1, 2, tzinfo=UTC))
     looked = look("node down", away_s=70, ended=ending_label(ending))
     assert isinstance(looked.sighting, Observed)
-    assert (looked.sighting.state, looked.is_lost) == (State.CANCELLED, True)
+    assert (looked.sighting.state, looked.must_be_kept) == (State.CANCELLED, True)
     assert "node w1 does not answer" in looked.sighting.message
 
 
 def test_one_that_its_engine_killed_when_it_came_back_did_not_run_out_of_memory() -> None:
     shown = copy.deepcopy(STATES["node down, back"])
     shown["tasks"][0]["Spec"]["Resources"] = {"Limits": {"MemoryBytes": 64 << 20}}
-    shown["service"]["Spec"]["Labels"][AWAY] = json.dumps({"1": "node w1 does not answer"})
-    sighting = observed_from(shown["service"], shown["tasks"], Facts()).sighting
-    assert isinstance(sighting, Observed)
-    assert (sighting.reason, sighting.exit_code) == (Reason.NODE_FAIL, 137)
+    away = {shown["tasks"][0]["ID"]: "node w1 does not answer"}
+    looked = observed_from(shown["service"], shown["tasks"], Facts(been_away=away))
+    assert isinstance(looked.sighting, Observed)
+    assert (looked.sighting.reason, looked.sighting.exit_code) == (Reason.NODE_FAIL, 137)
+    assert "node w1 does not answer" in looked.sighting.message
+    assert looked.must_be_kept, "others have not seen the node away"
 
 
 def test_a_node_that_is_not_listed_was_removed() -> None:
