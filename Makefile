@@ -26,7 +26,7 @@ e2e: $(VENV)/.dev ## the slow tests with real processes, one after the other
 	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm' -n 0
 
 engines: $(VENV)/.dev ## the tests on real engines, which must be there (see testbed/README.md)
-	$(BIN)/pytest -m 'docker or podman or swarm' --require docker,podman,swarm -n 4 --dist worksteal
+	$(BIN)/pytest -m '(docker or podman or swarm) and not e2e' --require docker,podman,swarm -n 4 --dist worksteal
 
 lint: $(VENV)/.dev ## style, types, and who may import whom
 	$(BIN)/ruff check .

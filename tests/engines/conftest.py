@@ -11,7 +11,7 @@ from testbed import engines
 from testbed.engine_proxy import EngineProxy
 from testbed.private_engine import PrivateEngine
 from testbed.system import System
-from tests.engines.jobs import IMAGE
+from tests.engines.jobs import IMAGE, remove_all
 
 FAST = {"RECONCILE_S": "2", "REQUEUE_S": "1", "SUBMIT_LEASE_S": "45", "LOST_GRACE_S": "5"}
 
@@ -57,6 +57,7 @@ def proxied(folder: Path) -> Iterator[Callable[[str], EngineProxy]]:
 def start(folder: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., System]]:
     """Return a function that brings up all of pman on the engine at a URL."""
     systems: list[System] = []
+    urls: dict[System, str] = {}
 
     def bring_up(url: str, backend: str = "docker", **env: str) -> System:
         where = "CONTAINER_HOST" if backend == "podman" else "DOCKER_HOST"
@@ -65,6 +66,7 @@ def start(folder: Path, request: pytest.FixtureRequest) -> Iterator[Callable[...
             folder / f"system-{len(systems)}", backend, env=FAST | {where: url, "PMAN_INSTANCE": instance} | env
         )
         systems.append(system)
+        urls[system] = url
         system.start_redis()
         system.start_api()
         system.start_worker()
@@ -75,6 +77,7 @@ def start(folder: Path, request: pytest.FixtureRequest) -> Iterator[Callable[...
     yield bring_up
     for system in systems:
         system.close()
+        remove_all(urls[system], system)
         report = getattr(request.node, "report_call", None)
         if report is None or report.failed:
             for name in system.processes:

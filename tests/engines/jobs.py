@@ -1,9 +1,11 @@
 """Jobs for a system on a real engine: programs for the shell of busybox, and what a client does with them."""
 
+from contextlib import closing, suppress
 from typing import Any
 
 import docker
 import requests
+from docker.errors import DockerException
 
 from testbed.system import System, wait_for
 
@@ -76,10 +78,18 @@ def traces(system: System, jid: str, name: str = "runs") -> int:
 
 def containers(url: str, system: System) -> list[dict[str, Any]]:
     """Return what the engine itself knows of this instance."""
-    client = docker.APIClient(url, version="auto", timeout=20)
-    try:
-        label = f"org.chrisproject.pman.instance={system.env['PMAN_INSTANCE']}"
-        found: list[dict[str, Any]] = client.containers(all=True, filters={"label": [label]})
-    finally:
-        client.close()
+    with closing(docker.APIClient(url, version="auto", timeout=20)) as client:
+        return _of(client, system)
+
+
+def remove_all(url: str, system: System) -> None:
+    """Remove what a test has left on the engine, if it is still there."""
+    with suppress(DockerException, OSError), closing(docker.APIClient(url, version="auto", timeout=20)) as client:
+        for container in _of(client, system):
+            client.remove_container(container["Id"], force=True)
+
+
+def _of(client: docker.APIClient, system: System) -> list[dict[str, Any]]:
+    label = f"org.chrisproject.pman.instance={system.env['PMAN_INSTANCE']}"
+    found: list[dict[str, Any]] = client.containers(all=True, filters={"label": [label]})
     return found
