@@ -19,8 +19,8 @@ up: $(VENV)/.demo ## run all of pman in this terminal, with a Redis of its own
 test: $(VENV)/.dev ## the tests, in parallel
 	$(BIN)/pytest
 
-coverage: $(VENV)/.dev ## the tests again, with the lines and branches they miss; fails below 90 %
-	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90
+coverage: $(VENV)/.dev ## the tests again, with the lines and branches they miss; CI adds the engines' and wants 90 %
+	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=80
 
 e2e: $(VENV)/.dev ## the slow tests with real processes, one after the other
 	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm' -n 0
