@@ -85,7 +85,7 @@ def test_what_was_made_and_not_started_is_brought_on_by_submit_alone(case: Backe
     assert [(item.observed, item.spec) for item in backend.owned()] == [(found, spec)]
     assert case.runs(spec) == 0
     assert backend.submit(spec) == found.handle
-    seen(backend, spec, State.SUCCEEDED)
+    seen(backend, spec, State.SUCCEEDED, timeout_s=case.patience_s)
     assert case.runs(spec) == 1
 
 
