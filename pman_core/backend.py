@@ -280,6 +280,11 @@ class Backend(ABC):
         """Say whether the scheduler answers. Never raises."""
 
     @property
+    def pull_timeout_s(self) -> float:
+        """So long after its POST a job waits for an image whose registry is away; then it has failed."""
+        return float("inf")
+
+    @property
     def pulls_first(self) -> bool:
         """Whether ``pull`` must come before every ``submit``, even of an image that is there."""
         return False
@@ -291,7 +296,8 @@ class Backend(ABC):
 
         Raises:
             Rejected: with IMAGE_PULL and the true cause: no such image, no access, no space, too long.
-            Unavailable: the scheduler or the registry cannot be reached now.
+            RegistryAway: the registry cannot be reached now. Said at once: other pulls wait for this thread.
+            Unavailable: the scheduler cannot be reached now.
         """
         raise TypeError(f"backend {self.name} does not pull images")
 

@@ -61,6 +61,10 @@ class Unavailable(BackendError):
     """The scheduler cannot be asked now: try again later; no state changes."""
 
 
+class RegistryAway(Unavailable):
+    """The scheduler answers and says that the registry of an image does not."""
+
+
 class WrongHost(Unavailable):
     """The job lives on another host, and only a worker there can reach it."""
 

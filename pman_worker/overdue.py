@@ -36,7 +36,8 @@ class Overdue:
             return 0
         before_ms = self._ctx.store.now_ms() - limit_s * 1000
         overdue = [(jid, generation) for jid, generation, started_ms in running if 0 < started_ms < before_ms]
-        self._again_s = {key: at_s for key, at_s in self._again_s.items() if key in set(overdue)}
+        still = set(overdue)
+        self._again_s = {key: at_s for key, at_s in self._again_s.items() if key in still}
         until_s = self._clock_s() + BUDGET_S
         told = 0
         for key in overdue:

@@ -10,9 +10,9 @@ import secrets
 import threading
 from collections.abc import Iterator, Sequence
 
-from pman_core.errors import Rejected, StoreUnavailable, Unavailable
+from pman_core.errors import RegistryAway, Rejected, StoreUnavailable, Unavailable
 from pman_core.queues import Task
-from pman_core.states import State
+from pman_core.states import Reason, State
 from pman_core.store.protocol import Change, Moved
 from pman_core.store.pulls import Joined, Pull, Waiter
 from pman_worker.context import Context
@@ -110,11 +110,11 @@ def _fetch(ctx: Context, pull: Pull, tries: int, voice: Voice) -> None:
     except Rejected as error:
         log.warning("image not pulled: image=%s %s", pull.image, error)
         _fail_all(ctx, pull, voice, error)
+    except RegistryAway as error:
+        _fail_the_late(ctx, pull, voice, error)
+        _put_off(ctx, pull, tries, error)
     except Unavailable as error:
-        delay_s = backoff_s(tries)
-        message = f"the image cannot be pulled now, next attempt in {delay_s:.0f} s: {error}"
-        log.warning("pull put off: image=%s %s", pull.image, message)
-        ctx.store.end_pull(pull, fetched=False, delay_s=delay_s, message=message)
+        _put_off(ctx, pull, tries, error)
     except Exception as error:
         message = f"the pull of the image broke off: {type(error).__name__}: {error}"
         ctx.store.end_pull(pull, fetched=False, delay_s=LEASE_S, message=message)
@@ -124,6 +124,31 @@ def _fetch(ctx: Context, pull: Pull, tries: int, voice: Voice) -> None:
         log.info("pulled: image=%s, %d job(s) have waited", pull.image, len(waiters))
         for waiter in waiters:
             ctx.publisher.publish(Task.SUBMIT, waiter.jid, waiter.generation)
+
+
+def _put_off(ctx: Context, pull: Pull, tries: int, error: Unavailable) -> None:
+    delay_s = backoff_s(tries)
+    message = f"the image cannot be pulled now, next attempt in {delay_s:.0f} s: {error}"
+    log.warning("pull put off: image=%s %s", pull.image, message)
+    ctx.store.end_pull(pull, fetched=False, delay_s=delay_s, message=message)
+
+
+def _fail_the_late(ctx: Context, pull: Pull, voice: Voice, error: RegistryAway) -> None:
+    """End those whose time for waiting is over; the others may be luckier."""
+    waiters = voice.beat()
+    records = ctx.store.get_many([waiter.jid for waiter in waiters])
+    before_ms = ctx.store.now_ms() - ctx.backend.pull_timeout_s * 1000
+    late = [
+        waiter
+        for waiter, record in zip(waiters, records, strict=True)
+        if record is not None and record.generation == waiter.generation and record.created_at_ms < before_ms
+    ]
+    message = f"given up after {ctx.backend.pull_timeout_s:g} s: {error}"
+    ctx.store.advance_many(
+        [Change(*waiter, State.FAILED, reason=Reason.IMAGE_PULL, message=message, pull=pull.token) for waiter in late]
+    )
+    if late:
+        log.warning("failed for want of their image: image=%s, %d job(s)", pull.image, len(late))
 
 
 def _fail_all(ctx: Context, pull: Pull, voice: Voice, error: Rejected) -> None:

@@ -178,8 +178,18 @@ def _adopt(ctx: Context, spec: JobSpec, observed: Observed) -> Adopted:
         log.warning("sweep: %s jid=%s generation=%s %s", adopted, spec.jid, spec.generation, observed.state)
     if adopted is Adopted.HOLDS_BACK and observed.state is State.QUEUED:
         # It was never started and nobody is to start it any more: there is no end to wait for.
-        lifecycle.remove(ctx, Obligation(spec.jid, spec.generation, observed.handle.host))
+        _remove_unstarted(ctx, Obligation(spec.jid, spec.generation, observed.handle.host))
     return adopted
+
+
+def _remove_unstarted(ctx: Context, obligation: Obligation) -> None:
+    """One removal within a sweep: it holds back its own jid, never the others."""
+    try:
+        lifecycle.remove(ctx, obligation)
+    except StoreUnavailable:
+        raise
+    except Exception:
+        log.exception("not removed: jid=%s generation=%s", obligation.jid, obligation.generation)
 
 
 def _is_past_retention(ctx: Context, observed: Observed) -> bool:

@@ -41,6 +41,7 @@ class _Running:
     ref: JobRef
     told: Told
     started_at_ms: int = 0
+    handle_at_ms: int = 0
     was_absent: bool = False
 
 
@@ -73,7 +74,7 @@ class Sightings:
                 if record is not None and not record.is_terminal and record.state not in WAITING:
                     told = (record.state.value, record.native_state, record.message)
                     self._running[jid] = _Running(
-                        ref_of(record), told, record.started_at_ms, was_absent=record.absent > 0
+                        ref_of(record), told, record.started_at_ms, record.handle_at_ms, was_absent=record.absent > 0
                     )
         current = set(jids)
         for jid in self._running.keys() - current:
@@ -81,9 +82,12 @@ class Sightings:
         return [job.ref for job in self._running.values() if self._is_here(job.ref)]
 
     def started(self) -> list[Started]:
-        """Return the running jobs of which it is known when they started."""
+        """Return the running jobs of which it is known when they started.
+
+        Not before they were submitted, by the store's clock: that of a scheduler may be behind.
+        """
         return [
-            (job.ref.jid, job.ref.generation, job.started_at_ms)
+            (job.ref.jid, job.ref.generation, max(job.started_at_ms, job.handle_at_ms))
             for job in self._running.values()
             if job.started_at_ms and job.told[0] == State.RUNNING
         ]
@@ -103,7 +107,10 @@ class Sightings:
             sightings = self._ctx.backend.observe(refs)
             self.apply(s for s in sightings.values() if isinstance(s, Observed))
             for ref in refs:
-                if isinstance(sightings[ref.jid, ref.generation], Absent):
+                sighting = sightings[ref.jid, ref.generation]
+                # An object that was never started is not the job that was seen to run.
+                is_other = isinstance(sighting, Observed) and sighting.state in WAITING
+                if isinstance(sighting, Absent) or is_other:
                     self._note_absent(ref, listed_at_ms)
 
     def follow_up(self) -> None:
@@ -127,13 +134,13 @@ class Sightings:
             self._remember(change, moved)
 
     def _to_news(self, observed: Observed) -> Change | None:
+        if observed.state in WAITING:
+            return None  # an interrupted submit: the next one brings it on
         job = self._running.get(observed.jid)
         is_same = job is not None and job.ref.generation == observed.generation
         if is_same and job is not None and job.was_absent:
             self._ctx.store.note_present(observed.jid, observed.generation)
             job.was_absent = False
-        if observed.state in WAITING:
-            return None  # an interrupted submit: the next one brings it on
         if observed.state in TERMINAL:
             return self._to_end(observed)
         told = (observed.state.value, observed.native_state, observed.message)

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ from pman_core.backend import (
     Unknown,
     WatchEvent,
 )
-from pman_core.errors import BackendError, Conflict, ImageMissing, Rejected, Unavailable
+from pman_core.errors import BackendError, Conflict, ImageMissing, Rejected, Unavailable, Unparseable
 from pman_core.job import JobSpec, native_name
 from pman_core.log_tail import tail
 from pman_core.settings import Settings as CommonSettings
@@ -57,6 +58,7 @@ from pman_core.states import TERMINAL, Reason, State
 Container = Mapping[str, Any]
 log = logging.getLogger(__name__)
 LOOK_AGAIN_S = 0.05
+PULL_SILENCE_S = 300.0
 
 
 class ContainerBackend(Backend):
@@ -127,8 +129,14 @@ class ContainerBackend(Backend):
     def pulls_first(self) -> bool:
         return self.own.image_pull_policy == "always"
 
+    @property
+    def pull_timeout_s(self) -> float:
+        return self.own.image_pull_timeout_s
+
     def pull(self, image: str, tell: Callable[[str], None]) -> None:
-        pull(self._engine, image, tell, self.own.image_pull_timeout_s)
+        # A connection of its own, with more patience: a large layer is unpacked without a word.
+        with closing(connect(self.url(), self.tls(), self.own.engine_timeout_s, PULL_SILENCE_S)) as client:
+            pull(client, image, tell, self.pull_timeout_s)
 
     def submit(self, spec: JobSpec) -> Handle:
         if faults := self.capabilities.refusals(spec.request):
@@ -245,9 +253,13 @@ class ContainerBackend(Backend):
                     return _running(identity, container_id, started_at)
             try:
                 inspected = self._inspect(container_id)
+                return self._remembered(self._observed(inspected))
             except NotThere:
                 return Unknown("the container went away while it was looked at")
-            return self._remembered(self._observed(inspected))
+            except Unparseable as error:
+                # One that the engine itself cannot read must not hide all the others.
+                log.error("container %s cannot be read: %s", container_id, error)  # noqa: TRY400 - nothing of ours
+                return Unknown(str(error))
 
     def _inspect(self, name_or_id: str) -> Container:
         with translated(Doing.ASK):
@@ -325,7 +337,9 @@ class ContainerBackend(Backend):
                 self._set_mark(container["Id"], verdict)
                 with translated(Doing.END):
                     self._engine.kill(container["Id"])
-            elif container["State"]["Status"] == "created":
+                return
+            sighting = observed_from(container)
+            if isinstance(sighting, Observed) and sighting.state is State.QUEUED:
                 self.remove(jid, generation)
         except NotThere:
             return
@@ -354,7 +368,7 @@ class ContainerBackend(Backend):
             with translated(Doing.ASK):
                 chunks, _ = self._engine.get_archive(container_id, f"{marks.FOLDER}{marks.NAME}")
                 return marks.unpack(chunks)
-        except NotThere:
+        except (NotThere, Rejected, Unparseable):
             return None
 
     # Health and events
@@ -404,6 +418,9 @@ class ContainerBackend(Backend):
             except NotThere:
                 code = int(actor["Attributes"].get("exitCode", 255))
                 return observed_gone(actor["Attributes"], actor["ID"], code, at) if is_end else None
+            except Unparseable as error:
+                log.error("container %s cannot be read: %s", actor["ID"], error)  # noqa: TRY400 - nothing of ours
+                return None
         return sighting if isinstance(sighting, Observed) else None
 
     def _inspect_ended(self, container_id: str) -> Container:

@@ -54,6 +54,10 @@ class Client(docker.APIClient):
         return response
 
 
+class SilentUnavailable(Unavailable):
+    """Connected, and then no byte within the time-out."""
+
+
 def connect(url: str, tls: Path | None, timeout_s: float, silence_s: float = 60.0) -> Client:
     """Connect and agree on a version of the API.
 
@@ -90,5 +94,7 @@ def translated(doing: Doing, subject: str = "") -> Iterator[None]:
     except APIError as error:
         status = error.response.status_code if error.response is not None else 500
         raise explain(doing, status, str(error.explanation or error), subject) from error
+    except (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
+        raise SilentUnavailable(f"the engine does not answer: {type(error).__name__}: {error}") from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, DockerException, OSError) as error:
         raise Unavailable(f"the engine does not answer: {type(error).__name__}: {error}") from error

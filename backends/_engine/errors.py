@@ -89,8 +89,8 @@ TABLE = (
         "no space left on device|cannot allocate memory|too many open files|resource temporarily unavailable"
         "|context deadline exceeded|context canceled|i/o timeout|connection refused|connection reset|no such host"
         "|server misbehaving|network is unreachable|no route to host|TLS handshake timeout|transport is closing"
-        "|code = Unavailable|daemon is shutting down|request canceled|unexpected EOF|toomanyrequests"
-        "|does not have a leader",
+        "|code = Unavailable|daemon is shutting down|request canceled|unexpected EOF|: EOF$|toomanyrequests"
+        "|too many requests|unexpected HTTP status: (429|5..)|does not have a leader",
         _unavailable,
     ),
     _row("any", {429, 502, 503, 504}, "", _unavailable),
@@ -135,7 +135,8 @@ TABLE = (
 def explain(doing: Doing, status: int, text: str, subject: str = "") -> BackendError:
     """Return the error that the reply ``status`` with ``text`` means; ``subject`` is the image, if one is meant."""
     message = " ".join(text.split())[:MESSAGE_CHARS_MAX]
+    words = message.replace(subject, "") if subject else message  # the name of an image means nothing
     for row in TABLE:
-        if doing in row.doing and status in row.statuses and row.pattern.search(message):
+        if doing in row.doing and status in row.statuses and row.pattern.search(words):
             return row.meaning(message, subject)
     return Unparseable(f"the engine answered HTTP {status} to {doing.value}: {message}", text)

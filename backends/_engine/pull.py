@@ -3,25 +3,18 @@
 https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Image/operation/ImageCreate
 """
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from docker.errors import APIError
 
-from backends._engine.client import Client, translated
+from backends._engine.client import Client, SilentUnavailable, translated
 from backends._engine.errors import Doing, explain
-from pman_core.errors import BackendError, Rejected, Unavailable
+from pman_core.errors import BackendError, RegistryAway, Rejected, Unavailable
 from pman_core.states import Reason
 
-RETRY_FIRST_S = 1.0
-RETRY_MAX_S = 30.0
 MIB = 2**20
-
-
-class RegistryAway(Exception):
-    """The engine answers, and says that the registry does not."""
 
 
 class Progress:
@@ -52,52 +45,46 @@ class Progress:
 
 
 def pull(client: Client, image: str, tell: Callable[[str], None], timeout_s: float) -> None:
-    """Fetch ``image``; a registry that is away is tried again until ``timeout_s`` have passed.
+    """Fetch ``image``, with one attempt.
 
     Raises:
         Rejected: with IMAGE_PULL: the registry refuses, there is no space, or the time is up.
+        RegistryAway: the registry does not answer, or falls silent.
         Unavailable: the engine does not answer.
     """
     until_s = time.monotonic() + timeout_s
-    wait_s = RETRY_FIRST_S
-    while True:
-        try:
-            _pull_once(client, image, tell, until_s, timeout_s)
-        except RegistryAway as error:
-            if time.monotonic() + wait_s > until_s:
-                message = f"pulling {image}: its registry could not be reached for {timeout_s:g} s: {error}"
-                raise Rejected(message, Reason.IMAGE_PULL) from error
-            tell(f"pulling {image}: its registry cannot be reached, trying again: {error}")
-            threading.Event().wait(wait_s)
-            wait_s = min(RETRY_MAX_S, wait_s * 2)
-        else:
-            return
+    try:
+        with translated(Doing.PULL, image):
+            _follow(client, image, tell, until_s, timeout_s)
+    except SilentUnavailable as error:
+        with translated(Doing.ASK):
+            client.ping()
+        raise RegistryAway(f"pulling {image}: the registry has fallen silent") from error
 
 
-def _pull_once(client: Client, image: str, tell: Callable[[str], None], until_s: float, timeout_s: float) -> None:
+def _follow(client: Client, image: str, tell: Callable[[str], None], until_s: float, timeout_s: float) -> None:
     progress = Progress(image)
-    with translated(Doing.PULL, image):
-        try:
-            stream = client.pull(image, stream=True, decode=True)
-        except APIError as error:
-            status = error.response.status_code if error.response is not None else 500
-            raise _meaning(image, status, str(error.explanation or error)) from error
-        try:
-            for line in stream:
-                if "error" in line:
-                    # Podman's reply is 200 whatever happens, and so is Docker's once it has begun.
-                    raise _meaning(image, 500, str(line["error"]))
-                tell(progress.take(line))
-                if time.monotonic() > until_s:
-                    raise Rejected(f"pulling {image} took more than {timeout_s:g} s", Reason.IMAGE_PULL)
-        finally:
-            stream.close()
+    try:
+        stream = client.pull(image, stream=True, decode=True)
+    except APIError as error:
+        status = error.response.status_code if error.response is not None else 500
+        raise _meaning(image, status, str(error.explanation or error)) from error
+    try:
+        for line in stream:
+            if "error" in line:
+                # Podman's reply is 200 whatever happens, and so is Docker's once it has begun.
+                raise _meaning(image, 500, str(line["error"]))
+            tell(progress.take(line))
+            if time.monotonic() > until_s:
+                raise Rejected(f"pulling {image} took more than {timeout_s:g} s", Reason.IMAGE_PULL)
+    finally:
+        stream.close()
 
 
-def _meaning(image: str, status: int, text: str) -> BackendError | RegistryAway:
+def _meaning(image: str, status: int, text: str) -> BackendError:
     error = explain(Doing.PULL, status, text, image)
     if isinstance(error, Unavailable):
-        return RegistryAway(str(error))
+        return RegistryAway(f"pulling {image}: {error}")
     if isinstance(error, Rejected):
         return Rejected(f"pulling {image}: {error}", error.reason)
     return error

@@ -8,8 +8,10 @@ native      what it is                             what pman says
 ==========  =====================================  ==================================
 created     never started, by an interrupted       QUEUED: submit brings it on
             submit
-created     start failed (Error is set; Podman     FAILED, START_FAILED
-            tells it only to whoever started it)
+created     start failed (Error is set; Podman     FAILED, START_FAILED; QUEUED if the error
+            tells it only to whoever started it)   was one that passes
+created     StartedAt is set: Podman forgets at a  FAILED, NODE_FAIL: it must not run again
+            restart of the machine that it ran
 running                                            RUNNING
 paused      frozen by an administrator             RUNNING, and the message says it
 restarting  never: no restart policy is asked for  RUNNING
@@ -27,8 +29,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from backends._engine.errors import Doing, explain
 from backends._engine.labels import Identity, identity_of
 from pman_core.backend import Handle, Observed, Sighting, Unknown
+from pman_core.errors import Unavailable
 from pman_core.states import Reason, State
 
 HANDLE_VERSION = 1
@@ -70,9 +74,17 @@ def observed_from(container: Mapping[str, Any], verdict: Verdict = Verdict()) ->
     state = container["State"]
     native, handle = NATIVE_ALIASES.get(state["Status"], state["Status"]), handle_of(container["Id"])
     started_at, finished_at = moment(state["StartedAt"]), moment(state["FinishedAt"])
-    if native == "created" and not state["Error"]:
-        return _observed(identity, handle, State.QUEUED, native, "made, and not started yet")
+    if native == "created" and started_at is not None:
+        message = "the machine was restarted under it"
+        return _observed(
+            identity, handle, State.FAILED, native, message, reason=Reason.NODE_FAIL, started_at=started_at
+        )
     if native == "created":
+        if not state["Error"]:
+            return _observed(identity, handle, State.QUEUED, native, "made, and not started yet")
+        meaning = explain(Doing.START, 500, state["Error"])
+        if isinstance(meaning, Unavailable):
+            return _observed(identity, handle, State.QUEUED, native, f"made, and not started: {meaning}")
         return _observed(identity, handle, State.FAILED, native, state["Error"], reason=Reason.START_FAILED)
     if native in RUNNING:
         message = "" if native == "running" else native

@@ -81,6 +81,10 @@ def test_every_recorded_refusal_has_its_meaning(engine: str, name: str, error: d
             Rejected,
         ),
         (Doing.PULL, 500, "toomanyrequests: You have reached your pull rate limit", Unavailable),
+        (Doing.PULL, 500, "received unexpected HTTP status: 503 Service Unavailable", Unavailable),
+        (Doing.PULL, 500, "received unexpected HTTP status: 429 Too Many Requests", Unavailable),
+        (Doing.PULL, 500, 'Get "http://127.0.0.1:5000/v2/": EOF', Unavailable),
+        (Doing.PULL, 404, "manifest for the-image not found: manifest unknown", Rejected),
         (Doing.END, 409, "removal of container abc is already in progress", NotThere),
         (Doing.ASK, 500, "runtime error: index out of range", Unparseable),
         (Doing.CREATE, 403, "authorization denied by plugin", Rejected),
@@ -89,6 +93,13 @@ def test_every_recorded_refusal_has_its_meaning(engine: str, name: str, error: d
 )
 def test_what_was_not_recorded(doing: Doing, status: int, text: str, kind: type[BackendError]) -> None:
     assert type(explain(doing, status, text)) is kind
+
+
+def test_the_name_of_an_image_means_nothing() -> None:
+    name = "127.0.0.1:5000/toomanyrequests/no-such-host:1"
+    found = explain(Doing.PULL, 404, f"manifest for {name} not found: manifest unknown", name)
+    assert type(found) is Rejected
+    assert name in str(found)
 
 
 def test_a_removal_under_way_is_not_yet_gone() -> None:

@@ -121,6 +121,23 @@ def test_other_native_states(status: str, native: str, state: State) -> None:
     assert (found.native_state, found.state) == (native, state)
 
 
+def test_a_container_that_ran_before_its_machine_was_restarted_never_runs_again() -> None:
+    """Podman shows it as created, and only its start tells that it was more than that."""
+    rebooted = copy.deepcopy(PODMAN["created"])
+    rebooted["State"]["StartedAt"] = "2026-01-01T00:00:00Z"
+    found = seen(rebooted)
+    assert (found.state, found.reason) == (State.FAILED, Reason.NODE_FAIL)
+
+
+@pytest.mark.parametrize("error", ["no space left on device", "context deadline exceeded: unknown"])
+def test_a_start_that_failed_for_a_passing_reason_is_tried_again(error: str) -> None:
+    container = copy.deepcopy(DOCKER["no such command"])
+    container["State"]["Error"] = f"failed to create task: {error}"
+    found = seen(container)
+    assert found.state is State.QUEUED
+    assert error in found.message
+
+
 @pytest.mark.parametrize("status", ["removing", "of a newer release"])
 def test_what_is_not_known_is_unknown(status: str) -> None:
     container = copy.deepcopy(DOCKER["exit 7"])

@@ -139,7 +139,30 @@ def test_a_confirmed_removal_is_not_looked_for() -> None:
     assert not world.store.obligations("mock", 10)
 
 
-def test_a_running_job_that_is_said_to_be_half_made_stays_as_it_is() -> None:
+def test_a_scheduler_whose_clock_is_behind_does_not_end_jobs_too_early() -> None:
+    world = limited()
+    observer = world.observer()
+    submitted(world, "job")
+    behind = datetime.fromtimestamp(world.clock.s() - 600, UTC)
+    world.backend.become("job", State.RUNNING, started_at=behind)
+    rounds(world, observer, 100)
+    assert world.record("job").state is State.RUNNING
+    rounds(world, observer, 30)
+    assert world.record("job").reason == Reason.TIME_LIMIT
+
+
+def test_a_running_job_whose_object_was_never_started_is_lost_in_the_end() -> None:
+    world = World(lost_grace_s=10)
+    observer = world.observer()
+    run(world, "job")
+    rounds(world, observer, 2)
+    key = next(iter(world.backend.objects))
+    world.backend.objects[key] = replace(world.backend.objects[key], state=State.QUEUED)
+    rounds(world, observer, 30)
+    assert world.record("job").state is State.LOST
+
+
+def test_a_running_job_that_is_said_to_be_half_made_stays_as_it_is_for_a_while() -> None:
     world = World()
     observer = world.observer()
     run(world, "job")

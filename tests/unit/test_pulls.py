@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pman_core.broker import make_celery
-from pman_core.errors import ImageMissing, Rejected, StoreUnavailable, Unavailable, Unparseable
+from pman_core.errors import ImageMissing, RegistryAway, Rejected, StoreUnavailable, Unavailable, Unparseable
 from pman_core.queues import PURPOSE, Purpose, Task, queue_name, worker_queues
 from pman_core.states import Reason, State
 from pman_core.store.protocol import Moved
@@ -27,6 +27,7 @@ class Registry(ScriptedBackend):
     """A scheduler that has no image until it is pulled. ``steps`` are called by the next pulls, one each."""
 
     first = False
+    patience_s = float("inf")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -37,6 +38,10 @@ class Registry(ScriptedBackend):
     @property
     def pulls_first(self) -> bool:
         return self.first
+
+    @property
+    def pull_timeout_s(self) -> float:
+        return self.patience_s
 
     def submit(self, spec: Any) -> Any:
         if spec.request.image not in self.images:
@@ -250,6 +255,22 @@ def test_a_scheduler_that_is_away_puts_all_off_and_counts_nothing(world: World, 
     pull(world, generation)
     assert lifecycle.submit(world.ctx, JID, generation) is Moved.OK
     assert registry.runs == [(JID, generation)]
+
+
+def test_a_registry_that_stays_away_fails_those_whose_time_is_over(world: World, registry: Registry) -> None:
+    registry.patience_s = 60
+    old = ask(world)
+    world.clock.advance(61)
+    young = ask(world, "young")
+    assert world.store.join_pull(Pull("mock", IMAGE, "x"), "young", young, 0.0) is not Joined.GONE
+    registry.steps = [raises(RegistryAway("no such host"))]
+    world.clock.advance(1)
+    pull(world, old)
+    record = world.record()
+    assert (record.state, record.reason) == (State.FAILED, Reason.IMAGE_PULL)
+    assert record.message == "given up after 60 s: no such host"
+    assert world.record("young").state is State.QUEUED
+    assert "no such host" in world.record("young").message
 
 
 @pytest.mark.parametrize("error", [Unparseable("what is this?", raw="<html>"), RuntimeError("a bug")])
