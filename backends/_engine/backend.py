@@ -1,7 +1,7 @@
 """A backend that runs each job as one container of an engine: all of ``docker`` and ``podman`` but their differences.
 
-How many calls a job costs, however long it runs and however often it is polled: create, start, inspect and logs at
-its end, delete. Listings and events are shared by all jobs.
+How many calls a job costs, however long it runs and however often it is polled: create, start, logs at its end,
+delete, and one to inspect it if it failed. Listings and events are shared by all jobs.
 """
 
 import logging
@@ -33,6 +33,7 @@ from backends._engine.state import (
     moment,
     observed_from,
     observed_gone,
+    observed_success,
 )
 from backends._engine.volumes import find_volume
 from backends._users import choose_user
@@ -411,6 +412,10 @@ class ContainerBackend(Backend):
         is_end = "die" in action
         with self._asking:
             if actor["ID"] in self._ended:
+                return self._ended[actor["ID"]]
+            started_at = self._started_at.get(actor["ID"])
+            if is_end and actor["Attributes"].get("exitCode") == "0" and started_at is not None:
+                self._ended[actor["ID"]] = observed_success(identity, actor["ID"], started_at, at)
                 return self._ended[actor["ID"]]
             try:
                 inspected = self._inspect_ended(actor["ID"]) if is_end else self._inspect(actor["ID"])

@@ -119,6 +119,20 @@ def observed_gone(labels: Mapping[str, str], container_id: str, exit_code: int, 
     )
 
 
+def observed_success(identity: Identity, container_id: str, started_at: datetime, at: datetime) -> Observed:
+    """Return the end that the event of exit code 0 tells: a success needs no second question."""
+    return _observed(
+        identity,
+        handle_of(container_id),
+        State.SUCCEEDED,
+        "exited",
+        "",
+        exit_code=0,
+        started_at=started_at,
+        finished_at=max(started_at, at),
+    )
+
+
 def moment(text: str) -> datetime | None:
     """Return a time of the engine (RFC 3339, nanoseconds); the zero time of Go means never."""
     if text.startswith("0001-"):

@@ -71,11 +71,11 @@ class Nodes:
         return JobSpec(mint_generation(), "nodes", request)
 
     def run(self, script: str, node: str = "", **fields: Any) -> JobSpec:
-        """Return a job that has begun."""
+        """Return a job that has begun; a short one may have ended, too."""
         spec = self.spec(script, **fields)
         backend = self.backend(node)
         backend.submit(spec)
-        seen(backend, spec, State.RUNNING)
+        seen(backend, spec, State.RUNNING, *TERMINAL)
         wait_for("the job has begun", lambda: self.runs(spec), PATIENCE_S)
         return spec
 

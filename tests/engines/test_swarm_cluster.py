@@ -69,7 +69,6 @@ def test_a_job_of_a_swarm_that_keeps_no_history_is_not_run_again(nodes: Nodes) -
         cancelled = seen(backend, other)
         nodes.swarm.signal("main", signal.SIGKILL)
         nodes.restore()
-        time.sleep(3)
         again = nodes.backend()
         assert seen(again, spec) == ended
         assert seen(again, other) == cancelled
