@@ -124,7 +124,7 @@ TABLE = (
     _row(
         "create",
         {500},
-        "normalizing name|invalid reference|unable to find network|raft message is too large",
+        "fill out specgen|normalizing name|invalid reference|unable to find network|raft message is too large",
         _rejected(Reason.REJECTED),
     ),
     _row("any", {401, 403}, "", _unavailable),

@@ -14,6 +14,7 @@ from pman_core.states import Reason
 
 NAME = ".pman-ended"
 FOLDER = "/"
+OURS = frozenset({Reason.CANCELLED, Reason.TIME_LIMIT})
 ARCHIVE_BYTES_MAX = 16 * 1024
 """Ours is smaller; a file of this name that the job itself has written may have any size."""
 
@@ -40,6 +41,7 @@ def unpack(chunks: Iterable[bytes]) -> Verdict | None:
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:
             content = tar.extractfile(NAME)
             said = json.loads(content.read() if content else b"")
-            return Verdict(Reason(said["reason"]), str(said["message"]))
-    except (tarfile.TarError, ValueError, KeyError, TypeError):
+            reason = Reason(said["reason"])
+            return Verdict(reason, str(said["message"])) if reason in OURS else None
+    except (tarfile.TarError, ValueError, KeyError, TypeError, RecursionError):  # a link to itself, a thousand brackets
         return None

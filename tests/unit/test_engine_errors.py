@@ -69,6 +69,7 @@ def test_every_recorded_refusal_has_its_meaning(engine: str, name: str, error: d
     ("doing", "status", "text", "kind"),
     [
         (Doing.CREATE, 500, "write /var/lib/docker/x: no space left on device", Unavailable),
+        (Doing.CREATE, 500, "fill out specgen: c/in d: invalid mount option", Rejected),
         (Doing.START, 500, "failed to create task: context deadline exceeded: unknown", Unavailable),
         (Doing.START, 500, "fork/exec /usr/bin/runc: resource temporarily unavailable", Unavailable),
         (Doing.ASK, 503, "", Unavailable),

@@ -33,10 +33,29 @@ def archive_of(content: bytes | None) -> bytes:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{}", b"[]", b"\xff", b'{"reason": "NO_SUCH", "message": ""}', b'{"reason": "CANCELLED"}', None],
+    [
+        b"[" * 9000,
+        b'{"reason": "NODE_FAIL", "message": ""}',
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff",
+        b'{"reason": "NO_SUCH", "message": ""}',
+        b'{"reason": "CANCELLED"}',
+        None,
+    ],
 )
 def test_what_somebody_else_wrote_says_nothing(content: bytes | None) -> None:
     assert unpack([archive_of(content)]) is None
+
+
+def test_a_link_to_itself_says_nothing() -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        entry = tarfile.TarInfo(NAME)
+        entry.type, entry.linkname = tarfile.SYMTYPE, NAME
+        tar.addfile(entry)
+    assert unpack([buffer.getvalue()]) is None
 
 
 def test_what_is_no_archive_says_nothing() -> None:
