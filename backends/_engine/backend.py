@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from backends._engine.dialect import DOCKER, PODMAN, Dialect
 from backends._engine.errors import Doing, NameTaken, NotThere
 from backends._engine.events import EventStream, from_cursor, to_cursor
 from backends._engine.labels import Identity, identity_of, of_instance, spec_of
-from backends._engine.logs import end_of, frames
-from backends._engine.mounts import Storage, storage_of
+from backends._engine.logs import end_of, frames, in_time
+from backends._engine.mounts import Storage, refuse_what_podman_splits, storage_of
 from backends._engine.pull import pull
 from backends._engine.settings import ContainerSettings
 from backends._engine.state import (
@@ -163,15 +163,24 @@ class ContainerBackend(Backend):
     def _mounts(self, spec: JobSpec) -> list[dict[str, Any]]:
         if self._storage is None:
             raise Unavailable("the backend is not open")
-        return self._storage.mounts(spec, choose_user(self.common.container_user, spec.generation))
+        mounts = self._storage.mounts(spec, choose_user(self.common.container_user, spec.generation))
+        if not self._dialect.quotes_mounts:
+            refuse_what_podman_splits(mounts)
+        return mounts
 
     @property
     def _gpus(self) -> Gpus:
         return self._dialect.gpus if self.capabilities.gpus else "none"
 
     def _start(self, container_id: str) -> None:
-        with translated(Doing.START):
-            self._engine.start(container_id)
+        try:
+            with translated(Doing.START):
+                self._engine.start(container_id)
+        except Rejected:
+            if not self._dialect.keeps_start_errors:
+                with suppress(BackendError), translated(Doing.END):  # it never ran, and would pass for not started yet
+                    self._engine.remove_container(container_id, force=True, v=True)
+            raise
 
     def _adopt(self, spec: JobSpec, refusal: str) -> Handle:
         """Return the handle of the container that has the name, if it is this job.
@@ -257,10 +266,12 @@ class ContainerBackend(Backend):
                 return self._remembered(self._observed(inspected))
             except NotThere:
                 return Unknown("the container went away while it was looked at")
-            except Unparseable as error:
-                # One that the engine itself cannot read must not hide all the others.
-                log.error("container %s cannot be read: %s", container_id, error)  # noqa: TRY400 - nothing of ours
-                return Unknown(str(error))
+            except Unavailable:
+                raise
+            except Exception as error:
+                # One that cannot be read, whosever fault it is, must not hide all the others.
+                log.exception("container %s cannot be read", container_id)
+                return Unknown(f"{type(error).__name__}: {error}")
 
     def _inspect(self, name_or_id: str) -> Container:
         with translated(Doing.ASK):
@@ -279,7 +290,7 @@ class ContainerBackend(Backend):
             time.sleep(LOOK_AGAIN_S)
             return observed_from(self._inspect(container["Id"]))
         has_limit = container["HostConfig"]["Memory"] > 0
-        return observed_from(container, Verdict(is_oom=has_limit and not self._was_killed_on_request(container)))
+        return observed_from(container, Verdict(is_oom=has_limit and self._died_unasked(container)))
 
     def _remembered(self, sighting: Sighting) -> Sighting:
         if isinstance(sighting, Observed):
@@ -290,16 +301,17 @@ class ContainerBackend(Backend):
                 self._started_at[container_id] = sighting.started_at
         return sighting
 
-    def _was_killed_on_request(self, container: Container) -> bool:
-        """Whether the engine itself was told to kill it, by anybody."""
+    def _died_unasked(self, container: Container) -> bool:
+        """Whether the engine's own events show its death, and that nobody had told the engine to kill it."""
         started, finished = moment(container["State"]["StartedAt"]), moment(container["State"]["FinishedAt"])
         if started is None or finished is None:
             return False
-        since, until = int(started.timestamp()), int(finished.timestamp()) + 2
+        # Podman has no events at all for an end of time that is past.
+        since, until = int(started.timestamp()), int(max(finished.timestamp(), time.time())) + 2
         filters = {"type": ["container"], "container": [container["Id"]]}
         with translated(Doing.ASK):
-            events = list(self._engine.events(since=since, until=until, filters=filters, decode=True))
-        return any(event["Action"] in {"kill", "stop"} for event in events)
+            actions = {event["Action"] for event in self._engine.events(since, until, filters, decode=True)}
+        return bool(actions & {"die", "died"}) and not actions & {"kill", "stop"}
 
     # Logs
 
@@ -313,7 +325,8 @@ class ContainerBackend(Backend):
                 response = self._engine.get_stream(f"/containers/{name}/logs", stdout="1", stderr="1", tail=wanted)
                 with response:
                     # One byte more than asked for tells a log that is cut from one that is not.
-                    end = end_of(frames(response.iter_content(65536)), max_bytes + 1)
+                    chunks = in_time(response.iter_content(65536), self.own.engine_timeout_s)
+                    end = end_of(frames(chunks), max_bytes + 1)
         except NotThere:
             return ""
         return tail(end, tail_lines, max_bytes)
@@ -423,8 +436,10 @@ class ContainerBackend(Backend):
             except NotThere:
                 code = int(actor["Attributes"].get("exitCode", 255))
                 return observed_gone(actor["Attributes"], actor["ID"], code, at) if is_end else None
-            except Unparseable as error:
-                log.error("container %s cannot be read: %s", actor["ID"], error)  # noqa: TRY400 - nothing of ours
+            except Unavailable:
+                raise
+            except Exception:
+                log.exception("container %s cannot be read", actor["ID"])
                 return None
         return sighting if isinstance(sighting, Observed) else None
 

@@ -17,6 +17,10 @@ class Dialect:
     gpus: Gpus
     tells_oom: bool
     """State.OOMKilled can be believed when it is false (Podman 4.3 with cgroup v1 never sets it)."""
+    quotes_mounts: bool
+    """A folder may have any name (Podman rebuilds mounts as text with commas: a name could bring options along)."""
+    keeps_start_errors: bool
+    """A container that could not be started says so ever after."""
     cuts_logs: bool
     """It can be asked for the last lines (Podman 4.3 then leaves out, or joins, lines without an end)."""
     subpath_since: tuple[int, int] | None
@@ -42,6 +46,8 @@ DOCKER = Dialect(
     component="Engine",
     gpus="requests",
     tells_oom=True,
+    quotes_mounts=True,
+    keeps_start_errors=True,
     cuts_logs=True,
     subpath_since=(1, 45),
     gpu_runtimes=frozenset({"nvidia"}),
@@ -51,6 +57,8 @@ PODMAN = Dialect(
     component="Podman Engine",
     gpus="cdi",
     tells_oom=False,
+    quotes_mounts=False,
+    keeps_start_errors=False,
     cuts_logs=False,
     subpath_since=None,
     gpu_runtimes=frozenset(),

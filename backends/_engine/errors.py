@@ -30,7 +30,7 @@ class NameTaken(Conflict):
 
 
 class NotThere(Unavailable):
-    """The object that was asked about is not there (any more), or with ``is_busy``, is just going."""
+    """The object that was asked about is not there (any more); with ``is_busy`` it is, in a state that forbids this."""
 
     def __init__(self, message: str, *, is_busy: bool = False) -> None:
         super().__init__(message)
@@ -66,6 +66,7 @@ def _unavailable(message: str, _: str) -> BackendError:
 
 
 ANY = range(400, 600)
+QUOTED = re.compile(r'"(?:\\.|[^"\\])*"')
 TABLE = (
     _row(
         "create",
@@ -97,8 +98,13 @@ TABLE = (
     _row("pull", ANY, "", _rejected(Reason.IMAGE_PULL)),
     _row("ask end start", {404}, "", lambda message, _: NotThere(message)),
     _row("end", {409, 500}, "removal of container .* is already in progress", lambda m, _: NotThere(m, is_busy=True)),
-    _row("end", {409}, "", lambda message, _: NotThere(message)),
-    _row("end", {500}, "is not running|can only kill running|container state improper", lambda m, _: NotThere(m)),
+    _row("end", {409}, "", lambda message, _: NotThere(message, is_busy=True)),
+    _row(
+        "end",
+        {500},
+        "is not running|can only kill running|container state improper",
+        lambda message, _: NotThere(message, is_busy=True),
+    ),
     _row(
         "create",
         ANY,
@@ -124,7 +130,8 @@ TABLE = (
     _row(
         "create",
         {500},
-        "fill out specgen|normalizing name|invalid reference|unable to find network|raft message is too large",
+        "cfs quota|fill out specgen|normalizing name|invalid reference|unable to find network"
+        "|raft message is too large",
         _rejected(Reason.REJECTED),
     ),
     _row("any", {401, 403}, "", _unavailable),
@@ -135,7 +142,8 @@ TABLE = (
 def explain(doing: Doing, status: int, text: str, subject: str = "") -> BackendError:
     """Return the error that the reply ``status`` with ``text`` means; ``subject`` is the image, if one is meant."""
     message = " ".join(text.split())[:MESSAGE_CHARS_MAX]
-    words = message.replace(subject, "") if subject else message  # the name of an image means nothing
+    # What the user wrote means nothing: the name of an image, and what the engines quote.
+    words = QUOTED.sub('""', message.replace(subject, "") if subject else message)
     for row in TABLE:
         if doing in row.doing and status in row.statuses and row.pattern.search(words):
             return row.meaning(message, subject)

@@ -4,6 +4,7 @@ https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operat
 """
 
 import struct
+import time
 from collections.abc import Iterable, Iterator
 
 from pman_core.errors import Unavailable
@@ -32,6 +33,19 @@ def frames(chunks: Iterable[bytes]) -> Iterator[bytes]:
                 raise Unavailable(payload.decode(errors="replace").strip())
             yield payload
             del buffer[:end]
+
+
+def in_time(chunks: Iterable[bytes], timeout_s: float) -> Iterator[bytes]:
+    """Yield ``chunks`` as long as they all come in time.
+
+    Raises:
+        Unavailable: they do not.
+    """
+    until_s = time.monotonic() + timeout_s
+    for chunk in chunks:
+        if time.monotonic() > until_s:
+            raise Unavailable(f"the log is too long to be read within {timeout_s:g} s")
+        yield chunk
 
 
 def end_of(payloads: Iterable[bytes], max_bytes: int) -> bytes:

@@ -4,11 +4,13 @@ https://docs.docker.com/reference/api/engine/version/v1.45/#tag/Container/operat
 https://docs.docker.com/engine/storage/volumes/#create-a-service-which-creates-an-nfs-volume
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from pman_core.command import INCOMING, OUTGOING
+from pman_core.errors import Rejected
 from pman_core.job import JobSpec
 from pman_core.settings import Settings as CommonSettings
 from pman_core.storage import resolve_beneath
@@ -111,6 +113,20 @@ def prepare_folders(base: Path, spec: JobSpec, owner: Owner) -> tuple[Path, Path
     without_input = spec.request.type != "ds"
     incoming = resolve_beneath(base, spec.request.input_dir, "input_dir", create=without_input, owner=owner)
     return incoming, resolve_beneath(base, spec.request.output_dir, "output_dir", create=True, owner=owner)
+
+
+def refuse_what_podman_splits(mounts: Iterable[Mount]) -> None:
+    """Refuse sources that Podman would take apart, and mount something else.
+
+    Raises:
+        Rejected: a source has a comma, a double quote, or a control character.
+    """
+    for mount in mounts:
+        device = mount.get("VolumeOptions", {}).get("DriverConfig", {}).get("Options", {}).get("device", "")
+        text = f"{mount['Source']}{device}"
+        if any(character in ',"' or not character.isprintable() for character in text):
+            folder = "input_dir" if mount["Target"] == INCOMING else "output_dir"
+            raise Rejected(f"{folder}: Podman takes no folder with a comma, a double quote or a control character")
 
 
 def _mount(kind: str, source: str, target: str, *, read_only: bool = False) -> Mount:

@@ -103,6 +103,15 @@ def test_the_name_of_an_image_means_nothing() -> None:
     assert name in str(found)
 
 
+@pytest.mark.parametrize("quoted", ["connection refused", 'a \\" no space left on device \\" b'])
+def test_what_the_user_wrote_is_no_cause(quoted: str) -> None:
+    found = explain(
+        Doing.START, 400, f'OCI runtime create failed: exec: "{quoted}": executable file not found in $PATH'
+    )
+    assert isinstance(found, Rejected)
+    assert found.reason is Reason.START_FAILED
+
+
 def test_a_removal_under_way_is_not_yet_gone() -> None:
     going = explain(Doing.END, 409, "removal of container abc is already in progress")
     gone = explain(Doing.END, 404, "No such container: abc")

@@ -10,7 +10,7 @@ import pytest
 from backends._engine.container import Gpus, build_container
 from backends._engine.dialect import DOCKER, PODMAN
 from backends._engine.labels import identity_of, spec_of
-from backends._engine.mounts import NfsFolders, Volume, VolumeFolders, storage_of
+from backends._engine.mounts import NfsFolders, Volume, VolumeFolders, refuse_what_podman_splits, storage_of
 from backends._engine.settings import ContainerSettings, podman_sockets, tls_folder
 from pman_core.errors import Rejected
 from pman_core.job import JobSpec
@@ -140,6 +140,14 @@ def test_host_folders_are_bound_incoming_read_only(tmp_path: Path) -> None:
         {"Type": "bind", "Source": f"{tmp_path}/job/in", "Target": "/share/incoming", "ReadOnly": True},
         {"Type": "bind", "Source": f"{tmp_path}/job/out", "Target": "/share/outgoing", "ReadOnly": False},
     ]
+
+
+@pytest.mark.parametrize("name", ["a,src=/etc", 'q"q', "line\nbreak", "b,readonly=false"])
+def test_podman_is_given_no_folder_that_it_would_take_apart(tmp_path: Path, name: str) -> None:
+    storage = storage_of(common(storebase=made(tmp_path)), None, has_subpath=False)
+    with pytest.raises(Rejected, match="output_dir: Podman takes no folder"):
+        refuse_what_podman_splits(storage.mounts(spec(output_dir=name), None))
+    refuse_what_podman_splits(storage.mounts(spec(), None))
 
 
 def test_a_link_in_the_store_is_not_followed(tmp_path: Path) -> None:
