@@ -147,7 +147,7 @@ class MockBackend(Backend):
 
     def logs(self, ref: JobRef, tail_lines: int, max_bytes: int) -> str:
         self._reach()
-        if _is_newer(ref.handle):
+        if ref.is_newer_than(HANDLE_VERSION):
             raise Unavailable(f"the handle of {ref.jid} was written by a newer release")
         found = self._present(ref.generation)
         if found is None or found[0].jid != ref.jid:
@@ -279,7 +279,7 @@ class MockBackend(Backend):
         return None if found is None or found[1].is_gone(self.clock()) else found
 
     def _sight(self, ref: JobRef) -> Sighting:
-        if _is_newer(ref.handle):
+        if ref.is_newer_than(HANDLE_VERSION):
             return Unknown("the handle was written by a newer release")
         try:
             found = self._present(ref.generation)
@@ -299,10 +299,6 @@ class MockBackend(Backend):
 
 def _handle(generation: str) -> Handle:
     return Handle(HANDLE_VERSION, {"id": generation})
-
-
-def _is_newer(handle: Handle | None) -> bool:
-    return handle is not None and handle.version > HANDLE_VERSION
 
 
 def _observed(job: Job, plan: Plan, now_s: float) -> Observed:

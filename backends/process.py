@@ -128,7 +128,7 @@ class ProcessBackend(Backend):
                     yield Owned(observed_from(present), reader.spec(job.generation))
 
     def logs(self, ref: JobRef, tail_lines: int, max_bytes: int) -> str:
-        if _is_newer(ref.handle):
+        if ref.is_newer_than(HANDLE_VERSION):
             raise Unavailable("the handle was written by a newer release")
         with self._control.reading() as reader:
             job = self._find(reader, ref.generation)
@@ -227,7 +227,7 @@ class ProcessBackend(Backend):
         return user
 
     def _sight(self, reader: Reader, ref: JobRef) -> Sighting:
-        if _is_newer(ref.handle):
+        if ref.is_newer_than(HANDLE_VERSION):
             return Unknown("the handle was written by a newer release")
         try:
             job = reader.state(ref.generation)
@@ -300,7 +300,3 @@ def _home_of(uid: int) -> str:
         return pwd.getpwuid(uid).pw_dir
     except KeyError:
         return "/"
-
-
-def _is_newer(handle: Handle | None) -> bool:
-    return handle is not None and handle.version > HANDLE_VERSION

@@ -29,11 +29,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from backends._engine.client import Client, connect, translated
+from backends._engine.base import EngineBackend
+from backends._engine.client import connect, translated
 from backends._engine.errors import Doing, NameTaken, NotThere, OutOfDate
 from backends._engine.labels import Identity, identity_of, of_instance, spec_of
 from backends._engine.logs import end_of, frames
-from backends._engine.mounts import Storage, storage_of
+from backends._engine.mounts import storage_of
 from backends._engine.settings import DOCKER_SOCKET, EngineSettings, tls_folder
 from backends._engine.state import HANDLE_VERSION, handle_of, moment
 from backends._engine.swarm_nodes import Away, Nodes, nodes_by_id
@@ -54,10 +55,8 @@ from backends._engine.swarm_state import (
     real_tasks,
 )
 from backends._engine.volumes import find_volume
-from backends._users import choose_user
 from pman_core.backend import (
     Absent,
-    Backend,
     Capabilities,
     Handle,
     Health,
@@ -98,19 +97,16 @@ class SwarmSettings(EngineSettings):
         return value
 
 
-class SwarmBackend(Backend):
+class SwarmBackend(EngineBackend):
     """See the text of the module."""
 
     name = "swarm"
     Settings = SwarmSettings
-    submit_timeout_s = 40.0
     poll_s = 1.0
     own: SwarmSettings
 
     def __init__(self, common: CommonSettings, own: SwarmSettings) -> None:
         super().__init__(common, own)
-        self._client: Client | None = None
-        self._storage: Storage | None = None
         self._constraints = own.swarm_constraints
         self._node_id = ""
         self._oom: dict[str, bool] = {}
@@ -141,22 +137,11 @@ class SwarmBackend(Backend):
         self._storage = storage_of(self.common, volume, has_subpath=False)
         self._client = client
 
-    def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
-
     def _capabilities(self, *, has_gpus: bool) -> Capabilities:
         return Capabilities(number_of_workers_max=self.own.swarm_workers_max, gpus=has_gpus, ends_overdue=False)
 
     def _has_gpus(self, nodes: Nodes) -> bool:
         return nodes.have_gpus(self.own.swarm_gpu_resource) if self.own.gpus == "auto" else self.own.gpus == "yes"
-
-    @property
-    def _engine(self) -> Client:
-        if self._client is None:
-            raise Unavailable("the backend is not open")
-        return self._client
 
     # Submit
 
@@ -178,8 +163,6 @@ class SwarmBackend(Backend):
         return handle_of(made["ID"])
 
     def _body(self, spec: JobSpec) -> dict[str, Any]:
-        if self._storage is None:
-            raise Unavailable("the backend is not open")
         resources = build_resources(
             spec,
             self.common,
@@ -191,7 +174,7 @@ class SwarmBackend(Backend):
         return build_service(
             spec,
             self.common,
-            self._storage.mounts(spec, choose_user(self.common.container_user, spec.generation)),
+            self._mounts(spec),
             self._constraints,
             resources=resources,
             drop_capabilities=self.own.drop_capabilities,
@@ -281,7 +264,7 @@ class SwarmBackend(Backend):
                     memory.pop(known)
 
     def _sight(self, ref: JobRef, survey: "Survey") -> Sighting:
-        if _is_newer(ref.handle):
+        if ref.is_newer_than(HANDLE_VERSION):
             return Unknown("the handle was written by a newer release")
         job = survey.jobs.get((ref.jid, ref.generation))
         if job is not None:
@@ -303,7 +286,7 @@ class SwarmBackend(Backend):
     # Logs
 
     def logs(self, ref: JobRef, tail_lines: int, max_bytes: int) -> str:
-        if _is_newer(ref.handle):
+        if ref.is_newer_than(HANDLE_VERSION):
             raise Unavailable(f"the handle of {ref.jid} was written by a newer release")
         with translated(Doing.ASK):
             wanted = of_instance(self.common.pman_instance, ref.generation)
@@ -455,7 +438,3 @@ class Survey:
 
 def _is_of(ref: JobRef, identity: Identity | None) -> bool:
     return identity is not None and (identity.jid, identity.generation) == (ref.jid, ref.generation)
-
-
-def _is_newer(handle: Handle | None) -> bool:
-    return handle is not None and handle.version > HANDLE_VERSION

@@ -117,6 +117,10 @@ class JobRef:
     generation: str
     handle: Handle | None = None
 
+    def is_newer_than(self, handle_version: int) -> bool:
+        """Whether a newer release has written the handle."""
+        return self.handle is not None and self.handle.version > handle_version
+
 
 @dataclass(frozen=True, slots=True)
 class Observed:

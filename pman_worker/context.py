@@ -1,21 +1,16 @@
 """What the work needs, in one place: store, backend, publisher and the numbers to decide by."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from pman_core import registry
 from pman_core.backend import Backend
 from pman_core.broker import Publisher, QueuePublisher, make_celery
+from pman_core.clock import boot_clock_s
 from pman_core.errors import Fault, InvalidSettings
 from pman_core.settings import Settings, load
 from pman_core.store.protocol import BackendReport, Store
 from pman_core.store.redis import RedisStore
-
-
-def boot_clock_s() -> float:
-    """Seconds that pass while a process is stopped and while the machine sleeps, and that nobody can set."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,21 +143,18 @@ def _fail_the_late(ctx: Context, pull: Pull, voice: Voice, error: RegistryAway) 
         for waiter, record in zip(waiters, records, strict=True)
         if record is not None and record.generation == waiter.generation and record.created_at_ms < before_ms
     ]
-    message = f"given up after {ctx.backend.pull_timeout_s:g} s: {error}"
-    ctx.store.advance_many(
-        [Change(*waiter, State.FAILED, reason=Reason.IMAGE_PULL, message=message, pull=pull.token) for waiter in late]
-    )
     if late:
-        log.warning("failed for want of their image: image=%s, %d job(s)", pull.image, len(late))
+        _fail(ctx, pull, late, Reason.IMAGE_PULL, f"given up after {ctx.backend.pull_timeout_s:g} s: {error}")
 
 
 def _fail_all(ctx: Context, pull: Pull, voice: Voice, error: Rejected) -> None:
-    """End those who wait. Each is asked again whether it does, and whether the lease is ours: we may have slept."""
-    changes = [
-        Change(*waiter, State.FAILED, reason=error.reason, message=str(error), pull=pull.token)
-        for waiter in voice.beat()
-    ]
-    failed = ctx.store.advance_many(changes).count(Moved.OK)
-    log.warning("failed for want of their image: image=%s, %d job(s)", pull.image, failed)
+    _fail(ctx, pull, voice.beat(), error.reason, str(error))
     # Whoever has joined since the beat asks for itself.
     ctx.store.end_pull(pull, fetched=False)
+
+
+def _fail(ctx: Context, pull: Pull, waiters: Sequence[Waiter], reason: Reason, message: str) -> None:
+    """End these. Each is asked again whether it waits, and whether the lease is ours: we may have slept."""
+    changes = [Change(*waiter, State.FAILED, reason=reason, message=message, pull=pull.token) for waiter in waiters]
+    failed = ctx.store.advance_many(changes).count(Moved.OK)
+    log.warning("failed for want of their image: image=%s, %d job(s)", pull.image, failed)

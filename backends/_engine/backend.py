@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from backends._engine import marks
-from backends._engine.client import Client, connect, translated
+from backends._engine.base import EngineBackend
+from backends._engine.client import connect, translated
 from backends._engine.container import Gpus, build_container
 from backends._engine.dialect import DOCKER, PODMAN, Dialect
 from backends._engine.errors import Doing, NameTaken, NotThere
 from backends._engine.events import EventStream, from_cursor, to_cursor
 from backends._engine.labels import Identity, identity_of, of_instance, spec_of
 from backends._engine.logs import end_of, frames, in_time
-from backends._engine.mounts import Storage, refuse_what_podman_splits, storage_of
+from backends._engine.mounts import Mount, refuse_what_podman_splits, storage_of
 from backends._engine.pull import pull
 from backends._engine.settings import ContainerSettings
 from backends._engine.state import (
@@ -33,13 +34,12 @@ from backends._engine.state import (
     moment,
     observed_from,
     observed_gone,
+    observed_running,
     observed_success,
 )
 from backends._engine.volumes import find_volume
-from backends._users import choose_user
 from pman_core.backend import (
     Absent,
-    Backend,
     Capabilities,
     Handle,
     Health,
@@ -50,6 +50,7 @@ from pman_core.backend import (
     Unknown,
     WatchEvent,
 )
+from pman_core.clock import boot_clock_s
 from pman_core.errors import BackendError, Conflict, ImageMissing, Rejected, Unavailable, Unparseable
 from pman_core.job import JobSpec, native_name
 from pman_core.log_tail import tail
@@ -62,17 +63,14 @@ LOOK_AGAIN_S = 0.05
 PULL_SILENCE_S = 300.0
 
 
-class ContainerBackend(Backend):
+class ContainerBackend(EngineBackend):
     """See the text of the module. Subclasses say where the engine is."""
 
-    submit_timeout_s = 40.0
     own: ContainerSettings
 
     def __init__(self, common: CommonSettings, own: ContainerSettings) -> None:
         super().__init__(common, own)
-        self._client: Client | None = None
         self._dialect: Dialect = DOCKER
-        self._storage: Storage | None = None
         self.capabilities = self._capabilities(DOCKER, has_gpus=own.gpus == "yes")
         self._started_at: dict[str, datetime] = {}
         self._ended: dict[str, Observed] = {}
@@ -106,23 +104,12 @@ class ContainerBackend(Backend):
         self._storage = storage_of(self.common, volume, has_subpath=has_subpath)
         self._client = client
 
-    def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
-
     def _capabilities(self, dialect: Dialect, *, has_gpus: bool) -> Capabilities:
         engine = "" if dialect.name == self.name else dialect.name
         return Capabilities(gpus=has_gpus, watches=True, ends_overdue=False, engine=engine)
 
     def _has_gpus(self, info: Mapping[str, Any]) -> bool:
         return self._dialect.has_gpus(info) if self.own.gpus == "auto" else self.own.gpus == "yes"
-
-    @property
-    def _engine(self) -> Client:
-        if self._client is None:
-            raise Unavailable("the backend is not open")
-        return self._client
 
     # Submit
 
@@ -142,7 +129,7 @@ class ContainerBackend(Backend):
     def submit(self, spec: JobSpec) -> Handle:
         if faults := self.capabilities.refusals(spec.request):
             raise Rejected("; ".join(map(str, faults)))
-        begun_s = _boot_clock_s()
+        begun_s = boot_clock_s()
         config = build_container(spec, self.common, self.own, self._mounts(spec), self._gpus)
         try:
             with translated(Doing.CREATE, spec.request.image):
@@ -154,16 +141,14 @@ class ContainerBackend(Backend):
                 message = f"the engine has no image {error.image}, and IMAGE_PULL_POLICY=never forbids to fetch it"
                 raise Rejected(message, Reason.IMAGE_PULL) from error
             raise
-        if _boot_clock_s() - begun_s > self.own.engine_timeout_s:
+        if boot_clock_s() - begun_s > self.own.engine_timeout_s:
             # Whoever found the name taken may have started it by now; it may even have ended.
             raise Unavailable("the container is made, too late to start it safely")
         self._start(made["Id"])
         return handle_of(made["Id"])
 
-    def _mounts(self, spec: JobSpec) -> list[dict[str, Any]]:
-        if self._storage is None:
-            raise Unavailable("the backend is not open")
-        mounts = self._storage.mounts(spec, choose_user(self.common.container_user, spec.generation))
+    def _mounts(self, spec: JobSpec) -> list[Mount]:
+        mounts = super()._mounts(spec)
         if not self._dialect.quotes_mounts:
             refuse_what_podman_splits(mounts)
         return mounts
@@ -188,12 +173,12 @@ class ContainerBackend(Backend):
         One that is made and not started may be in the hands of another worker, and to start it again after its end
         would run it twice. So it is only started when that worker has had all the time that it may take.
         """
-        until_s = _boot_clock_s() + self.own.engine_timeout_s + 2
+        until_s = boot_clock_s() + self.own.engine_timeout_s + 2
         while True:
             try:
                 container = self._inspect(spec.native_name)
             except NotThere:  # Docker takes the name before it shows the container
-                if _boot_clock_s() > until_s:
+                if boot_clock_s() > until_s:
                     raise
                 time.sleep(LOOK_AGAIN_S)
                 continue
@@ -203,7 +188,7 @@ class ContainerBackend(Backend):
             sighting = observed_from(container)
             if not isinstance(sighting, Observed) or sighting.state is not State.QUEUED:
                 return handle_of(container["Id"])
-            if _boot_clock_s() > until_s:
+            if boot_clock_s() > until_s:
                 self._start(container["Id"])
                 return handle_of(container["Id"])
             time.sleep(LOOK_AGAIN_S)
@@ -242,7 +227,7 @@ class ContainerBackend(Backend):
                 memory.pop(container_id, None)
 
     def _sight(self, ref: JobRef, listed: Mapping[str, Container]) -> Sighting:
-        if _is_newer(ref.handle):
+        if ref.is_newer_than(HANDLE_VERSION):
             return Unknown("the handle was written by a newer release")
         container = listed.get(ref.generation)
         identity = None if container is None else identity_of(container["Labels"])
@@ -260,7 +245,7 @@ class ContainerBackend(Backend):
             if container["State"] == "running" and started_at is not None:
                 identity = identity_of(container["Labels"])
                 if identity is not None:
-                    return _running(identity, container_id, started_at)
+                    return observed_running(identity, container_id, started_at)
             try:
                 inspected = self._inspect(container_id)
                 return self._remembered(self._observed(inspected))
@@ -316,7 +301,7 @@ class ContainerBackend(Backend):
     # Logs
 
     def logs(self, ref: JobRef, tail_lines: int, max_bytes: int) -> str:
-        if _is_newer(ref.handle):
+        if ref.is_newer_than(HANDLE_VERSION):
             raise Unavailable(f"the handle of {ref.jid} was written by a newer release")
         name = str(ref.handle.data["id"]) if ref.handle else native_name(ref.jid, ref.generation)
         wanted = str(tail_lines) if self._dialect.cuts_logs else "all"
@@ -419,7 +404,7 @@ class ContainerBackend(Backend):
             return None
         if action == "start":
             self._started_at[actor["ID"]] = at
-            return _running(identity, actor["ID"], at)
+            return observed_running(identity, actor["ID"], at)
         if action not in {"die", "died", "pause", "unpause"}:
             return None
         is_end = "die" in action
@@ -451,24 +436,3 @@ class ContainerBackend(Backend):
                 break
             time.sleep(LOOK_AGAIN_S)
         return container
-
-
-def _running(identity: Identity, container_id: str, started_at: datetime) -> Observed:
-    return Observed(
-        identity.jid,
-        identity.generation,
-        identity.digest,
-        State.RUNNING,
-        handle_of(container_id),
-        native_state="running",
-        started_at=started_at,
-    )
-
-
-def _boot_clock_s() -> float:
-    """Seconds that also pass while this process is stopped."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _is_newer(handle: Handle | None) -> bool:
-    return handle is not None and handle.version > HANDLE_VERSION

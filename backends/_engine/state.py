@@ -119,6 +119,11 @@ def observed_gone(labels: Mapping[str, str], container_id: str, exit_code: int, 
     )
 
 
+def observed_running(identity: Identity, container_id: str, started_at: datetime) -> Observed:
+    """Return a running job, as a listing or the event of its start tells it."""
+    return _observed(identity, handle_of(container_id), State.RUNNING, "running", "", started_at=started_at)
+
+
 def observed_success(identity: Identity, container_id: str, started_at: datetime, at: datetime) -> Observed:
     """Return the end that the event of exit code 0 tells: a success needs no second question."""
     return _observed(
