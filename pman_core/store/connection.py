@@ -14,6 +14,7 @@ from redis.sentinel import Sentinel
 
 from pman_core.errors import StoreUnavailable
 from pman_core.settings import Settings
+from pman_core.store.lean_client import LeanRedis
 
 
 @contextmanager
@@ -59,7 +60,7 @@ def make_client(settings: Settings) -> tuple[redis.Redis, bool]:
         "max_connections": 128,
     }
     if not url.startswith("sentinel://"):
-        return redis.Redis.from_url(url, **options), False
+        return LeanRedis.from_url(url, **options), False
     parts = [urlsplit(part if "://" in part else f"sentinel://{part}") for part in url.split(";") if part]
     nodes = [(part.hostname or "127.0.0.1", part.port or 26379) for part in parts]
     database = parts[-1].path.strip("/") or "0"
@@ -69,6 +70,6 @@ def make_client(settings: Settings) -> tuple[redis.Redis, bool]:
     sentinel: Any = Sentinel(nodes, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
     password = parts[0].password
     master = sentinel.master_for(
-        settings.redis_sentinel_master, db=int(database), password=password and unquote(password), **options
+        settings.redis_sentinel_master, LeanRedis, db=int(database), password=password and unquote(password), **options
     )
     return master, True
