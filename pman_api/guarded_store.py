@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 from pman_core.errors import StoreUnavailable
 from pman_core.job import JobRecord
 from pman_core.request import JobRequest
-from pman_core.store.protocol import BackendReport, Creation, Deletion, Obligation, Page, Store
+from pman_core.store.protocol import Announce, BackendReport, Creation, Deletion, Obligation, Page, Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,8 +32,8 @@ class GuardedStore:
     def ping(self) -> None:
         self._ask(self._store.ping)
 
-    def create(self, request: JobRequest, backend: str) -> Creation:
-        return self._ask(self._store.create, request, backend)
+    def create(self, request: JobRequest, backend: str, announce: Announce) -> Creation:
+        return self._ask(self._store.create, request, backend, announce)
 
     def read(self, jid: str) -> JobRecord | None:
         return self._ask(self._store.read, jid)

@@ -15,7 +15,7 @@ from pman_api.reports import Reports
 from pman_api.wire import to_warnings, to_wire
 from pman_core.broker import Publisher
 from pman_core.errors import Fault, InvalidRequest, StoreUnavailable
-from pman_core.queues import Task
+from pman_core.queues import Message, Task
 from pman_core.request import JobRequest, normalize_jid, parse_request, unknown_keys
 from pman_core.settings import Settings
 from pman_core.store.protocol import Created
@@ -41,17 +41,16 @@ class Jobs:
         self._live_logs = live_logs
 
     def submit(self) -> Response:
-        """POST: 201 as soon as the record is durable, whatever becomes of the enqueue; the observer repeats it."""
+        """POST: 201 as soon as the record is durable. It is enqueued in the same step; the observer repeats that."""
         body = read_json(request, self._max_body_kib)
         job = parse_request(body)
         g.jid = job.jid
         self._refuse_what_the_backend_cannot(job)
-        creation = self._store.create(job, self._backend)
+        creation = self._store.create(job, self._backend, self._announce)
         record = creation.record
         if creation.outcome is Created.OTHER:
             raise Conflict(f"job {job.jid!r} exists with another body: delete it first, or choose another jid")
         if creation.outcome is Created.NEW:
-            enqueue(self._publisher, Task.SUBMIT, record.jid, record.generation)
             log.info("accepted: jid=%s generation=%s", record.jid, record.generation)
         ignored = unknown_keys(body) if isinstance(body, dict) else []
         return json_reply({**to_wire(record), "warnings": to_warnings(ignored)}, 201)
@@ -87,6 +86,14 @@ class Jobs:
         limit = _page_limit(request.args.get("limit", str(PAGE_DEFAULT)))
         page = self._store.page(request.args.get("cursor", ""), limit)
         return json_reply({"jobs": [to_wire(record) for record in page.records], "next": page.cursor or None})
+
+    def _announce(self, jid: str, generation: str) -> Message | None:
+        """Return the message that enqueues a new job; without one the observer enqueues it."""
+        try:
+            return self._publisher.message(Task.SUBMIT, jid, generation)
+        except Exception:
+            log.exception("not enqueued, the observer will: task=%s jid=%s", Task.SUBMIT, jid)
+            return None
 
     def _refuse_what_the_backend_cannot(self, job: JobRequest) -> None:
         capabilities = self._reports.capabilities()

@@ -14,7 +14,7 @@ from kombu import Queue
 
 from pman_core.envelope import build_envelope
 from pman_core.errors import StoreUnavailable
-from pman_core.queues import PURPOSE, Task, key_prefix, queue_name, worker_queues
+from pman_core.queues import PURPOSE, Message, Task, key_prefix, queue_name, worker_queues
 from pman_core.settings import Settings
 
 VISIBILITY_TIMEOUT_S = 120
@@ -94,6 +94,9 @@ class Publisher(Protocol):
         Returns whether the broker has confirmed it. Never raises for a broker that is away.
         """
 
+    def message(self, task: Task, jid: str, generation: str, host: str = "") -> Message:
+        """Return what :meth:`publish` would enqueue, for a caller that enqueues together with something else. Pure."""
+
     def backlog(self, task: Task) -> int:
         """Return how many messages of ``task`` wait for a worker of any host. Raises ``StoreUnavailable``."""
 
@@ -115,13 +118,17 @@ class QueuePublisher:
         self._queues = queues
 
     def publish(self, task: Task, jid: str, generation: str, host: str = "") -> bool:
-        queue = queue_name(self._backend, PURPOSE[task], host)
+        message = self.message(task, jid, generation, host)
         try:
-            self._queues.push(queue, build_envelope(self._app, task, jid, generation, queue))
+            self._queues.push(*message)
         except StoreUnavailable as error:
             log.warning("not enqueued, the observer will: task=%s jid=%s error=%s", task, jid, error)
             return False
         return True
+
+    def message(self, task: Task, jid: str, generation: str, host: str = "") -> Message:
+        queue = queue_name(self._backend, PURPOSE[task], host)
+        return Message(queue, build_envelope(self._app, task, jid, generation, queue))
 
     def backlog(self, task: Task) -> int:
         return self._queues.length(queue_name(self._backend, PURPOSE[task]))

@@ -5,6 +5,7 @@ backend finds behind it, so that workers of several backends can share one Redis
 """
 
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Task(StrEnum):
@@ -29,6 +30,13 @@ PURPOSE = {
     Task.REFRESH: Purpose.REFRESH,
     Task.PULL: Purpose.PULL,
 }
+
+
+class Message(NamedTuple):
+    """The text of one message, as Celery's workers take it, and the queue it is for."""
+
+    queue: str
+    text: str
 
 
 def queue_name(backend: str, purpose: Purpose, host: str = "") -> str:

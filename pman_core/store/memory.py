@@ -5,6 +5,7 @@ The contract suite holds both to the same promises; where they differ, one of th
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 
@@ -16,6 +17,7 @@ from pman_core.store.memory_pulls import MemoryPulls
 from pman_core.store.policy import Policy
 from pman_core.store.protocol import (
     Adopted,
+    Announce,
     BackendReport,
     Change,
     Claim,
@@ -77,6 +79,7 @@ class MemoryStore(MemoryPulls):
         self._leaders: dict[str, tuple[str, int]] = {}
         self._epochs: set[str] = set()
         self._reports: dict[str, BackendReport] = {}
+        self._queues: Counter[str] = Counter()
 
     def ping(self) -> None:
         """A process's own memory is always there."""
@@ -87,7 +90,7 @@ class MemoryStore(MemoryPulls):
 
     # The life of a job
 
-    def create(self, request: JobRequest, backend: str) -> Creation:
+    def create(self, request: JobRequest, backend: str, announce: Announce | None = None) -> Creation:
         with self._lock:
             job = self._jobs.get(request.jid)
             if job:
@@ -95,7 +98,14 @@ class MemoryStore(MemoryPulls):
                 return Creation(Created.SAME if same else Created.OTHER, job.whole)
             tomb = self._tombs.get(request.jid)
             spec = JobSpec(mint_generation(not_before=tomb.upto if tomb else ""), self.instance, request)
-            return Creation(Created.NEW, self._write_new(spec, backend))
+            record = self._write_new(spec, backend)
+            if message := announce and announce(spec.jid, spec.generation):
+                self._queues[message.queue] += 1
+            return Creation(Created.NEW, record)
+
+    def length(self, queue: str) -> int:
+        """Return how many messages were enqueued by :meth:`create`; nobody consumes them here."""
+        return self._queues[queue]
 
     def _write_new(self, spec: JobSpec, backend: str, host: str = "") -> JobRecord:
         request, now = spec.request, self.now_ms()

@@ -5,18 +5,22 @@ host with a wrong clock can do no harm. Every method raises ``StoreUnavailable``
 time, and then nothing may be concluded about what it did.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from pman_core.job import JobRecord, JobSpec
+from pman_core.queues import Message
 from pman_core.request import JobRequest
 from pman_core.states import State
 from pman_core.store.pulls import Pulls
 
 LOG_BYTES_MAX = 64 * 1024
 MESSAGE_CHARS_MAX = 2000
+
+Announce = Callable[[str, str], Message | None]
+"""From jid and generation to the message that tells of the new job."""
 
 
 class Created(StrEnum):
@@ -159,8 +163,11 @@ class Store(Pulls, Protocol):
 
     # The life of a job
 
-    def create(self, request: JobRequest, backend: str) -> Creation:
-        """Look up, compare and create in one step; a new record is QUEUED and has a new generation."""
+    def create(self, request: JobRequest, backend: str, announce: Announce | None = None) -> Creation:
+        """Look up, compare and create in one step; a new record is QUEUED and has a new generation.
+
+        What ``announce`` returns for jid and generation is enqueued in the same step, if the record is new.
+        """
 
     def get(self, jid: str) -> JobRecord | None:
         """The whole record."""

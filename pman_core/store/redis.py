@@ -29,7 +29,7 @@ from redis.exceptions import NoScriptError
 from pman_core.command import build_cmd
 from pman_core.errors import StoreUnavailable
 from pman_core.job import JobRecord, JobSpec, mint_generation
-from pman_core.queues import key_prefix
+from pman_core.queues import Message, key_prefix
 from pman_core.request import JobRequest
 from pman_core.settings import Settings
 from pman_core.states import TERMINAL, State
@@ -38,6 +38,7 @@ from pman_core.store.connection import confirmed, make_client
 from pman_core.store.policy import Policy
 from pman_core.store.protocol import (
     Adopted,
+    Announce,
     BackendReport,
     Change,
     Claim,
@@ -146,12 +147,13 @@ class RedisStore(RedisPulls):
 
     # The life of a job
 
-    def create(self, request: JobRequest, backend: str) -> Creation:
+    def create(self, request: JobRequest, backend: str, announce: Announce | None = None) -> Creation:
         cmd = build_cmd(request)
         generation = mint_generation()
         while True:
             args = (request.jid, generation, request.digest, backend, request.image, cmd, request.canonical)
-            outcome, *rest = self._create_once(*args, self._policy.requeue_ms)
+            message = (announce and announce(request.jid, generation)) or Message("", "")
+            outcome, *rest = self._create_once(*args, self._policy.requeue_ms, *message)
             if outcome != "retry":
                 break
             generation = mint_generation(not_before=rest[0])

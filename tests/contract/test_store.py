@@ -5,11 +5,13 @@ Leases are in ``test_store_lease.py``, deletes in ``test_store_delete.py``, list
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import Any
 
 import pytest
 from store_cases import BACKEND, JID, TOKEN, Clock, bring, claim, move, post, record_of, request_of
 
 from pman_core.job import mint_generation
+from pman_core.queues import Message
 from pman_core.states import NATIVE, SOURCES, TERMINAL, WAITING, Reason, State
 from pman_core.store.protocol import LOG_BYTES_MAX, MESSAGE_CHARS_MAX, Change, Created, Moved, Store
 
@@ -42,6 +44,37 @@ def test_another_body_is_refused_and_changes_nothing(store: Store) -> None:
     creation = store.create(request_of(cpu_limit=2000), BACKEND)
     assert creation.outcome is Created.OTHER
     assert creation.record == record_of(store) == record
+
+
+def test_a_job_is_announced_in_the_step_that_makes_it_and_only_then(store: Any) -> None:
+    told: list[tuple[str, str]] = []
+
+    def announce(jid: str, generation: str) -> Message:
+        told.append((jid, generation))
+        return Message("pman.mock.submit", f"{jid} {generation}")
+
+    record = store.create(request_of(), BACKEND, announce).record
+    assert told == [(JID, record.generation)]
+    assert store.length("pman.mock.submit") == 1
+    store.create(request_of(), BACKEND, announce)
+    store.create(request_of(cpu_limit=2000), BACKEND, announce)
+    assert store.length("pman.mock.submit") == 1
+
+
+def test_a_job_that_cannot_be_announced_is_made_all_the_same(store: Any) -> None:
+    assert store.create(request_of(), BACKEND, lambda *_: None).outcome is Created.NEW
+
+
+def test_after_a_tombstone_from_the_future_the_right_generation_is_announced(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = "7" + "0" * 9 + "z" * 16
+    monkeypatch.setattr(f"{type(store).__module__}.mint_generation", lambda not_before="": far)
+    store.delete(JID)
+    monkeypatch.undo()
+    told: list[str] = []
+    record = store.create(request_of(), BACKEND, lambda _, generation: told.append(generation)).record
+    assert told[-1] == record.generation
 
 
 def test_ten_clients_that_post_one_jid_make_one_job(store: Store) -> None:

@@ -11,7 +11,7 @@ from pman_api.app import create_app
 from pman_core.backend import Capabilities
 from pman_core.errors import StoreUnavailable
 from pman_core.job import JobRecord
-from pman_core.queues import Task
+from pman_core.queues import Message, Task
 from pman_core.settings import Settings
 from pman_core.states import TERMINAL, State
 from pman_core.store.memory import MemoryStore
@@ -59,6 +59,10 @@ class RecordingPublisher:
 
     sent: list[tuple[Task, str, str, str]] = field(default_factory=list)
     answer: bool | Exception = True
+
+    def message(self, task: Task, jid: str, generation: str, host: str = "") -> Message | None:
+        """The store in memory asks for the message of a job only if it is new."""
+        return Message(task, jid) if self.publish(task, jid, generation, host) else None
 
     def publish(self, task: Task, jid: str, generation: str, host: str = "") -> bool:
         if isinstance(self.answer, Exception):
