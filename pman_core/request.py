@@ -161,7 +161,9 @@ class JobRequest(BaseModel):
         wire = json.loads(text)
         known = {name: wire[field.alias or name] for name, field in cls.model_fields.items()}
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in known.items()}
-        return cls.model_construct(**values)
+        request = cls.model_construct(**values)
+        request.__dict__["canonical"] = text  # where the cached property would keep it
+        return request
 
 
 WIRE_FIELDS = frozenset(field.alias or name for name, field in JobRequest.model_fields.items())

@@ -120,6 +120,8 @@ requests = st.builds(
 @settings(deadline=None, max_examples=60)
 def test_a_request_comes_back_from_its_canonical_form(request: JobRequest) -> None:
     again = JobRequest.model_validate_json(request.canonical)
+    assert JobRequest.from_canonical(request.canonical) == request
+    assert JobRequest.from_canonical(request.canonical).canonical == request.canonical
     assert again == request
     assert again.digest == request.digest
     assert parse_request(json.loads(request.canonical)).canonical == request.canonical
