@@ -22,6 +22,7 @@ import pman_api
 from pman_core.queues import Purpose, queue_name
 from pman_core.settings import load_settings
 from pman_core.store.redis import RedisStore
+from testbed.redis_proxy import RedisProxy
 
 Found = TypeVar("Found")
 
@@ -49,16 +50,28 @@ def wait_for(what: str, ask: Callable[[], Found | bool | None], timeout_s: float
 
 
 class System:
-    """One instance of pman in ``folder``; ``env`` adds to the settings of every process."""
+    """One instance of pman in ``folder``; ``env`` adds to the settings of every process.
 
-    def __init__(self, folder: Path, backend: str = "process", env: Mapping[str, str] | None = None) -> None:
+    With ``behind_proxy`` its processes reach Redis through ``proxy``; :meth:`connect_store` never does.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        backend: str = "process",
+        env: Mapping[str, str] | None = None,
+        *,
+        behind_proxy: bool = False,
+    ) -> None:
         self.folder = folder
         self.backend = backend
         self.store_base = folder / "store"
         self.store_base.mkdir(parents=True)
         (folder / "mock").mkdir()
         self.redis_port, self.api_port = free_port(), free_port()
+        self.proxy = RedisProxy(self.redis_port) if behind_proxy else None
         self.url = f"http://127.0.0.1:{self.api_port}"
+        self.redis_url = f"redis://127.0.0.1:{self.redis_port}/0"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._arguments: dict[str, tuple[list[str], dict[str, str]]] = {}
         self._redis: ValkeyServer | None = None
@@ -67,7 +80,7 @@ class System:
             "HOME": str(folder),
             "CONTAINER_ENV": backend,
             "STOREBASE": str(self.store_base),
-            "REDIS_URL": f"redis://127.0.0.1:{self.redis_port}/0",
+            "REDIS_URL": f"redis://127.0.0.1:{self.proxy.port}/0" if self.proxy else self.redis_url,
             "PMAN_INSTANCE": "pman",
             "PMAN_HOSTNAME": "host-a",
             "PROCESS_ANY_IMAGE": "yes",
@@ -94,7 +107,7 @@ class System:
         return RedisStore.connect(
             load_settings(
                 container_env=self.backend,
-                redis_url=self.env["REDIS_URL"],
+                redis_url=self.redis_url,
                 storebase=self.store_base,
                 pman_instance=self.env["PMAN_INSTANCE"],
             )
@@ -193,3 +206,5 @@ class System:
                 self.kill(name)
             self.signal(name, signal.SIGKILL)
         self.stop_redis()
+        if self.proxy is not None:
+            self.proxy.close()
