@@ -9,6 +9,12 @@ import heapq
 import json
 from dataclasses import dataclass
 
+from backends._mock_folder import Faults
+
+REORDER_S = 0.5
+Change = tuple[float, str]
+"""When, and of which generation."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
@@ -37,7 +43,7 @@ class Agenda:
     def __init__(self, resume: Cursor, instance: str) -> None:
         self._resume = resume
         self._instance = instance
-        self._due: list[tuple[float, str]] = []
+        self._due: list[Change] = []
         self._time_s = resume.time_s
         self.offset = 0
 
@@ -59,7 +65,21 @@ class Agenda:
                 if not known or at_s >= self._resume.time_s:
                     heapq.heappush(self._due, (at_s, entry["id"]))
 
-    def pop(self, now_s: float) -> tuple[float, str] | None:
+    def take(self, now_s: float, faults: Faults) -> list[tuple[Change, str]]:
+        """Return the changes to be told at ``now_s``, in the order of telling, each with where to resume after it."""
+        until_s = now_s - faults.late_events_s
+        if faults.reorder_events:
+            until_s -= until_s % REORDER_S
+        before = str(self.cursor)
+        batch = [(change, str(self.cursor)) for change in iter(lambda: self.pop(until_s), None)]
+        if faults.reorder_events:
+            # Whoever resumes in the midst of it must not miss what is told last.
+            batch = [(change, before) for change, _ in reversed(batch)]
+        if faults.lose_events:
+            return []
+        return [told for told in batch for _ in range(1 + faults.repeat_events)]
+
+    def pop(self, now_s: float) -> Change | None:
         """Return the time and the generation of the next change that is due, if one is."""
         if not self._due or self._due[0][0] > now_s:
             return None

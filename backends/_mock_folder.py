@@ -20,8 +20,10 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from threading import get_native_id
+from typing import Literal
+from zlib import crc32
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backends._mock_script import NOT_STARTED, Plan, Script
 from pman_core.errors import Unparseable
@@ -37,8 +39,17 @@ class Faults(BaseModel):
     """Every call is ``Unavailable``, and streams break."""
     slow_s: float = 0.0
     """Every call takes so long."""
+    error_share: float = Field(0.0, ge=0, le=1)
+    """This share of all calls is answered with an error. Which ones depends on their number only."""
+    error: Literal["unavailable", "unparseable"] = "unavailable"
     lose_events: bool = False
     """The stream is silent about what happens."""
+    late_events_s: float = Field(0.0, ge=0)
+    """The stream tells everything so late."""
+    repeat_events: bool = False
+    """The stream tells everything twice."""
+    reorder_events: bool = False
+    """The stream tells what happens within half a second backwards, at its end."""
 
 
 class Job(BaseModel):
@@ -151,6 +162,10 @@ class Folder:
             return os.lseek(fd, 0, os.SEEK_CUR)
         finally:
             os.close(fd)
+
+    def is_hit(self, share: float) -> bool:
+        """Count one more call and return whether it is one of that share; the same numbers in every run."""
+        return crc32(b"%d" % self.attempt("calls")) < share * 2**32
 
     def note(self, event: str, job: Job, changes_at_s: list[float]) -> None:
         """Append one line to the journal; a single write never mixes with another process's."""

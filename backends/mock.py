@@ -43,7 +43,7 @@ from pman_core.backend import (
     Unknown,
     WatchEvent,
 )
-from pman_core.errors import Conflict, ImageMissing, Rejected, Unavailable, Unparseable
+from pman_core.errors import BackendError, Conflict, ImageMissing, Rejected, Unavailable, Unparseable
 from pman_core.job import JobSpec
 from pman_core.log_tail import tail
 from pman_core.settings import Settings as CommonSettings
@@ -200,7 +200,7 @@ class MockBackend(Backend):
     def health(self) -> Health:
         try:
             self._reach()
-        except Unavailable as error:
+        except BackendError as error:
             return Health(ok=False, message=str(error))
         return Health(ok=True)
 
@@ -222,16 +222,19 @@ class MockBackend(Backend):
             while not stop.is_set():
                 journal.seek(agenda.offset)
                 agenda.read(journal.read())
-                while not stop.is_set() and (change := agenda.pop(self.clock())):
-                    if event := self._event(*change, str(agenda.cursor)):
+                faults = self._folder.faults
+                if faults.down:
+                    raise Unavailable("the stream broke")
+                for change, resume_at in agenda.take(self.clock(), faults):
+                    if stop.is_set():
+                        return
+                    if event := self._event(*change, resume_at):
                         last_s = time.monotonic()
                         yield event
                 if time.monotonic() - last_s >= SIGN_OF_LIFE_S:
                     last_s = time.monotonic()
                     yield WatchEvent(str(agenda.cursor), None)
                 stop.wait(TICK_S)
-                if self._folder.faults.down:
-                    raise Unavailable("the stream broke")
 
     def _reach(self) -> None:
         """Every call begins here: with the faults of the whole scheduler."""
@@ -242,6 +245,10 @@ class MockBackend(Backend):
             time.sleep(faults.slow_s)
         if faults.down:
             raise Unavailable("the scheduler is down")
+        if faults.error_share and self._folder.is_hit(faults.error_share):
+            if faults.error == "unparseable":
+                raise Unparseable("the scheduler answers nonsense", raw="<html>Bad Gateway</html>")
+            raise Unavailable("the scheduler answers with an error")
 
     def _block(self, script: Script) -> None:
         if script.submit_block_for_s:
@@ -292,7 +299,7 @@ class MockBackend(Backend):
     def _event(self, at_s: float, generation: str, cursor: str) -> WatchEvent | None:
         """Return what there was to see at that time, unless the job is gone by now."""
         found = self._present(generation)
-        if found is None or found[1].is_gone(at_s) or self._folder.faults.lose_events:
+        if found is None or found[1].is_gone(at_s):
             return None
         return WatchEvent(cursor, _observed(*found, at_s))
 

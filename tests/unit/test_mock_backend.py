@@ -190,6 +190,34 @@ def test_a_scheduler_that_is_down_answers_nothing(backend: MockBackend, tmp_path
     assert isinstance(look(backend, spec), Observed)
 
 
+@pytest.mark.parametrize(("error", "kind"), [("unavailable", Unavailable), ("unparseable", Unparseable)])
+def test_a_share_of_all_calls_is_answered_with_an_error_the_same_in_every_run(
+    tmp_path: Path, error: str, kind: type[Exception]
+) -> None:
+    def errors(name: str) -> list[bool]:
+        (tmp_path / name).mkdir()
+        opened = new_mock(MockBackend, tmp_path / name)
+        opened.open()
+        Folder(tmp_path / name).faults = Faults.model_validate({"error_share": 0.3, "error": error})
+        failed = []
+        for _ in range(100):
+            try:
+                opened.cursor()
+            except kind:
+                failed.append(True)
+            else:
+                failed.append(False)
+        return failed
+
+    assert 20 < sum(errors("first")) < 40
+    assert errors("second") == errors("third")
+
+
+def test_a_scheduler_that_answers_nonsense_is_not_well_and_raises_nothing(backend: MockBackend, tmp_path: Path) -> None:
+    Folder(tmp_path).faults = Faults(error_share=1.0, error="unparseable")
+    assert not backend.health().ok
+
+
 def test_events_can_be_lost(backend: MockBackend, tmp_path: Path) -> None:
     cursor = backend.cursor()
     backend.submit(job())

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends._mock_events import Agenda, Cursor
+from backends._mock_folder import Faults
 
 START = Cursor(0, 0.0)
 
@@ -24,6 +25,41 @@ def test_changes_are_told_in_the_order_of_time() -> None:
     agenda.read(line("a", 1, 9) + line("b", 2, 3))
     assert told(agenda, 5) == [(1, "a"), (2, "b"), (3, "b")]
     assert told(agenda, 9) == [(9, "a")]
+
+
+def taken(agenda: Agenda, now_s: float, **faults: object) -> list[str]:
+    return [generation for (_, generation), _ in agenda.take(now_s, Faults.model_validate(faults))]
+
+
+def test_changes_are_told_late() -> None:
+    agenda = Agenda(START, "ours")
+    agenda.read(line("a", 1) + line("b", 2))
+    assert taken(agenda, 3, late_events_s=1.5) == ["a"]
+    assert taken(agenda, 3.5, late_events_s=1.5) == ["b"]
+
+
+def test_changes_are_told_twice() -> None:
+    agenda = Agenda(START, "ours")
+    agenda.read(line("a", 1) + line("b", 2))
+    assert taken(agenda, 3, repeat_events=True) == ["a", "a", "b", "b"]
+
+
+def test_changes_are_told_backwards_and_no_place_to_resume_leaves_one_out() -> None:
+    agenda = Agenda(START, "ours")
+    agenda.read(line("a", 1.1) + line("b", 1.2) + line("c", 1.7))
+    assert taken(agenda, 1.4, reorder_events=True) == []
+    told = agenda.take(1.6, Faults(reorder_events=True))
+    assert [generation for (_, generation), _ in told] == ["b", "a"]
+    resumed = Agenda(Cursor.parse(told[0][1]), "ours")
+    resumed.read(line("a", 1.1) + line("b", 1.2))
+    assert taken(resumed, 1.6) == ["a", "b"]
+
+
+def test_changes_are_lost() -> None:
+    agenda = Agenda(START, "ours")
+    agenda.read(line("a", 1) + line("b", 2))
+    assert taken(agenda, 1, lose_events=True) == []
+    assert taken(agenda, 2) == ["b"]
 
 
 def test_other_instances_are_left_out() -> None:
