@@ -60,7 +60,7 @@ class Images:
         return (self._folder / "first").exists()
 
     def is_missing(self, name: str) -> bool:
-        return self._path(name).exists() and not self._path(name, ".there").exists()
+        return self._folder.exists() and self._path(name).exists() and not self._path(name, ".there").exists()
 
     def pulls(self, name: str) -> int:
         """Count the pulls of the image that have begun."""
