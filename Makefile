@@ -34,9 +34,8 @@ lint: $(VENV)/.dev ## style, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev ## the figures of the README
-	$(BIN)/python -m benchmarks.dispatch
-	$(BIN)/python -m benchmarks.http
+bench: $(VENV)/.dev ## every figure of speed and scale in one table; needs wrk (some minutes, on a quiet machine)
+	$(BIN)/python -m benchmarks
 
 clean: ## remove .venv, caches, and what `pman up` has kept here
 	rm -rf $(VENV) .pman build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,101 +1,104 @@
 """Jobs per second from POST to the terminal record, beside a Celery task that does nothing.
 
-Same Redis, same Celery settings, same worker concurrency, one after the other in one run:
-``python -m benchmarks.dispatch``.
+Both go through one Redis and one worker process of eight threads, with the same Celery settings (late acknowledgement,
+no prefetch, events on). Rounds of both take turns; the ratio is the median of the pairs.
+
+* Echo: this process publishes with ``send_task`` while the worker takes: one publisher, one worker. The task joins its
+  two arguments. A round is over when the queue is empty and all is acknowledged.
+* pman: this process is sixteen clients, and one API process publishes while the worker takes; the worker claims the
+  job, submits it to the mock and writes the handle; the observer hears of its end and writes it with its log. A round
+  is over when every record is terminal.
+
+So both sides publish in parallel to the work, from one process; pman has its API and its observer to pay besides, on
+the same cores. The other side's processes are stopped while one is measured.
 """
 
-import argparse
-import statistics
-import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
+from statistics import median
 
-from rich.console import Console
-from rich.table import Table
+from redis import Redis
 
+from benchmarks.figure import Figure, Goal, in_turn, median_ratio
 from benchmarks.load import post_all
+from benchmarks.parts import settings_of
 from pman_core.broker import make_celery
 from pman_core.queues import Purpose, key_prefix, queue_name
-from pman_core.settings import load_settings
 from testbed.system import System, wait_for
 
-
-def echo_per_s(folder: Path, jobs: int, concurrency: int) -> float:
-    """Publish ``jobs`` echo tasks; return how many a second were published and executed."""
-    system = System(folder, "mock")
-    try:
-        system.start_redis(aof=False)
-        argv = ["-m", "celery", "-A", "benchmarks.echo_app", "worker", "--pool", "threads", "-E", "--loglevel",
-                "WARNING", "--concurrency", str(concurrency), "--without-gossip", "--without-mingle"]  # fmt: skip
-        system.start("worker", argv)
-        settings = load_settings(container_env="mock", redis_url=system.env["REDIS_URL"], storebase=system.store_base)
-        app = make_celery(settings)
-        redis = system.connect_store()._redis
-        queue = queue_name("mock", Purpose.SUBMIT)
-        prefix = key_prefix(settings.pman_instance)
-
-        def is_done() -> bool:
-            return redis.llen(prefix + queue) == 0 and redis.zcard(prefix + "unacked_index") == 0
-
-        def run(count: int) -> float:
-            began_s = time.perf_counter()
-            for number in range(count):
-                app.send_task("echo", args=(str(number), "x"), queue=queue, retry=False)
-            wait_for("all echoes", is_done, 120)
-            return time.perf_counter() - began_s
-
-        run(100)
-        return jobs / run(jobs)
-    finally:
-        system.close()
+JOBS = 1500
+ROUNDS = 7
+THREADS = 8
+CLIENTS = 16
+ECHO_INSTANCE = "echo"
 
 
-def pman_per_s(folder: Path, jobs: int, concurrency: int, clients: int) -> float:
-    """POST ``jobs`` jobs; return how many a second were accepted, dispatched and written down as ended."""
-    system = System(folder, "mock")
-    try:
-        system.start_redis(aof=False)
-        system.start_api(processes=1)
-        system.start_worker(concurrency=concurrency)
+class Echo:
+    """A worker of bare Celery tasks on the Redis of ``system``, and its publisher."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        argv = ["-m", "celery", "-A", "benchmarks.echo_app", "worker", "-n", "echo@%h", "--pool", "threads", "-E",
+                "--concurrency", str(THREADS), "--without-gossip", "--without-mingle"]  # fmt: skip
+        system.start("echo", argv, {"PMAN_INSTANCE": ECHO_INSTANCE})
+        self._app = make_celery(settings_of(system, ECHO_INSTANCE))
+        self._redis = Redis.from_url(system.env["REDIS_URL"])
+        self._queue = queue_name("mock", Purpose.SUBMIT)
+
+    def per_s(self, jobs: int) -> float:
+        began_s = time.perf_counter()
+        for number in range(jobs):
+            self._app.send_task("echo", args=(str(number), "x"), queue=self._queue, retry=False)
+        wait_for("all echoes", self._is_done, 120)
+        return jobs / (time.perf_counter() - began_s)
+
+    def _is_done(self) -> bool:
+        prefix = key_prefix(ECHO_INSTANCE)
+        return self._redis.llen(prefix + self._queue) == 0 and self._redis.zcard(prefix + "unacked_index") == 0
+
+
+class Pman:
+    """All of pman on ``system``, and its clients."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._round = 0
+        system.start_api(1)
+        system.start_worker(concurrency=THREADS)
         system.start_observer()
         system.wait_ready()
-        store = system.connect_store()
+        self._store = system.connect_store()
 
-        def run(name: str, count: int) -> float:
-            before = store.counts("mock")["terminal"]
-            began_s = time.perf_counter()
-            post_all(system.api_port, [f"{name}-{number}" for number in range(count)], clients)
-            wait_for("all jobs ended", lambda: store.counts("mock")["terminal"] == before + count, 120)
-            return time.perf_counter() - began_s
-
-        run("warm", 100)
-        return jobs / run("job", jobs)
-    finally:
-        system.close()
+    def per_s(self, jobs: int) -> float:
+        self._round += 1
+        ended = self._store.counts("mock")["terminal"] + jobs
+        began_s = time.perf_counter()
+        post_all(self._system.api_port, [f"job-{self._round}-{number}" for number in range(jobs)], CLIENTS)
+        wait_for("all jobs ended", lambda: self._store.counts("mock")["terminal"] == ended, 120)
+        return jobs / (time.perf_counter() - began_s)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--concurrency", type=int, default=8)
-    parser.add_argument("--clients", type=int, default=16)
-    options = parser.parse_args()
-    table = Table(
-        title=f"dispatch: {options.jobs} jobs, one worker of {options.concurrency} threads", title_justify="left"
-    )
-    for column in ("round", "bare Celery echo, tasks/s", "pman, POST to terminal, jobs/s", "ratio"):
-        table.add_column(column, justify="right")
-    ratios = []
-    for number in range(options.rounds):
-        with tempfile.TemporaryDirectory(prefix="pman-bench-") as name:
-            echo = echo_per_s(Path(name) / "echo", options.jobs, options.concurrency)
-            pman = pman_per_s(Path(name) / "pman", options.jobs, options.concurrency, options.clients)
-        ratios.append(pman / echo)
-        table.add_row(str(number + 1), f"{echo:.0f}", f"{pman:.0f}", f"{pman / echo:.2f}")
-    table.add_row("median", "", "", f"{statistics.median(ratios):.2f}", style="bold")
-    Console().print(table)
-
-
-if __name__ == "__main__":
-    main()
+def measure(folder: Path, scale: float) -> list[Figure]:
+    jobs = round(JOBS * scale)
+    with closing(System(folder / "system", "mock")) as system:
+        system.start_redis(aof=False)
+        echo, pman = Echo(system), Pman(system)
+        echo.per_s(100), pman.per_s(100)
+        pairs = []
+        for pman_first in in_turn(ROUNDS):
+            order = (pman, echo) if pman_first else (echo, pman)
+            found = {side: side.per_s(jobs) for side in order}
+            pairs.append((found[pman], found[echo]))
+    ratios = sorted(ours / theirs for ours, theirs in pairs)
+    return [
+        Figure(
+            "dispatch, POST to terminal record",
+            Goal(0.8, "at least", "ratio"),
+            median(ours for ours, _ in pairs),
+            "jobs/s",
+            f"bare Celery echo: {median(theirs for _, theirs in pairs):,.0f} /s",
+            median_ratio(pairs),
+            note=f"ratios of the rounds {ratios[0]:.2f} to {ratios[-1]:.2f}",
+        )
+    ]

@@ -1,5 +1,5 @@
--- Load for wrk: POSTs of jobs with jids of their own, or GETs over a range of jids. The last line is JSON.
--- Arguments: kind ("post" or "get"), path, number of jids, body
+-- Load for wrk: POSTs of jobs with jids of their own, GETs over a range of jids, or one page. The last line is JSON.
+-- Arguments: kind ("post", "get" or "page"), path, number of jids, body
 local kind, path, jids, body, sent, seed
 local threads = 0
 
@@ -15,6 +15,7 @@ end
 
 function request()
   sent = sent + 1
+  if kind == "page" then return wrk.format("GET", path) end
   if kind == "get" then return wrk.format("GET", path .. "job-" .. (sent * 7919 % jids) .. "/") end
   local jid = "load-" .. seed .. "-" .. sent
   return wrk.format("POST", path, {["Content-Type"] = "application/json"}, (body:gsub("JID", jid)))

@@ -1,10 +1,13 @@
-"""A lean HTTP load: keep-alive connections that POST ready-made bodies, with nothing between them and the socket."""
+"""A lean HTTP load: keep-alive connections that send ready-made requests, with nothing between them and the socket."""
 
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
 
+PACED_CLIENTS = 8
+"""Enough to keep the rate while some wait."""
 BODY = {
     "args": ["--saveinputmeta"],
     "args_path_flags": [],
@@ -23,8 +26,8 @@ BODY = {
 """What pfcon sends for a small plugin."""
 
 
-def post_bytes(jid: str) -> bytes:
-    body = json.dumps(BODY | {"jid": jid}).encode()
+def post_bytes(jid: str, env: Sequence[str] = ()) -> bytes:
+    body = json.dumps({**BODY, "jid": jid, "env": list(env)}).encode()
     head = (
         f"POST /api/v1/ HTTP/1.1\r\nHost: pman\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
@@ -36,23 +39,61 @@ async def _client(port: int, requests: Iterator[bytes], took_s: list[float]) -> 
     for request in requests:
         began_s = time.perf_counter()
         writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-        await reader.readexactly(length)
+        await _read_reply(reader, b"201")
         took_s.append(time.perf_counter() - began_s)
-        status = head.split(b" ", 2)[1]
-        if status != b"201":
-            raise RuntimeError(f"a POST was answered {status.decode()}")
     writer.close()
 
 
-def post_all(port: int, jids: Sequence[str], clients: int) -> list[float]:
+async def _read_reply(reader: asyncio.StreamReader, expected: bytes) -> None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    await reader.readexactly(length)
+    status = head.split(b" ", 2)[1]
+    if status != expected:
+        raise RuntimeError(f"a request was answered {status.decode()}")
+
+
+def post_all(port: int, jids: Sequence[str], clients: int, env: Sequence[str] = ()) -> list[float]:
     """POST a job for each jid over ``clients`` connections; return how long each took, in seconds."""
     took_s: list[float] = []
-    requests = iter([post_bytes(jid) for jid in jids])
+    requests = iter([post_bytes(jid, env) for jid in jids])
 
     async def all_clients() -> None:
         await asyncio.gather(*(_client(port, requests, took_s) for _ in range(clients)))
+
+    asyncio.run(all_clients())
+    return took_s
+
+
+async def _paced_client(
+    port: int, requests: Iterator[tuple[float, bytes]], begin_s: float, took_s: list[float]
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for due_s, request in requests:
+        await asyncio.sleep(max(0.0, begin_s + due_s - time.perf_counter()))
+        asked_s = time.perf_counter()
+        writer.write(request)
+        await _read_reply(reader, b"200")
+        took_s.append(time.perf_counter() - asked_s)
+    writer.close()
+
+
+def get_paced(port: int, jids: Sequence[str], per_s: float, is_over: Callable[[], bool]) -> list[float]:
+    """GET one of ``jids`` after the other at a steady rate until ``is_over``; return how long each took, in seconds.
+
+    Clients of ChRIS poll at a rate of their own and do not wait for one another: 1,000 jobs every 5 s are 200 per s.
+    """
+    took_s: list[float] = []
+
+    def requests() -> Iterator[tuple[float, bytes]]:
+        for number, jid in enumerate(cycle(jids)):
+            if is_over():
+                return
+            yield number / per_s, f"GET /api/v1/{jid}/ HTTP/1.1\r\nHost: pman\r\n\r\n".encode()
+
+    async def all_clients() -> None:
+        begin_s, shared = time.perf_counter(), requests()
+        await asyncio.gather(*(_paced_client(port, shared, begin_s, took_s) for _ in range(PACED_CLIENTS)))
 
     asyncio.run(all_clients())
     return took_s

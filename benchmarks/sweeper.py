@@ -1,0 +1,43 @@
+"""A process that does the observer's big rounds when it is told to: the other half of :mod:`benchmarks.sweep`.
+
+A line on stdin is an order: ``poll`` asks the scheduler for all running jobs, ``sweep`` compares all of its objects
+with the records. The answer is a line of JSON: how long it took and which calls of the scheduler it made.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from backends.mock import MockSettings
+from benchmarks import counted
+from benchmarks.counted import CountedMock
+from pman_core.broker import QueuePublisher, make_celery
+from pman_core.settings import load_settings
+from pman_core.store.redis import RedisStore
+from pman_worker import reconcile
+from pman_worker.context import Context
+from pman_worker.leader import Leader
+from pman_worker.sightings import Sightings
+
+
+def main() -> None:
+    settings = load_settings()
+    mock_dir = Path(os.environ["MOCK_DIR"])
+    store = RedisStore.connect(settings)
+    backend = CountedMock(settings, MockSettings(mock_dir=mock_dir))
+    ctx = Context(settings, store, backend, QueuePublisher(make_celery(settings), settings.container_env, store))
+    leader = Leader(store, settings.container_env, lease_s=3600)
+    leader.renew()
+    sightings = Sightings(ctx, leader)
+    for order in sys.stdin:
+        before, began_s = counted.calls(mock_dir), time.perf_counter()
+        sightings.begin_round()
+        sightings.poll() if order.strip() == "poll" else reconcile.sweep(ctx, sightings)
+        took_s = time.perf_counter() - began_s
+        print(json.dumps({"took_s": took_s, "calls": counted.calls(mock_dir) - before}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
