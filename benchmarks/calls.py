@@ -1,16 +1,18 @@
 """How often the scheduler is called for one job that runs for ten minutes and is polled every 5 s: 120 polls.
 
-On the mock with every call counted, ten times faster: the job runs for one minute, and every period that could cause a
-call is a tenth of its default. ``python -m benchmarks.calls`` takes the real ten minutes.
+On the mock with every call counted, ten times faster: the job runs for one minute, LIVE_LOGS_S and RECONCILE_S are a
+tenth of their defaults (the sweep still comes once a minute). ``python -m benchmarks.calls`` takes all ten minutes.
 
-Counted are the calls for this job: submit, its log, its removal. Calls for all jobs at once are the same for one job
-and for ten thousand; they are told in the note.
+Counted are the calls for this job: submit, its logs, its removal. Calls for all jobs at once are the same for one job
+and for ten thousand; they are told in the note. Two systems at the same time: as pman is by default, where who polls a
+running job is shown its log every LIVE_LOGS_S, and with LIVE_LOGS_S=0.
 """
 
 import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -29,28 +31,36 @@ OLD_CALLS_PER_POLL = 2
 
 
 def measure(folder: Path, scale: float) -> list[Figure]:
-    return [_figure(count(folder, FASTER / scale))]
+    return _measure(folder, FASTER / scale)
 
 
-def count(folder: Path, faster: float) -> tuple[Counter[str], int]:
-    """Return the calls of the scheduler and the number of polls, with all times shortened."""
-    counted.install(folder / "packages")
-    sys.path.insert(0, str(folder / "packages"))
+def _measure(folder: Path, faster: float) -> list[Figure]:
+    """Measure with all times shortened ``faster`` times."""
+    packages = folder / "packages"
+    counted.install(packages)
+    sys.path.insert(0, str(packages))
+    live_logs_s = load_settings(storebase=folder).live_logs_s
     try:
-        defaults = load_settings(storebase=folder)
-        periods = {"LIVE_LOGS_S": defaults.live_logs_s, "RECONCILE_S": defaults.reconcile_s}
-        env = {name: str(period_s / faster) for name, period_s in periods.items()}
-        env["PYTHONPATH"] = str(folder / "packages")
-        with closing(System(folder / "system", counted.ENV_NAME, env)) as system:
-            system.start_redis(aof=False)
-            system.start_api(1)
-            system.start_worker()
-            system.start_observer()
-            system.wait_ready()
-            polls = _live(system, RUN_S / faster, POLL_S / faster)
-            return counted.calls(Path(system.env["MOCK_DIR"])), polls
+        with ThreadPoolExecutor() as pool:
+            live = pool.submit(_count, folder / "live", packages, faster, live_logs_s)
+            plain = pool.submit(_count, folder / "plain", packages, faster, 0.0)
+            return [_figure(f"LIVE_LOGS_S={live_logs_s:g}", *live.result()), _figure("LIVE_LOGS_S=0", *plain.result())]
     finally:
-        sys.path.remove(str(folder / "packages"))
+        sys.path.remove(str(packages))
+
+
+def _count(folder: Path, packages: Path, faster: float, live_logs_s: float) -> tuple[Counter[str], int]:
+    """Return the calls of the scheduler and the number of polls."""
+    reconcile_s = load_settings(storebase=folder).reconcile_s
+    env = {"LIVE_LOGS_S": live_logs_s / faster, "RECONCILE_S": reconcile_s / faster, "PYTHONPATH": packages}
+    with closing(System(folder, counted.ENV_NAME, {name: str(value) for name, value in env.items()})) as system:
+        system.start_redis(aof=False)
+        system.start_api(1)
+        system.start_worker()
+        system.start_observer()
+        system.wait_ready()
+        polls = _live(system, RUN_S / faster, POLL_S / faster)
+        return counted.calls(Path(system.env["MOCK_DIR"])), polls
 
 
 def _live(system: System, run_s: float, poll_s: float) -> int:
@@ -70,16 +80,19 @@ def _live(system: System, run_s: float, poll_s: float) -> int:
     return polls
 
 
-def _figure(found: tuple[Counter[str], int]) -> Figure:
-    calls, polls = found
+def _figure(setting: str, calls: Counter[str], polls: int) -> Figure:
     own = {call: times for call, times in sorted(calls.items()) if call not in counted.SHARED}
     shared = {call: times for call, times in sorted(calls.items()) if call in counted.SHARED}
-    old = OLD_CALLS_PER_POLL * polls
+    count, old = sum(own.values()), OLD_CALLS_PER_POLL * polls
     return Figure(
-        f"scheduler calls of a 10-minute job, {polls} polls", Goal(5, "at most"), sum(own.values()), "",
-        f"pman 6: {OLD_CALLS_PER_POLL} for each poll, {old}", sum(own.values()) / old,
-        note=f"{_words(own)}; for all jobs together in that time: {_words(shared)}",
-    )  # fmt: skip
+        f"scheduler calls, {polls} polls, {setting}",
+        Goal(5, "at most"),
+        count,
+        "",
+        f"pman 6: {OLD_CALLS_PER_POLL} a poll, {old}",
+        count / old,
+        note=f"{_words(own)}; for all jobs together meanwhile: {_words(shared)}",
+    )
 
 
 def _words(calls: dict[str, int]) -> str:
@@ -88,8 +101,8 @@ def _words(calls: dict[str, int]) -> str:
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="pman-bench-") as folder:
-        figure = _figure(count(Path(folder), 1.0))
-    print(f"{figure.name}: {figure.measured_text} ({figure.note})")
+        for figure in _measure(Path(folder), 1.0):
+            print(f"{figure.name}: {figure.measured_text} ({figure.note})")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from itertools import cycle
 
 PACED_CLIENTS = 8
@@ -28,54 +29,33 @@ BODY = {
 
 def post_bytes(jid: str, env: Sequence[str] = ()) -> bytes:
     body = json.dumps({**BODY, "jid": jid, "env": list(env)}).encode()
-    head = (
-        f"POST /api/v1/ HTTP/1.1\r\nHost: pman\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+    return _request("POST", "", f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n") + body
 
 
-async def _client(port: int, requests: Iterator[bytes], took_s: list[float]) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for request in requests:
-        began_s = time.perf_counter()
-        writer.write(request)
-        await _read_reply(reader, b"201")
-        took_s.append(time.perf_counter() - began_s)
-    writer.close()
+def get_bytes(jid: str) -> bytes:
+    return _request("GET", f"{jid}/")
 
 
-async def _read_reply(reader: asyncio.StreamReader, expected: bytes) -> None:
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-    await reader.readexactly(length)
-    status = head.split(b" ", 2)[1]
-    if status != expected:
-        raise RuntimeError(f"a request was answered {status.decode()}")
+def delete_bytes(jid: str) -> bytes:
+    return _request("DELETE", f"{jid}/")
 
 
-def post_all(port: int, jids: Sequence[str], clients: int, env: Sequence[str] = ()) -> list[float]:
-    """POST a job for each jid over ``clients`` connections; return how long each took, in seconds."""
-    took_s: list[float] = []
-    requests = iter([post_bytes(jid, env) for jid in jids])
-
-    async def all_clients() -> None:
-        await asyncio.gather(*(_client(port, requests, took_s) for _ in range(clients)))
-
-    asyncio.run(all_clients())
-    return took_s
+def post_all(port: int, jids: Sequence[str], clients: int, env: Sequence[str] = ()) -> None:
+    """POST a job for each jid over ``clients`` connections that never pause."""
+    send_all(port, [post_bytes(jid, env) for jid in jids], clients)
 
 
-async def _paced_client(
-    port: int, requests: Iterator[tuple[float, bytes]], begin_s: float, took_s: list[float]
-) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for due_s, request in requests:
-        await asyncio.sleep(max(0.0, begin_s + due_s - time.perf_counter()))
-        asked_s = time.perf_counter()
-        writer.write(request)
-        await _read_reply(reader, b"200")
-        took_s.append(time.perf_counter() - asked_s)
-    writer.close()
+def send_all(port: int, requests: Sequence[bytes], clients: int) -> None:
+    """Send them over ``clients`` connections that never pause. Raises if one is refused."""
+    shared = iter(requests)
+
+    async def client() -> None:
+        async with _connected(port) as (reader, writer):
+            for request in shared:
+                writer.write(request)
+                await _read_reply(reader)
+
+    asyncio.run(_together(client, clients))
 
 
 def get_paced(port: int, jids: Sequence[str], per_s: float, is_over: Callable[[], bool]) -> list[float]:
@@ -84,16 +64,45 @@ def get_paced(port: int, jids: Sequence[str], per_s: float, is_over: Callable[[]
     Clients of ChRIS poll at a rate of their own and do not wait for one another: 1,000 jobs every 5 s are 200 per s.
     """
     took_s: list[float] = []
+    shared = enumerate(cycle(jids))
 
-    def requests() -> Iterator[tuple[float, bytes]]:
-        for number, jid in enumerate(cycle(jids)):
-            if is_over():
-                return
-            yield number / per_s, f"GET /api/v1/{jid}/ HTTP/1.1\r\nHost: pman\r\n\r\n".encode()
+    async def client() -> None:
+        async with _connected(port) as (reader, writer):
+            for number, jid in shared:
+                await asyncio.sleep(max(0.0, begin_s + number / per_s - time.perf_counter()))
+                if is_over():
+                    return
+                asked_s = time.perf_counter()
+                writer.write(get_bytes(jid))
+                await _read_reply(reader)
+                took_s.append(time.perf_counter() - asked_s)
 
-    async def all_clients() -> None:
-        begin_s, shared = time.perf_counter(), requests()
-        await asyncio.gather(*(_paced_client(port, shared, begin_s, took_s) for _ in range(PACED_CLIENTS)))
-
-    asyncio.run(all_clients())
+    begin_s = time.perf_counter()
+    asyncio.run(_together(client, PACED_CLIENTS))
     return took_s
+
+
+def _request(method: str, path: str, headers: str = "") -> bytes:
+    return f"{method} /api/v1/{path} HTTP/1.1\r\nHost: pman\r\n{headers}\r\n".encode()
+
+
+async def _together(client: Callable[[], Awaitable[None]], clients: int) -> None:
+    await asyncio.gather(*(client() for _ in range(clients)))
+
+
+@asynccontextmanager
+async def _connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def _read_reply(reader: asyncio.StreamReader) -> None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    status = head.split(b" ", 2)[1]
+    if not status.startswith(b"2"):
+        raise RuntimeError(f"a request was answered {status.decode()}")
+    if status != b"204":
+        await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))

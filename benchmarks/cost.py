@@ -1,0 +1,147 @@
+"""What one job costs, by process: milliseconds of processor time, and commands of Redis. The base of capacity planning.
+
+``python -m benchmarks.cost [--jobs 3000]``. Processor time hardly depends on what else the machine does, so this holds
+where a rate would not. Three kinds of work, each for itself: a job from POST to its terminal record on the mock, whose
+small files the worker and the observer pay; one GET; one DELETE until the object is verified gone. Under load: some of
+the work (acknowledgements, events, writes of the observer) is done in bundles. What the processes do when nobody asks
+for anything is measured first and taken off.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from redis import Redis
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import machine
+from benchmarks.load import delete_bytes, get_bytes, post_all, send_all
+from testbed.system import System, wait_for
+
+CLIENTS = 16
+IDLE_S = 10.0
+PROCESSES = ("api", "worker", "observer", "redis")
+COMMANDS_SHOWN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What has been used up so far."""
+
+    at_s: float
+    cpu_s: dict[str, float]
+    commands: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one piece of work, or of one second of idleness."""
+
+    cpu_ms: dict[str, float]
+    commands: dict[str, float]
+
+
+class Meter:
+    """Reads the processor time of each process with its children, and Redis' own count of its commands."""
+
+    def __init__(self, system: System) -> None:
+        self._redis = Redis.from_url(system.env["REDIS_URL"], decode_responses=True)
+        self._roots = {name: psutil.Process(system.processes[name].pid) for name in PROCESSES if name != "redis"}
+        self._roots["redis"] = psutil.Process(self._redis.info("server")["process_id"])
+
+    def read(self) -> Reading:
+        stats = self._redis.info("commandstats")
+        commands = {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
+        return Reading(time.monotonic(), {name: _cpu_s(root) for name, root in self._roots.items()}, commands)
+
+    def cost(self, work: Callable[[], None], count: int, idle: Cost | None = None) -> Cost:
+        """Return what one of ``count`` pieces of ``work`` costs, beyond what ``idle`` would have cost meanwhile."""
+        before = self.read()
+        work()
+        after = self.read()
+        took_s = after.at_s - before.at_s
+
+        def share(used: float, idle_per_s: float) -> float:
+            return (used - idle_per_s * took_s) / count
+
+        cpu_ms = {
+            name: share(1000 * (after.cpu_s[name] - before.cpu_s[name]), idle.cpu_ms[name] if idle else 0.0)
+            for name in self._roots
+        }
+        commands = {
+            name: share(times - before.commands.get(name, 0), idle.commands.get(name, 0.0) if idle else 0.0)
+            for name, times in after.commands.items()
+        }
+        return Cost(cpu_ms, commands)
+
+
+def _cpu_s(root: psutil.Process) -> float:
+    times = [process.cpu_times() for process in (root, *root.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
+
+
+def measure(folder: Path, jobs: int) -> dict[str, Cost]:
+    with closing(System(folder, "mock")) as system:
+        system.start_redis()
+        system.start_api(2)
+        system.start_worker()
+        system.start_observer()
+        system.wait_ready()
+        store = system.connect_store()
+
+        def dispatch(name: str, count: int) -> None:
+            ended = store.counts("mock")["terminal"] + count
+            post_all(system.api_port, [f"{name}-{number}" for number in range(count)], CLIENTS)
+            wait_for("all jobs ended", lambda: store.counts("mock")["terminal"] == ended, 300)
+
+        def delete() -> None:
+            send_all(system.api_port, [delete_bytes(jid) for jid in jids], CLIENTS)
+            wait_for("all are gone", lambda: store.counts("mock")["obligations"] == 0, 300)
+
+        dispatch("warm", 200)
+        meter = Meter(system)
+        idle = meter.cost(lambda: time.sleep(IDLE_S), round(IDLE_S))
+        jids = [f"job-{number}" for number in range(jobs)]
+        return {
+            "job": meter.cost(lambda: dispatch("job", jobs), jobs, idle),
+            "GET": meter.cost(
+                lambda: send_all(system.api_port, [get_bytes(jid) for jid in jids], CLIENTS), jobs, idle
+            ),
+            "DELETE": meter.cost(delete, jobs, idle),
+            "idle, per s": idle,
+        }  # fmt: skip
+
+
+def print_costs(console: Console, costs: dict[str, Cost], title: str) -> None:
+    table = Table(title=title, title_justify="left")
+    table.add_column("processor time, ms")
+    for kind in costs:
+        table.add_column(kind, justify="right")
+    for name in PROCESSES:
+        table.add_row(name, *(f"{cost.cpu_ms[name]:.2f}" for cost in costs.values()))
+    sums = (f"{sum(cost.cpu_ms.values()):.2f}" for cost in costs.values())
+    table.add_row("sum", *sums, style="bold", end_section=True)
+    names = sorted(costs["job"].commands, key=lambda name: -costs["job"].commands[name])
+    table.add_row("commands of Redis", *(f"{sum(cost.commands.values()):.1f}" for cost in costs.values()), style="bold")
+    for name in names[:COMMANDS_SHOWN]:
+        table.add_row(f"  {name}", *(f"{cost.commands.get(name, 0.0):.2f}" for cost in costs.values()))
+    console.print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=3000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="pman-bench-") as folder:
+        costs = measure(Path(folder) / "system", options.jobs)
+    print_costs(Console(width=120), costs, f"{machine.describe()}, load {machine.load()}; {options.jobs} jobs")
+
+
+if __name__ == "__main__":
+    main()
