@@ -16,7 +16,6 @@ from rich.text import Text
 
 from pman_client import embedded, processes
 from pman_client.client import DEFAULT_URL, PmanClient
-from pman_client.doctor import Verdict, judge_storebase
 from pman_client.state_folder import Note, StateFolder
 from pman_client.supervisor import Child, Ending, Supervisor
 from pman_core import registry
@@ -93,6 +92,8 @@ def make_plan(state: StateFolder, environ: Mapping[str, str], any_image: bool, l
         added["PROCESS_ANY_IMAGE"] = "yes"
     settings = load_settings(**{name.lower(): value for name, value in added.items()})
     if "STOREBASE" not in added and settings.storebase is not None:
+        from pman_client.doctor import Verdict, judge_storebase  # noqa: PLC0415 - it imports Celery and Redis
+
         finding = judge_storebase(settings.storebase)
         if finding.verdict is Verdict.FAIL:
             raise NotStarted(f"{finding.text}: {finding.repair}")
