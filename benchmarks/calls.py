@@ -26,6 +26,7 @@ from testbed.system import System, wait_for
 
 RUN_S, POLL_S = 600.0, 5.0
 FASTER = 10.0
+TIMEOUT_S = 30.0
 OLD_CALLS_PER_POLL = 2
 """Of pman 6: find the container, read its log."""
 
@@ -64,17 +65,16 @@ def _count(folder: Path, packages: Path, faster: float, live_logs_s: float) -> t
 
 
 def _live(system: System, run_s: float, poll_s: float) -> int:
-    """Take one job through its life, polled by its client as ChRIS does; return how often it was polled."""
+    """Take one job through its life, polled as ChRIS does, each time over a new connection; return how often."""
     url = f"{system.url}/api/v1/"
-    with requests.Session() as session:
-        session.post(url, json=BODY | {"jid": "long", "env": [f"MOCK_RUN_FOR_S={run_s}"]}, timeout=5).raise_for_status()
-        polls, begin_s = 0, time.monotonic()
-        while True:
-            polls += 1
-            time.sleep(max(0.0, begin_s + polls * poll_s - time.monotonic()))
-            if session.get(f"{url}long/", timeout=5).json()["status"].startswith("finished"):
-                break
-        session.delete(f"{url}long/", timeout=5).raise_for_status()
+    body = BODY | {"jid": "long", "env": [f"MOCK_RUN_FOR_S={run_s}"]}
+    requests.post(url, json=body, timeout=TIMEOUT_S).raise_for_status()
+    polls, begin_s, is_over = 0, time.monotonic(), False
+    while not is_over:
+        polls += 1
+        time.sleep(max(0.0, begin_s + polls * poll_s - time.monotonic()))
+        is_over = requests.get(f"{url}long/", timeout=TIMEOUT_S).json()["status"].startswith("finished")
+    requests.delete(f"{url}long/", timeout=TIMEOUT_S).raise_for_status()
     store = system.connect_store()
     wait_for("it is removed", lambda: store.counts(system.backend)["obligations"] == 0)
     return polls
