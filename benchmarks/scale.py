@@ -96,7 +96,9 @@ def _fill(system: System, count: int) -> size.Memory:
 
 def _compare(many: Site, few: Site, count: int, scale: float) -> list[Figure]:
     seconds = ROUND_S * scale
-    gets, lists, rounds = [], [], []
+    gets: list[tuple[float, float]] = []
+    lists: list[tuple[float, float]] = []
+    rounds: list[tuple[float, float]] = []
 
     def get_ms(site: Site) -> float:
         return site.load_ms("get", "/api/v1/", seconds, (count if site is many else FEW) - RUNNING)

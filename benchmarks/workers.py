@@ -30,7 +30,7 @@ def measure(folder: Path, scale: float) -> list[Figure]:
         for count in (1, 2, 4):
             for number in range(len(per_s) and count // 2, count):
                 system.start_worker(f"worker-{number}", concurrency=THREADS)
-            wait_for(f"{count} workers", lambda count=count: _workers(system) == count, 60)
+            _wait_for_workers(system, count)
             system.wait_ready()
             per_s[count] = _per_s(system, count, round(count * THREADS / SUBMIT_S * DURATION_S * scale))
     return [
@@ -61,7 +61,7 @@ def _ended(store: RedisStore) -> int:
     return store.counts("mock")["terminal"]
 
 
-def _workers(system: System) -> int:
-    """Return how many workers answer on the broker."""
+def _wait_for_workers(system: System, count: int) -> None:
+    """Wait until so many workers answer on the broker."""
     with closing(make_celery(settings_of(system))) as app:
-        return len(app.control.ping(timeout=0.5))
+        wait_for(f"{count} workers", lambda: len(app.control.ping(timeout=0.5) or ()) == count, 60)
