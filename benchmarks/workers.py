@@ -28,7 +28,7 @@ def measure(folder: Path, scale: float) -> list[Figure]:
         system.start_observer()
         per_s: dict[int, float] = {}
         for count in (1, 2, 4):
-            for number in range(len(per_s) and count // 2, count):
+            for number in range(max(per_s, default=0), count):
                 system.start_worker(f"worker-{number}", concurrency=THREADS)
             _wait_for_workers(system, count)
             system.wait_ready()
