@@ -69,5 +69,5 @@ def copy_to_bare(system: System, jids: Sequence[str]) -> None:
 def answers(port: int, path: str) -> bool:
     try:
         return requests.get(f"http://127.0.0.1:{port}{path}", timeout=1).ok
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False

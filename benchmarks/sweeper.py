@@ -1,13 +1,16 @@
 """A process that does the observer's big rounds when it is told to: the other half of :mod:`benchmarks.sweep`.
 
 A line on stdin is an order: ``poll`` asks the scheduler for all running jobs, ``sweep`` compares all of its objects
-with the records. The answer is a line of JSON: how long it took and which calls of the scheduler it made.
+with the records, ``compute`` only computes. The answer is a line of JSON: how long it took, how much processor time of
+this process, and how many calls of the scheduler.
 """
 
 import json
 import os
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from backends.mock import MockSettings
@@ -21,6 +24,8 @@ from pman_worker.context import Context
 from pman_worker.leader import Leader
 from pman_worker.sightings import Sightings
 
+COMPUTE_S = 0.5
+
 
 def main() -> None:
     settings = load_settings()
@@ -31,12 +36,27 @@ def main() -> None:
     leader = Leader(store, settings.container_env, lease_s=3600)
     leader.renew()
     sightings = Sightings(ctx, leader)
+    work: dict[str, Callable[[], None]] = {
+        "poll": sightings.poll,
+        "sweep": partial(reconcile.sweep, ctx, sightings),
+        "compute": compute,
+    }
     for order in sys.stdin:
-        before, began_s = counted.calls(mock_dir), time.perf_counter()
+        before, began_s, cpu_s = counted.calls(mock_dir), time.perf_counter(), time.process_time()
         sightings.begin_round()
-        sightings.poll() if order.strip() == "poll" else reconcile.sweep(ctx, sightings)
-        took_s = time.perf_counter() - began_s
-        print(json.dumps({"took_s": took_s, "calls": counted.calls(mock_dir) - before}), flush=True)
+        work[order.strip()]()
+        answer = {
+            "took_s": time.perf_counter() - began_s,
+            "cpu_s": time.process_time() - cpu_s,
+            "calls": (counted.calls(mock_dir) - before).total(),
+        }
+        print(json.dumps(answer), flush=True)
+
+
+def compute() -> None:
+    until_s = time.process_time() + COMPUTE_S
+    while time.process_time() < until_s:
+        sum(range(10_000))
 
 
 if __name__ == "__main__":
