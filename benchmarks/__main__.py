@@ -64,11 +64,15 @@ def run(names: list[str], scale: float, progress: Console) -> tuple[list[Figure]
         began_s = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="pman-bench-", ignore_cleanup_errors=True) as folder:
             try:
-                figures += FIGURES[name](Path(folder), scale)
+                found = FIGURES[name](Path(folder), scale)
             except Exception:  # noqa: BLE001 - the others are measured all the same
                 progress.print(traceback.format_exc(), markup=False, highlight=False)
                 failed.append(name)
-        progress.print(f"{name}: {time.monotonic() - began_s:.0f} s, load {machine.load()}", style="dim")
+                continue
+        figures += found
+        values = ", ".join(f"{figure.measured_text} {figure.ratio_text}".rstrip() for figure in found)
+        took_s = time.monotonic() - began_s
+        progress.print(f"{name}: {values} ({took_s:.0f} s, load {machine.load()})", style="dim", highlight=False)
     return figures, failed
 
 
