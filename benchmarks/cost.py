@@ -5,6 +5,8 @@ where a rate would not. Three kinds of work, each for itself: a job from POST to
 small files the worker and the observer pay; one GET; one DELETE until the object is verified gone. Under load: some of
 the work (acknowledgements, events, writes of the observer) is done in bundles. What the processes do when nobody asks
 for anything is measured first and taken off.
+
+Beside it the bare Celery task of :mod:`benchmarks.dispatch`: its worker, and in the row of the API its publisher.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
+from benchmarks.dispatch import Echo
 from benchmarks.load import delete_bytes, get_bytes, post_all, send_all
 from testbed.system import System
 
@@ -49,17 +52,16 @@ class Cost:
 
 
 class Meter:
-    """Reads the processor time of each process with its children, and Redis' own count of its commands."""
+    """Reads the processor time of each process, and Redis' own count of its commands."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, clocks: dict[str, Callable[[], float]]) -> None:
         self._redis = Redis.from_url(system.env["REDIS_URL"], decode_responses=True)
-        self._roots = {name: psutil.Process(system.processes[name].pid) for name in PROCESSES if name != "redis"}
-        self._roots["redis"] = psutil.Process(self._redis.info("server")["process_id"])
+        self._clocks = clocks | {"redis": _clock(self._redis.info("server")["process_id"])}
 
     def read(self) -> Reading:
         stats = self._redis.info("commandstats")
         commands = {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
-        return Reading(time.monotonic(), {name: _cpu_s(root) for name, root in self._roots.items()}, commands)
+        return Reading(time.monotonic(), {name: clock() for name, clock in self._clocks.items()}, commands)
 
     def cost(self, work: Callable[[], None], count: int, idle: Cost | None = None) -> Cost:
         """Return what one of ``count`` pieces of ``work`` costs, beyond what ``idle`` would have cost meanwhile."""
@@ -73,7 +75,7 @@ class Meter:
 
         cpu_ms = {
             name: share(1000 * (after.cpu_s[name] - before.cpu_s[name]), idle.cpu_ms[name] if idle else 0.0)
-            for name in self._roots
+            for name in self._clocks
         }
         commands = {
             name: share(times - before.commands.get(name, 0), idle.commands.get(name, 0.0) if idle else 0.0)
@@ -82,9 +84,15 @@ class Meter:
         return Cost(cpu_ms, commands)
 
 
-def _cpu_s(root: psutil.Process) -> float:
-    times = [process.cpu_times() for process in (root, *root.children(recursive=True))]
-    return sum(each.user + each.system for each in times)
+def _clock(pid: int) -> Callable[[], float]:
+    """Return a clock of the processor time, in s, of a process and its children."""
+    root = psutil.Process(pid)
+
+    def cpu_s() -> float:
+        times = [process.cpu_times() for process in (root, *root.children(recursive=True))]
+        return sum(each.user + each.system for each in times)
+
+    return cpu_s
 
 
 def measure(folder: Path, jobs: int) -> dict[str, Cost]:
@@ -106,10 +114,10 @@ def measure(folder: Path, jobs: int) -> dict[str, Cost]:
             _wait(lambda: store.counts("mock")["obligations"] == 0)
 
         dispatch("warm", 200)
-        meter = Meter(system)
+        meter = Meter(system, {name: _clock(system.processes[name].pid) for name in ("api", "worker", "observer")})
         idle = meter.cost(lambda: time.sleep(IDLE_S), round(IDLE_S))
         jids = [f"job-{number}" for number in range(jobs)]
-        return {
+        costs = {
             "job": meter.cost(lambda: dispatch("job", jobs), jobs, idle),
             "GET": meter.cost(
                 lambda: send_all(system.api_port, [get_bytes(jid) for jid in jids], CLIENTS), jobs, idle
@@ -117,6 +125,10 @@ def measure(folder: Path, jobs: int) -> dict[str, Cost]:
             "DELETE": meter.cost(delete, jobs, idle),
             "idle, per s": idle,
         }  # fmt: skip
+        echo = Echo(system)
+        echo.per_s(200)
+        echo_meter = Meter(system, {"api": time.process_time, "worker": _clock(system.processes["echo"].pid)})
+        return costs | {"bare echo": echo_meter.cost(lambda: echo.per_s(jobs), jobs)}
 
 
 def _wait(is_done: Callable[[], bool]) -> None:
@@ -134,7 +146,7 @@ def print_costs(console: Console, costs: dict[str, Cost], title: str) -> None:
     for kind in costs:
         table.add_column(kind, justify="right")
     for name in PROCESSES:
-        table.add_row(name, *(f"{cost.cpu_ms[name]:.2f}" for cost in costs.values()))
+        table.add_row(name, *(f"{cost.cpu_ms.get(name, 0.0):.2f}" for cost in costs.values()))
     sums = (f"{sum(cost.cpu_ms.values()):.2f}" for cost in costs.values())
     table.add_row("sum", *sums, style="bold", end_section=True)
     names = sorted(costs["job"].commands, key=lambda name: -costs["job"].commands[name])

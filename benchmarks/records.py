@@ -23,6 +23,8 @@ TOKEN = "0123456789abcdef"
 
 def create(store: RedisStore, backend: str, jids: Sequence[str], env: Sequence[str] = ()) -> list[JobRecord]:
     """Accept a job for each of ``jids``, as a POST does, without enqueuing it."""
+    if not store.epoch(backend):
+        store.begin_epoch(backend)
     request = {**BODY, "env": list(env)}
     return [store.create(parse_request(request | {"jid": jid}), backend).record for jid in jids]
 
@@ -91,8 +93,6 @@ def _hand_over(store: RedisStore, page: Sequence[JobRecord]) -> None:
     def change(record: JobRecord, state: State, handle_json: str = "") -> Change:
         return Change(record.jid, record.generation, state, token=TOKEN, handle_json=handle_json, message="")
 
-    if not store.epoch(page[0].backend):
-        store.begin_epoch(page[0].backend)
     _move(store, [change(record, State.SUBMITTING) for record in page])
     _move(store, [change(record, State.PENDING, _handle(record).to_json()) for record in page])
 
