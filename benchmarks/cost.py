@@ -63,7 +63,7 @@ class Meter:
         commands = {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
         return Reading(time.monotonic(), {name: clock() for name, clock in self._clocks.items()}, commands)
 
-    def cost(self, work: Callable[[], None], count: int, idle: Cost | None = None) -> Cost:
+    def cost(self, work: Callable[[], object], count: int, idle: Cost | None = None) -> Cost:
         """Return what one of ``count`` pieces of ``work`` costs, beyond what ``idle`` would have cost meanwhile."""
         before = self.read()
         work()
