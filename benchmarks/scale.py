@@ -38,7 +38,7 @@ class Site:
 
     def __init__(self, system: System) -> None:
         self.system = system
-        self.store = system.connect_store()
+        self.store = records.connect(system.env)
         self._backend = open_mock(system)
         settings = settings_of(system)
         publisher = QueuePublisher(make_celery(settings), "mock", self.store)
