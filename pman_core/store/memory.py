@@ -465,7 +465,7 @@ class MemoryStore(MemoryPulls):
         with self._lock:
             self._epochs.add(backend)
             for job in self._jids(backend, WAITING):
-                job.due_ms = min(job.due_ms, self.now_ms())
+                job.due_ms = 0
 
     # What workers say of themselves
 

@@ -2,5 +2,5 @@
 -- ARGV: now, backend
 local waiting = key('waiting', ARGV[2])
 redis.call('SET', key('epoch', ARGV[2]), text(now))
-for _, jid in ipairs(redis.call('ZRANGE', waiting, 0, -1)) do redis.call('ZADD', waiting, 'LT', text(now), jid) end
+redis.call('ZUNIONSTORE', waiting, 1, waiting, 'WEIGHTS', 0) -- all at once: there may be a hundred thousand
 return 1
