@@ -1,11 +1,13 @@
 """The body of a POST: from bytes of any kind to a decoded JSON value, or to the reply that says what is wrong."""
 
 import json
+from collections import Counter
 from typing import NoReturn
 
 from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
+from pman_api.wire import shortened
 from pman_core.errors import Fault, InvalidRequest
 
 KIB = 1024
@@ -51,7 +53,7 @@ def _decode(raw: bytes) -> object:
     except UnicodeDecodeError as error:
         raise _bad(f"must be UTF-8: byte {error.start} is not") from None
     try:
-        return json.loads(text, parse_constant=_reject_constant)
+        return json.loads(text, parse_constant=_reject_constant, object_pairs_hook=_unambiguous)
     except json.JSONDecodeError as error:
         raise _bad(f"must be JSON: {error}") from None
     except RecursionError:
@@ -63,6 +65,15 @@ def _decode(raw: bytes) -> object:
 
 def _reject_constant(name: str) -> NoReturn:
     raise _bad(f"must be JSON: {name} is no JSON number")
+
+
+def _unambiguous(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuse a key given twice: which of the two is meant is a guess, and readers on the way may guess otherwise."""
+    decoded = dict(pairs)
+    if len(decoded) < len(pairs):
+        times = Counter(key for key, _ in pairs)
+        raise InvalidRequest([Fault(shortened(key), "is given more than once") for key in times if times[key] > 1])
+    return decoded
 
 
 def _bad(message: str) -> InvalidRequest:

@@ -38,7 +38,7 @@ def to_wire(record: JobRecord) -> dict[str, object]:
 
 def to_warnings(ignored_keys: Sequence[str]) -> list[str]:
     """Return one warning for each key of a request that was ignored; a reply stays small whatever the keys are."""
-    named = [f"{_short(key)}: unknown key, ignored" for key in ignored_keys[:WARNINGS_MAX]]
+    named = [f"{shortened(key)}: unknown key, ignored" for key in ignored_keys[:WARNINGS_MAX]]
     more = len(ignored_keys) - len(named)
     return [*named, f"and {more} more unknown keys, ignored"] if more else named
 
@@ -48,5 +48,6 @@ def iso_time(at_ms: int) -> str | None:
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds") if at_ms else None
 
 
-def _short(key: str) -> str:
+def shortened(key: str) -> str:
+    """Return a client's key at a length that fits into a reply."""
     return key if len(key) <= NAME_CHARS_MAX else key[: NAME_CHARS_MAX - 1] + "…"

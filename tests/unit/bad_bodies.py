@@ -59,6 +59,10 @@ NOT_JSON = [
     BadBody("deep-lists-closed", b"[" * 100_000 + b"]" * 100_000),
     BadBody("deep-objects", b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
     BadBody("deep-under-unknown-key", _GOOD[:-1] + b', "x": ' + b"[" * 50_000 + b"]" * 50_000 + b"}"),
+    BadBody("key-twice", _GOOD[:-1] + b', "jid": "second"}', "jid"),
+    BadBody("key-twice-with-one-value", _GOOD[:-1] + b', "type": "fs"}', "type"),
+    BadBody("key-twice-in-other-spelling", _GOOD[:-1] + b', "\\u006aid": "second"}', "jid"),
+    BadBody("key-twice-below-unknown-key", _GOOD[:-1] + b', "x": [{"y": 1, "y": 1}]}', "y"),
     BadBody("huge-number", _GOOD.replace(b'"1000"', b"9" * 5_000)),
 ]
 

@@ -137,10 +137,10 @@ def test_a_large_argument_and_the_largest_body_are_accepted() -> None:
     assert Harness().http.post("/api/v1/", data=PADDED, content_type="application/json").status_code == 201
 
 
-def test_of_a_key_given_twice_the_last_counts() -> None:
-    raw = json.dumps(PFCON_BODY)[:-1] + ', "jid": "second"}'
+def test_every_key_given_twice_is_named() -> None:
+    raw = json.dumps(PFCON_BODY)[:-1] + ', "jid": "second", "image": "other", "image": "third"}'
     reply = Harness().http.post("/api/v1/", data=raw, content_type="application/json")
-    assert reply.get_json()["jid"] == "second"
+    assert [error["field"] for error in reply.get_json()["errors"]] == ["jid", "image"]
 
 
 def test_unknown_keys_are_named_and_make_no_difference() -> None:
