@@ -1,6 +1,7 @@
 """The life of a job over HTTP: accept, show, delete, list. Record first: replies never wait for a scheduler."""
 
 import logging
+import re
 from contextlib import suppress
 
 from flask import Response, g, request
@@ -15,13 +16,15 @@ from pman_api.reports import Reports
 from pman_api.wire import to_warnings, to_wire
 from pman_core.broker import Publisher
 from pman_core.errors import Fault, InvalidRequest, StoreUnavailable
+from pman_core.job import GENERATION_PATTERN
 from pman_core.queues import Message, Task
-from pman_core.request import JobRequest, normalize_jid, parse_request, unknown_keys
+from pman_core.request import JID_PATTERN, JobRequest, normalize_jid, parse_request, unknown_keys
 from pman_core.settings import Settings
 from pman_core.store.protocol import Created
 
 PAGE_DEFAULT = 100
 PAGE_MAX = 1000
+CURSOR_PATTERN = re.compile(f"{GENERATION_PATTERN.pattern} {JID_PATTERN.pattern}")
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +87,7 @@ class Jobs:
     def list(self) -> Response:
         """GET of the list: newest first, without logs, page by page; ``cursor`` is the ``next`` of the page before."""
         limit = _page_limit(request.args.get("limit", str(PAGE_DEFAULT)))
-        page = self._store.page(request.args.get("cursor", ""), limit)
+        page = self._store.page(_cursor(request.args.get("cursor", "")), limit)
         return json_reply({"jobs": [to_wire(record) for record in page.records], "next": page.cursor or None})
 
     def _announce(self, jid: str, generation: str) -> Message | None:
@@ -106,3 +109,10 @@ def _page_limit(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= PAGE_MAX):
         raise InvalidRequest([Fault("limit", f"must be a whole number from 1 to {PAGE_MAX}")])
     return int(text)
+
+
+def _cursor(text: str) -> str:
+    # The store would take anything for a place in its index, and answer with a page that has nothing to do with it.
+    if text and not CURSOR_PATTERN.fullmatch(text):
+        raise InvalidRequest([Fault("cursor", "must be the `next` of another page, or empty")])
+    return text

@@ -12,6 +12,8 @@ from pman_core.command import build_argv
 from pman_core.request import JobRequest
 from pman_core.states import TERMINAL, State
 
+GENERATION_PATTERN = re.compile("[0-9a-hjkmnp-tv-z]{26}")
+
 
 def mint_generation(not_before: str = "") -> str:
     """Return a new generation: a ULID in lower case (26 characters, sortable by time, DNS-safe).

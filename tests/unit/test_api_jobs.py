@@ -324,6 +324,14 @@ class TestList:
         assert reply.status_code == 400
         assert [error["field"] for error in reply.get_json()["errors"]] == ["limit"]
 
-    @pytest.mark.parametrize("cursor", ["", "x", "%00", "zzz zzz", "(", "+", "-", "[", "\ud800"])
-    def test_any_cursor_is_harmless(self, cursor: str) -> None:
-        assert Harness().http.get(f"/jobs/?cursor={cursor}".encode(errors="replace").decode()).status_code == 200
+    @pytest.mark.parametrize(
+        "cursor",
+        ["x", "%00", "zzz zzz", "(", "+", "-", "[", "\ud800", "%FF", "0" * 26, "0" * 26 + " ", "0" * 26 + " a/b"],
+    )
+    def test_what_is_no_cursor_is_refused(self, cursor: str) -> None:
+        reply = Harness().http.get(f"/jobs/?cursor={cursor}".encode(errors="replace").decode())
+        assert reply.status_code == 400
+        assert [error["field"] for error in reply.get_json()["errors"]] == ["cursor"]
+
+    def test_an_empty_cursor_is_the_first_page(self) -> None:
+        assert Harness().http.get("/jobs/?cursor=").status_code == 200
