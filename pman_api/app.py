@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from flask import Flask
 
-from pman_api import problems, request_ids
+from pman_api import openapi, problems, request_ids
 from pman_api.guarded_store import GuardedStore
 from pman_api.jobs import Jobs
 from pman_api.live_logs import LiveLogs
@@ -48,6 +48,7 @@ def create_app(
     app.add_url_rule("/jobs/", "list", jobs.list, methods=["GET"])
     app.add_url_rule("/health/", "health", service.health, methods=["GET"])
     app.add_url_rule("/ready/", "ready", service.ready, methods=["GET"])
+    app.add_url_rule("/openapi.json", "openapi", openapi.view, methods=["GET"])
 
     request_ids.install(app)
     problems.install(app)

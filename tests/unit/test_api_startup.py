@@ -29,7 +29,7 @@ def test_the_app_of_production_is_built_without_redis_and_without_any_scheduler(
     code = f"""
 import sys
 from pman_api.wsgi import app
-assert sorted(app.view_functions) == ["delete", "describe", "health", "list", "read", "ready", "submit"]
+assert sorted(app.view_functions) == ["delete", "describe", "health", "list", "openapi", "read", "ready", "submit"]
 print(*[name for name in sys.modules if name.split(".")[0] in {FORBIDDEN}])
 """
     ended = python(code, CONTAINER_ENV="mock", STOREBASE="/data", REDIS_URL="redis://127.0.0.1:1/0")
