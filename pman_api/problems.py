@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from pman_core.errors import Fault, InvalidRequest, StoreUnavailable
 
+MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
 FAULTS_SHOWN_MAX = 100
 TABLE = {
@@ -71,16 +72,21 @@ def _defect(error: Exception) -> Response:
 
 
 def _problem(status: int, detail: str = "", faults: Sequence[Fault] = ()) -> Response:
+    body = to_problem(status, detail, quote(request.path), g.request_id)
+    if faults:
+        body["errors"] = [{"field": fault.field, "message": fault.message} for fault in faults]
+    return Response(json.dumps(body), status, content_type=MEDIA_TYPE)
+
+
+def to_problem(status: int, detail: str, instance: str, request_id: str) -> dict[str, object]:
+    """Return the members that every problem has. Pure: what is no request to Flask is answered by the server."""
     title, usual_detail = TABLE.get(status) or (HTTPStatus(status).phrase, "")
-    body: dict[str, object] = {
+    return {
         "type": "about:blank",
         "title": title,
         "status": status,
         "detail": detail or usual_detail,
-        "instance": quote(request.path),
-        "request_id": g.request_id,
+        "instance": instance,
+        "request_id": request_id,
         "message": detail or usual_detail,
     }
-    if faults:
-        body["errors"] = [{"field": fault.field, "message": fault.message} for fault in faults]
-    return Response(json.dumps(body), status, content_type="application/problem+json")
