@@ -41,6 +41,9 @@ def _read(request: Request, max_bytes: int) -> bytes:
         raise _bad(f"could not be read to its end: {type(error).__name__}") from error
     if raw is None or len(raw) > max_bytes:
         raise RequestEntityTooLarge(f"the body must have at most {max_bytes // KIB} KiB (MAX_BODY_KIB)")
+    if len(raw) < (request.content_length or 0):
+        # The server takes the end of the connection for the end of the body. https://www.rfc-editor.org/rfc/rfc9112#section-8
+        raise _bad(f"ends after {len(raw)} of {request.content_length} bytes")
     return raw
 
 

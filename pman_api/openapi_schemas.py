@@ -53,7 +53,7 @@ BY_FIELD: dict[str, Schema] = {
     "number_of_workers": {"description": "A backend may refuse more than it can run at once."},
     "image": {
         "pattern": "^[^-]",
-        "not": {"pattern": r"[\s\x00-\x1f\x7f]"},
+        "not": {"pattern": r"[\s\x00-\x1f\x7f-\xa0\xad]"},
         "description": "Image reference: printable, no white space, no leading dash.",
     },
     "entrypoint": {

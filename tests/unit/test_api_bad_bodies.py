@@ -57,6 +57,20 @@ def test_a_chunked_body_is_measured_too(raw: bytes, status: int) -> None:
     assert reply.status_code == status
 
 
+def test_a_body_that_ends_too_soon_is_refused_even_if_it_is_whole_json() -> None:
+    harness = Harness()
+    raw = json.dumps(PFCON_BODY).encode()
+    reply = harness.http.post(
+        "/api/v1/",
+        input_stream=BytesIO(raw),
+        content_type="application/json",
+        environ_overrides={"wsgi.input_terminated": True, "CONTENT_LENGTH": str(len(raw) + 1)},
+    )
+    assert (reply.status_code, harness.is_untouched()) == (400, True)
+    message = f"ends after {len(raw)} of {len(raw) + 1} bytes"
+    assert reply.get_json()["errors"] == [{"field": "body", "message": message}]
+
+
 def test_all_faults_are_named_at_once() -> None:
     reply = Harness().post(jid="a b", image="", cpu_limit=-1, entrypoint=[], env=["A", "B"], output_dir="..", auid=...)
     fields = [error["field"] for error in reply.get_json()["errors"]]
