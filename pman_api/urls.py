@@ -7,5 +7,5 @@ class JidConverter(BaseConverter):
     """Match the whole rest of the path; whether it is a jid is for the view to say."""
 
     part_isolating = False
-    regex = ".+"
+    regex = r"[\s\S]+"  # a dot would leave out line ends, and the path would be no route
     weight = 200

@@ -297,9 +297,10 @@ class TestDelete:
         harness.store.away = {"postpone"}
         assert harness.delete().status_code == 204
 
-    def test_a_malformed_jid_leaves_no_tombstone(self) -> None:
+    @pytest.mark.parametrize("jid", ["a:b", "a%20b", "a%2Fb", "%0A", "a%0Ab", "%2E%2E", "%00"])
+    def test_a_malformed_jid_leaves_no_tombstone(self, jid: str) -> None:
         harness = Harness()
-        assert harness.delete("a:b").status_code == 400
+        assert harness.delete(jid).status_code == 400
         assert harness.store.calls == []
 
 
