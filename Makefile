@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test coverage e2e engines lint fuzz bench clean
+.PHONY: help demo up test coverage e2e engines lint fuzz soak bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ lint: $(VENV)/.dev ## style, types, and who may import whom
 
 fuzz: $(VENV)/.dev ## 100,000 hostile requests against a whole system; SEED=n repeats one (some minutes)
 	$(BIN)/python -m tests.faults.fuzz $(if $(SEED),--seed $(SEED))
+
+soak: $(VENV)/.dev ## 20,000 jobs through a whole system: what grows, and what is left (some minutes)
+	$(BIN)/python -m tests.faults.leaks
 
 bench: $(VENV)/.dev ## every figure of speed and scale in one table; needs wrk (some minutes, on a quiet machine)
 	$(BIN)/python -m benchmarks

@@ -1,0 +1,96 @@
+"""What processes and Redis hold, and how that grows with the number of jobs."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from pman_core.store.redis import RedisStore
+from testbed.system import System
+
+KIB = 1024
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One look at one process."""
+
+    jobs: int
+    uss_kib: float
+    """Memory that would be free if it ended: shared libraries do not count."""
+    fds: int
+    threads: int
+
+
+def processes(system: System) -> dict[str, psutil.Process]:
+    """Return what is to be flat, by name; gunicorn's master only waits, its children serve."""
+    found = {name: psutil.Process(process.pid) for name, process in system.processes.items() if name != "api"}
+    children = psutil.Process(system.processes["api"].pid).children()
+    return found | {f"api {number}": child for number, child in enumerate(children, start=1)}
+
+
+def look(process: psutil.Process, jobs: int) -> Sample:
+    return Sample(jobs, process.memory_full_info().uss / KIB, process.num_fds(), process.num_threads())
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How one process has grown since it was warm."""
+
+    first: Sample
+    last: Sample
+    kib_per_1000: float
+    more_fds: int
+    more_threads: int
+
+
+def growth(samples: Sequence[Sample], warm_jobs: int) -> Growth:
+    """Fit a line through the memory of ``samples`` after ``warm_jobs``; of the rest compare the highest values."""
+    warm = [sample for sample in samples if sample.jobs >= warm_jobs]
+    line = statistics.linear_regression([sample.jobs for sample in warm], [sample.uss_kib for sample in warm])
+    early, late = warm[: len(warm) // 2], warm[len(warm) // 2 :]
+    return Growth(
+        samples[0],
+        samples[-1],
+        line.slope * 1000,
+        max(sample.fds for sample in late) - max(sample.fds for sample in early),
+        max(sample.threads for sample in late) - max(sample.threads for sample in early),
+    )
+
+
+@dataclass
+class Kind:
+    """The keys of one kind."""
+
+    keys: int = 0
+    members: int = 0
+    """Of lists, sets and the like; of a hash or a string none are counted."""
+    lasting: int = 0
+    """Keys without an end of their own."""
+    blocked: int = 0
+    """Tombstones that name an object which is not verified gone."""
+    bytes: int = 0
+
+
+SIZES = {"list": "llen", "set": "scard", "zset": "zcard"}
+
+
+def keys(store: RedisStore) -> dict[str, Kind]:
+    """Return what is in Redis, by kind of key."""
+    redis: Any = store._redis
+    kinds: dict[str, Kind] = defaultdict(Kind)
+    for key in redis.scan_iter(count=1000):
+        name = key.removeprefix(store._prefix)
+        kind = kinds[name.split(":")[0] if name.startswith(("job:", "tomb:", "pull:", "waiters:")) else name]
+        type_name, ttl_ms, size = redis.pipeline().type(key).pttl(key).memory_usage(key).execute()
+        kind.keys += 1
+        kind.lasting += ttl_ms == -1
+        kind.bytes += size or 0
+        if type_name in SIZES:
+            kind.members += getattr(redis, SIZES[type_name])(key)
+        if name.startswith("tomb:"):
+            kind.blocked += any(field.startswith("g:") for field in redis.hkeys(key))
+    return dict(kinds)

@@ -1,0 +1,102 @@
+"""One soak: a whole pman with a short retention, thousands of jobs through it, and what is left of them."""
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends._mock_folder import Folder
+from pman_core.store.redis import RedisStore
+from testbed.system import System, wait_for
+from tests.faults.leaks import jobs, measure
+from tests.faults.leaks.measure import Growth, Kind, Sample
+
+BACKEND = "mock"
+RETENTION_S = 5.0
+SETTINGS = {
+    "RETENTION_HOURS": repr(RETENTION_S / 3600),
+    "RECONCILE_S": "1",
+    "LIVE_LOGS_S": "0.1",
+    "REDIS_TIMEOUT_S": "10",
+}
+SAMPLES = 200
+FDS_MORE_MAX = 4
+THREADS_MORE_MAX = 2
+CLIENTS = 32
+ORDERS = "_kombu.binding.celery.pidbox"
+LEFT_BEHIND = ("jobs", "starts", "ends")
+"""Folders of the mock that hold something of each job while it is there. What it was asked for is kept for audits."""
+
+
+@dataclass
+class Outcome:
+    seconds: float
+    growths: dict[str, Growth]
+    before: dict[str, Kind]
+    after: dict[str, Kind]
+    native: dict[str, int]
+    """What the scheduler still has, by folder."""
+
+
+def run(folder: Path, count: int, warm: int) -> Outcome:
+    """Lead ``count`` jobs through a system in ``folder``; growth is measured from the ``warm``-th job on."""
+    system = System(folder, BACKEND, env=SETTINGS)
+    try:
+        system.start_redis()
+        system.start_api(processes=2)
+        system.start_worker()
+        system.start_control_worker()
+        system.start_observer()
+        system.wait_ready()
+        store = system.connect_store()
+        wait_for("both workers listen to orders", lambda: store._redis.scard(store._key(ORDERS)) == 2)
+        before = measure.keys(store)
+        samples: dict[str, list[Sample]] = defaultdict(list)
+        watched = measure.processes(system)
+        period = max(1, count // SAMPLES)
+
+        def done(ended: int) -> None:
+            if ended % period == 0:
+                for name, process in watched.items():
+                    samples[name].append(measure.look(process, ended))
+
+        began_s = time.monotonic()
+        jobs.live_all(system.api_port, count, CLIENTS, done)
+        seconds = time.monotonic() - began_s
+        _wait_forgotten(store)
+        return Outcome(
+            seconds,
+            {name: measure.growth(taken, warm) for name, taken in samples.items()},
+            before,
+            measure.keys(store),
+            {name: sum(1 for _ in (Folder(folder / "mock").path / name).iterdir()) for name in LEFT_BEHIND},
+        )
+    finally:
+        system.close()
+
+
+def _wait_forgotten(store: RedisStore) -> None:
+    def is_forgotten() -> bool:
+        return not any(store.counts(BACKEND).values())
+
+    wait_for("every job is past its retention and gone", is_forgotten, 300)
+
+
+def faults(outcome: Outcome, kib_per_1000_max: float) -> list[str]:
+    """Return what is not flat."""
+    found = []
+    for name, grown in outcome.growths.items():
+        if grown.kib_per_1000 > kib_per_1000_max:
+            found.append(f"{name} grows by {grown.kib_per_1000:.0f} KiB per 1,000 jobs")
+        if grown.more_fds > FDS_MORE_MAX or grown.more_threads > THREADS_MORE_MAX:
+            found.append(f"{name} has {grown.more_fds} more file descriptors, {grown.more_threads} more threads")
+    for kind in outcome.after.keys() - {"tomb"}:
+        was = outcome.before.get(kind, Kind())
+        now = outcome.after[kind]
+        if (now.keys, now.members) != (was.keys, was.members) and now.lasting:
+            found.append(f"{now.keys} keys {kind} with {now.members} members, before: {was.keys} with {was.members}")
+    tombs = outcome.after.get("tomb", Kind())
+    if tombs.lasting or tombs.blocked:
+        found.append(f"of {tombs.keys} tombstones {tombs.lasting} last for ever, {tombs.blocked} name an object")
+    found += [f"the scheduler still has {left} {name}" for name, left in outcome.native.items() if left]
+    return found
