@@ -44,8 +44,7 @@ def run(folder: Path, requests: int, seed: int, clients: int) -> Outcome:
         report = _fire_all(system.api_port, requests, seed, clients)
         seconds = time.monotonic() - began_s
         _wait_quiet(store)
-        if sentinels.look(system, store) != before:
-            report.faults.append(f"a sentinel has changed:\n    {before}\n    {sentinels.look(system, store)}")
+        report.faults += [f"a sentinel has changed: {what}" for what in before.changes(sentinels.look(system, store))]
         jobs = _audit(system, store, report)
         return Outcome(report, seconds, jobs)
     finally:

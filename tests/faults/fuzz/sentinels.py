@@ -57,6 +57,20 @@ class Snapshot:
     replies: dict[str, tuple[int, str]]
     native: dict[str, object]
 
+    def changes(self, later: "Snapshot") -> list[str]:
+        """Return what is another in ``later``."""
+        return [
+            f"{name} of {key}: {before.get(key)!r} -> {after.get(key)!r}"
+            for name, before, after in (
+                ("Redis", self.hashes, later.hashes),
+                ("index", self.scores, later.scores),
+                ("GET", self.replies, later.replies),
+                ("native object", self.native, later.native),
+            )
+            for key in sorted(before.keys() | after.keys())
+            if before.get(key) != after.get(key)
+        ]
+
 
 def make(system: System, store: RedisStore) -> None:
     """Make them and wait until each is as it shall stay."""

@@ -10,6 +10,7 @@ import pytest
 from tests.faults.fuzz import campaign, exchange, sentinels
 from tests.faults.fuzz.client import Client
 from tests.faults.fuzz.exchange import Shot, fire
+from tests.faults.fuzz.sentinels import Snapshot
 
 SEED = 20_261_125
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Request-ID: a\r\n\r\n{}"
@@ -109,3 +110,15 @@ def test_every_reply_of_a_connection_is_read(serve: Callable[[bytes], int]) -> N
 )
 def test_a_sentinel_is_only_named_by_its_name(target: str, is_named: bool) -> None:
     assert sentinels.is_named_by(target) == is_named
+
+
+def test_a_sentinel_that_has_changed_is_named() -> None:
+    before = Snapshot({"job:a": {"state": "RUNNING"}}, {"running:mock": {"a": 1.0}}, {"a": (200, "x")}, {"g": "job"})
+    after = Snapshot({"job:a": {"state": "LOST"}}, {"running:mock": {}}, {"a": (404, "")}, {})
+    assert before.changes(before) == []
+    assert [what.split(":")[0] for what in before.changes(after)] == [
+        "Redis of job",
+        "index of running",
+        "GET of a",
+        "native object of g",
+    ]
