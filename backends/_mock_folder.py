@@ -92,8 +92,8 @@ class End(BaseModel):
 
 
 NO_END, NO_FAULTS = End(), Faults()
-KNOWN_MAX = 20_000
-"""So many jobs are remembered: what is in their files does not change."""
+KNOWN_MIN = 100
+"""So many jobs are remembered before any is looked for: what is in their files does not change, but files go."""
 
 _DRAFTS = count()
 
@@ -109,6 +109,7 @@ class Folder:
         self._drafts = os.path.join(path, ".draft-")  # noqa: PTH118
         self._faults = os.path.join(path, "faults.json")  # noqa: PTH118
         self._known: dict[str, tuple[tuple[int, int], Job]] = {}
+        self._known_max = KNOWN_MIN
 
     def prepare(self) -> None:
         """Make what belongs into the folder; the folder itself must be there."""
@@ -151,10 +152,16 @@ class Folder:
             job = Job.model_validate_json(text)
         except ValidationError as error:
             raise Unparseable(f"not a job: {error}", raw=text.decode(errors="replace")) from None
-        if len(self._known) >= KNOWN_MAX:
-            self._known.clear()
+        if len(self._known) >= self._known_max:
+            self._forget_what_is_gone()
         self._known[generation] = (mark, job)
         return job
+
+    def _forget_what_is_gone(self) -> None:
+        """Keep the memory of this process at twice what is there: whoever removes a job tells nobody."""
+        there = set(self.generations())
+        self._known = {generation: job for generation, job in list(self._known.items()) if generation in there}
+        self._known_max = max(KNOWN_MIN, 2 * len(self._known))
 
     def generations(self) -> Iterator[str]:
         with os.scandir(self.path / "jobs") as entries:
@@ -175,6 +182,7 @@ class Folder:
 
     def forget(self, generation: str) -> None:
         """Remove the job and all that belongs to it."""
+        self._known.pop(generation, None)
         for name in ("jobs", "starts", "ends"):
             (self.path / name / generation).unlink(missing_ok=True)
 

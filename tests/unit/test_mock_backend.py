@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backends._mock_folder import Faults, Folder
+from backends._mock_folder import KNOWN_MIN, Faults, Folder
 from backends.mock import MockBackend, MockSettings
 from pman_core.backend import Absent, JobRef, Observed, Sighting, Unknown
 from pman_core.errors import Conflict, Rejected, Unavailable, Unparseable
@@ -270,3 +270,16 @@ def test_a_burst_is_told_whole(backend: MockBackend) -> None:
         else:
             ended.add(event.observed.generation)
     assert ended == {spec.generation for spec in specs}
+
+
+def test_what_others_have_removed_is_not_remembered_for_ever(backend: MockBackend, tmp_path: Path) -> None:
+    watching, staying = Folder(tmp_path), job(jid="stays")
+    backend.submit(staying)
+    for number in range(5 * KNOWN_MIN):
+        spec = job(jid=f"goes-{number}")
+        backend.submit(spec)
+        assert watching.load(spec.generation) is not None
+        assert watching.load(staying.generation) is not None
+        backend.remove(spec.jid, spec.generation)
+    assert len(watching._known) <= KNOWN_MIN
+    assert staying.generation in watching._known
