@@ -179,7 +179,8 @@ def remove(ctx: Context, obligation: Obligation, tries: int = 0) -> bool:
         log.warning("not removed yet: jid=%s generation=%s %s", jid, generation, error)
         ctx.store.postpone(ctx.backend_name, obligation, backoff_s(tries))
         return False
-    is_gone = isinstance(sighting, Absent)
+    # Behind a fence nothing but an ended object stops the submitter that may be asleep: no object is not enough.
+    is_gone = isinstance(sighting, Absent) and not standing.is_fenced
     is_ended = keep_object and isinstance(sighting, Observed) and sighting.state in TERMINAL
     is_settled = (is_gone or is_ended) and not standing.is_leased and ctx.store.settle(ctx.backend_name, obligation)
     if not is_settled:
@@ -192,7 +193,7 @@ def remove(ctx: Context, obligation: Obligation, tries: int = 0) -> bool:
 def _look_for_what_blocks(ctx: Context, jid: str) -> None:
     """Settle the earlier generations that are gone by themselves: of some nobody else has to remove anything."""
     for generation in ctx.store.unsettled(jid):
-        if ctx.store.standing(jid, generation).is_leased:
+        if ctx.store.standing(jid, generation).is_fenced:
             continue
         sighting = ctx.backend.observe([JobRef(jid, generation)])[jid, generation]
         if isinstance(sighting, Absent) and ctx.store.settle(ctx.backend_name, Obligation(jid, generation)):

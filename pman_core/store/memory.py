@@ -59,7 +59,12 @@ class _Tomb:
     upto: str = ""
     fences: dict[str, int] = field(default_factory=dict)
     open: dict[str, int] = field(default_factory=dict)
-    """Generation -> end of its submit lease, for every object that is not verified gone."""
+    """Generation -> end of its submit lease (0: returned), for every object that is not verified gone."""
+
+    def fenced_until_ms(self, generation: str, fence_ms: int) -> int:
+        """A lease that is not returned has a fence behind it: its holder may only be asleep."""
+        lease_until_ms, fence_until_ms = self.open.get(generation, 0), self.fences.get(generation, 0)
+        return max(fence_until_ms, lease_until_ms + fence_ms) if lease_until_ms else fence_until_ms
 
 
 class MemoryStore(MemoryPulls):
@@ -259,11 +264,8 @@ class MemoryStore(MemoryPulls):
             record = job.record
             tomb.upto = max(tomb.upto, record.generation)
             tomb.open[record.generation] = record.lease_until_ms if job.lease else 0
-            fence_until_ms = job.fence_until_ms
-            if job.lease and record.lease_until_ms <= self.now_ms():
-                fence_until_ms = max(fence_until_ms, record.lease_until_ms + self._policy.fence_ms)
-            if fence_until_ms > self.now_ms():
-                tomb.fences[record.generation] = fence_until_ms
+            if job.fence_until_ms > self.now_ms():
+                tomb.fences[record.generation] = job.fence_until_ms
             obligation = Obligation(jid, record.generation, record.host)
             self._oblige(record.backend, obligation, self.now_ms())
             for other in tomb.open.keys() - {record.generation}:
@@ -288,7 +290,8 @@ class MemoryStore(MemoryPulls):
             if job and job.record.generation == spec.generation:
                 return Adopted.KNOWN
             if spec.generation <= tomb.upto:
-                if is_terminal and self._policy.keeps_objects:
+                is_fenced = tomb.fences.get(spec.generation, 0) > self.now_ms()
+                if is_terminal and (self._policy.keeps_objects or is_fenced):
                     return Adopted.KEPT
                 return self._hold(spec, backend, host, must_go=True)
             if not job:
@@ -338,11 +341,12 @@ class MemoryStore(MemoryPulls):
             tomb = self._tombs.get(obligation.jid, _Tomb())
             if tomb.open.get(obligation.generation, 0) > self.now_ms():
                 return False
+            fence_until_ms = tomb.fenced_until_ms(obligation.generation, self._policy.fence_ms)
             tomb.open.pop(obligation.generation, None)
             # The obligation may have been written before the job had a host.
             self._obligations.get(backend, {}).pop(replace(obligation, host=""), None)
-            fence_until_ms = tomb.fences.get(obligation.generation, 0)
             if fence_until_ms > self.now_ms():
+                tomb.fences[obligation.generation] = fence_until_ms
                 self._oblige(backend, obligation, fence_until_ms)
             else:
                 tomb.fences.pop(obligation.generation, None)
@@ -352,7 +356,8 @@ class MemoryStore(MemoryPulls):
     def standing(self, jid: str, generation: str) -> Standing:
         with self._lock:
             tomb, now = self._tombs.get(jid, _Tomb()), self.now_ms()
-            return Standing(tomb.open.get(generation, 0) > now, tomb.fences.get(generation, 0) > now)
+            is_fenced = tomb.fenced_until_ms(generation, self._policy.fence_ms) > now
+            return Standing(tomb.open.get(generation, 0) > now, is_fenced)
 
     def release(self, jid: str, generation: str) -> bool:
         with self._lock:

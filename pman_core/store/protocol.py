@@ -118,7 +118,7 @@ class Adopted(StrEnum):
     CREATED = "created"  # no record was there: rebuilt from what the object carries
     REMOVE = "remove"  # deleted, or a double: an obligation to remove it was written
     HOLDS_BACK = "holds-back"  # another job of this jid waits until the object is gone
-    KEPT = "kept"  # deleted and ended, and REMOVE_JOBS=no lets it stay
+    KEPT = "kept"  # deleted and ended, and its fence (or REMOVE_JOBS=no) lets it stay
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,8 @@ class Standing:
     is_leased: bool
     """A submitter may be at work: the object may still appear."""
     is_fenced: bool
-    """A submitter that lost its lease may be asleep: the object, once ended, must keep its name taken."""
+    """A submitter that lost its lease may be asleep: the object, once ended, must keep its name taken. Where there is
+    none, none may be concluded to be gone: it may still appear."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,7 +235,7 @@ class RedisStore(RedisPulls):
         return bool(self._run("fill_logs", jid, generation, wire.clip_logs(logs), int(only_running)))
 
     def delete(self, jid: str) -> Deletion:
-        reply = self._run("delete", jid, mint_generation(), self._policy.tombstone_ms, self._policy.fence_ms)
+        reply = self._run("delete", jid, mint_generation(), self._policy.tombstone_ms)
         if not reply:
             return Deletion(None)
         generation, host, backend = reply
@@ -266,11 +266,11 @@ class RedisStore(RedisPulls):
             self._redis.zadd(self._key("obligations", backend), {member: due_ms}, xx=True)
 
     def settle(self, backend: str, obligation: Obligation) -> bool:
-        args = (obligation.jid, obligation.generation, backend, obligation.host, self._policy.tombstone_ms)
-        return bool(self._run("settle", *args))
+        args = (obligation.jid, obligation.generation, backend, obligation.host)
+        return bool(self._run("settle", *args, self._policy.tombstone_ms, self._policy.fence_ms))
 
     def standing(self, jid: str, generation: str) -> Standing:
-        is_leased, is_fenced = self._run("standing", jid, generation)
+        is_leased, is_fenced = self._run("standing", jid, generation, self._policy.fence_ms)
         return Standing(bool(is_leased), bool(is_fenced))
 
     def release(self, jid: str, generation: str) -> bool:

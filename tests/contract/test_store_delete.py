@@ -86,15 +86,43 @@ def test_a_new_job_may_be_posted_and_deleted_behind_the_old_one(store: Store) ->
 def test_a_delete_while_submitting_is_final_only_when_the_submitter_is_done(store: Store, clock: Clock) -> None:
     record = bring(store, State.SUBMITTING)
     store.delete(JID)
-    assert store.standing(JID, record.generation) == Standing(is_leased=True, is_fenced=False)
+    assert store.standing(JID, record.generation) == Standing(is_leased=True, is_fenced=True)
     assert not store.settle(BACKEND, of(record))
     assert store.unsettled(JID)
     assert store.obligations(BACKEND, 10) == [of(record)]
-    clock.advance(LEASE_S)
+    store.release(JID, record.generation)
     assert store.standing(JID, record.generation) == Standing(is_leased=False, is_fenced=False)
     assert store.settle(BACKEND, of(record))
     assert not store.unsettled(JID)
     assert store.obligations(BACKEND, 10) == []
+
+
+def test_a_lease_that_is_never_returned_has_its_fence_behind_it(store: Store, clock: Clock) -> None:
+    """Its holder may only be asleep."""
+    record = bring(store, State.SUBMITTING)
+    store.delete(JID)
+    clock.advance(LEASE_S)
+    assert store.standing(JID, record.generation) == Standing(is_leased=False, is_fenced=True)
+    assert store.settle(BACKEND, of(record))
+    assert not store.unsettled(JID)
+    assert store.standing(JID, record.generation) == Standing(is_leased=False, is_fenced=True)
+    assert store.obligations(BACKEND, 10) == []
+    clock.advance(FENCE_S)
+    assert store.obligations(BACKEND, 10) == [of(record)]
+    assert store.standing(JID, record.generation) == Standing(is_leased=False, is_fenced=False)
+
+
+def test_a_sweep_leaves_an_ended_object_behind_its_fence_alone(store: Store, clock: Clock) -> None:
+    record = bring(store, State.SUBMITTING)
+    store.delete(JID)
+    clock.advance(LEASE_S)
+    store.settle(BACKEND, of(record))
+    assert adopt(store, record.spec("pman"), is_terminal=True) is Adopted.KEPT
+    assert not store.unsettled(JID)
+    assert adopt(store, record.spec("pman")) is Adopted.REMOVE
+    assert store.unsettled(JID)
+    clock.advance(FENCE_S)
+    assert adopt(store, record.spec("pman"), is_terminal=True) is Adopted.REMOVE
 
 
 def test_a_submitter_that_finds_its_job_deleted_releases_it(store: Store) -> None:
@@ -291,11 +319,11 @@ def test_a_double_of_a_job_that_has_its_own_object_is_removed(store: Store, stat
 
 
 @pytest.mark.parametrize("state", sorted(WAITING | NATIVE | TERMINAL))
-def test_an_object_under_a_tombstone_is_removed(store: Store, clock: Clock, state: State) -> None:
+def test_an_object_under_a_tombstone_is_removed(store: Store, state: State) -> None:
     record = bring(store, state)
     spec = record.spec("pman")
     store.delete(JID)
-    clock.advance(LEASE_S)
+    store.release(JID, record.generation)
     store.settle(BACKEND, of(record))
     new = post(store)
     assert adopt(store, spec) is Adopted.REMOVE

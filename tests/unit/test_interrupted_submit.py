@@ -68,11 +68,14 @@ def test_a_deleted_one_never_runs(remove_jobs: bool) -> None:
         assert native(world).state is State.CANCELLED
 
 
-def test_a_removal_behind_a_fence_may_leave_nothing_of_it() -> None:
+def test_a_removal_that_leaves_nothing_of_it_is_final_when_the_fence_has_fallen() -> None:
     world = World()
     generation = half_submitted(world)
     world.clock.advance(world.settings.submit_lease_s + 1)
     world.store.delete(JID)
     world.backend.end = lambda jid, generation: world.backend.objects.clear()  # type: ignore[method-assign]
+    assert not lifecycle.remove(world.ctx, Obligation(JID, generation))
+    assert world.store.unsettled(JID)
+    world.clock.advance(world.settings.submit_fence_s)
     assert lifecycle.remove(world.ctx, Obligation(JID, generation))
     assert not world.store.unsettled(JID)

@@ -225,7 +225,26 @@ def test_a_removal_is_not_final_while_a_submitter_is_at_work() -> None:
     assert not lifecycle.remove(world.ctx, obligation)
     assert world.store.unsettled(JID)
     world.clock.advance(world.settings.submit_lease_s)
+    assert not lifecycle.remove(world.ctx, obligation)
+    assert world.store.unsettled(JID)
+    world.clock.advance(world.settings.submit_fence_s)
     assert lifecycle.remove(world.ctx, obligation)
+    assert not world.store.unsettled(JID)
+
+
+def test_a_submitter_that_slept_over_its_lease_starts_nothing_while_its_successor_runs() -> None:
+    world = World()
+    generation = world.post()
+
+    def everything_else_happens() -> None:
+        obligation = delete(world)
+        world.clock.advance(world.settings.submit_lease_s + 1)
+        assert not lifecycle.remove(world.ctx, obligation)
+        assert submit(world, world.post(image="another")) is Moved.BLOCKED
+
+    world.backend.fail("submit", everything_else_happens)
+    assert submit(world, generation) is Moved.OTHER_GENERATION
+    assert world.backend.objects == {}
     assert not world.store.unsettled(JID)
 
 

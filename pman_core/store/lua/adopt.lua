@@ -20,7 +20,8 @@ end
 
 local upto = redis.call('HGET', tomb, 'upto')
 if upto and generation <= upto then
-  if ARGV[11] == '1' and ARGV[12] == '1' then return 'kept' end
+  local is_fenced = tonumber(redis.call('HGET', tomb, 'f:' .. generation) or 0) > now
+  if ARGV[11] == '1' and (ARGV[12] == '1' or is_fenced) then return 'kept' end
   return oblige()
 end
 if not record[1] then

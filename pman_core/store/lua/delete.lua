@@ -1,5 +1,5 @@
 -- Hide the record at once; remember what must still be removed.
--- ARGV: now, jid, generation that covers all earlier ones, ttl_ms, fence_ms
+-- ARGV: now, jid, generation that covers all earlier ones, ttl_ms
 -- Returns {generation, host, backend} | {} when nothing is known to be left
 local jid, ttl_ms = ARGV[2], ARGV[4]
 local tomb = key('tomb', jid)
@@ -13,8 +13,6 @@ local generation, host, backend = record[1], record[2] or '', record[3]
 forget(jid, generation, backend) -- first: a full server still lets itself be emptied, and what follows then fits
 
 local lease_until, fence_until = record[4] and tonumber(record[5]) or 0, tonumber(record[6] or 0)
--- A lease that ran out and was never returned: its holder may only be asleep.
-if record[4] and lease_until <= now then fence_until = math.max(fence_until, lease_until + tonumber(ARGV[5])) end
 redis.call('HSET', tomb, 'g:' .. generation, text(lease_until))
 if fence_until > now then redis.call('HSET', tomb, 'f:' .. generation, text(fence_until)) end
 redis.call('PERSIST', tomb)

@@ -23,13 +23,20 @@ local function later(a, b)
 end
 
 -- A tombstone has a field 'g:<generation>' for every native object that is not verified gone:
--- its value is the end of the submit lease, in ms. 'f:<generation>' is the end of its fence: until then the object,
+-- its value is the end of the submit lease, in ms, 0 once it is returned. 'f:<generation>' is the end of its fence: until then the object,
 -- though ended, must keep its name taken. 'upto' covers all generations up to that one.
 local function is_blocked(tomb)
   for _, field in ipairs(redis.call('HKEYS', tomb)) do
     if string.sub(field, 1, 2) == 'g:' then return true end
   end
   return false
+end
+
+-- A lease that is not returned has a fence behind it: its holder may only be asleep.
+local function fenced_until(tomb, generation, fence_ms)
+  local times = redis.call('HMGET', tomb, 'g:' .. generation, 'f:' .. generation)
+  local lease_until, fence_until = tonumber(times[1] or 0), tonumber(times[2] or 0)
+  return lease_until > 0 and math.max(fence_until, lease_until + tonumber(fence_ms)) or fence_until
 end
 
 -- One obligation: the object must be looked for until it is gone. A host never has a space in its name.
