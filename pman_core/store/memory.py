@@ -362,6 +362,8 @@ class MemoryStore(MemoryPulls):
     def release(self, jid: str, generation: str) -> bool:
         with self._lock:
             tomb = self._tombs.get(jid, _Tomb())
+            if self._find(jid, generation):
+                return False  # it took over a later one
             if generation in tomb.open:
                 tomb.open[generation] = 0
             return generation <= tomb.upto

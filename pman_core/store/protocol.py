@@ -222,7 +222,7 @@ class Store(Pulls, Protocol):
         """Drop the submit lease that a tombstone holds: its submitter has finished.
 
         ``True`` too if the tombstone is settled already (a slow submitter): what it made must be removed all the same.
-        ``False``: no tombstone covers this generation, so nobody has asked for its deletion.
+        ``False``: no tombstone covers this generation, or it has its record, so nobody has asked for its deletion.
         """
 
     def unsettled(self, jid: str) -> list[str]:

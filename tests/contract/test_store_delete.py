@@ -144,6 +144,14 @@ def test_a_submitter_that_slept_through_it_all_still_learns_that_its_job_was_del
     assert not store.unsettled(JID)
 
 
+def test_a_submitter_that_slept_through_a_wipe_is_not_told_to_remove_the_job_that_came_back(store: Store) -> None:
+    """Its object took over the record of a later POST."""
+    spec = spec_of()
+    post(store)
+    assert adopt(store, spec) is Adopted.TAKEN_OVER
+    assert not store.release(JID, spec.generation)
+
+
 def test_a_fence_keeps_the_name_taken_but_frees_the_jid(store: Store, clock: Clock) -> None:
     """The holder of a lease that was taken over may only be asleep."""
     record = post(store)
