@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test coverage e2e engines lint fuzz soak bench clean
+.PHONY: help demo up test coverage e2e model engines lint fuzz soak bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ coverage: $(VENV)/.dev ## the tests again, with the lines and branches they miss
 
 e2e: $(VENV)/.dev ## the slow tests with real processes, one after the other
 	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm' -n 0
+
+model: $(VENV)/.dev ## the protocol as a model: every order of steps, crashes and sleeps within bounds
+	$(BIN)/pytest -m exhaustive -n 0 -p no:randomly -s tests/model
 
 engines: $(VENV)/.dev ## the tests on real engines, which must be there (see testbed/README.md)
 	$(BIN)/pytest -m '(docker or podman or swarm) and not e2e' --require docker,podman,swarm -n 4 --dist worksteal
