@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from pman_core.states import State
 from tests.model.invariants import Broken, Invariant
-from tests.model.system import PARTS, Point, Scenario, Step, System
+from tests.model.point import Point, Scenario, Step
+from tests.model.system import PARTS, System
 from tests.model.tape import DONE
 
 FAIR_ROUNDS = 60
@@ -33,7 +34,8 @@ class Report:
     broken: Invariant | None = None
 
     def __str__(self) -> str:
-        return f"{self.scenario:<28} {self.states:>8} states {self.steps:>9} steps {self.quiet:>7} quiet {self.seconds:7.1f} s"
+        counts = f"{self.states:>8} states {self.steps:>9} steps {self.quiet:>7} quiet"
+        return f"{self.scenario:<28} {counts} {self.seconds:7.1f} s"
 
 
 class Explorer:
@@ -88,11 +90,8 @@ class Explorer:
         return (
             not point.workers
             and all(one.position == DONE for one in point.clients)
-            and all(self._is_idle(position) for position in point.observers)
+            and all(self._system.is_idle(position) for position in point.observers)
         )
-
-    def _is_idle(self, position: int) -> bool:
-        return self._system.actors.nodes[position].call.target == "orders"
 
     # Fair, without faults
 
@@ -117,31 +116,14 @@ class Explorer:
             for _ in range(20):
                 if not point.messages:
                     break
-                point = self._work_off(point, told)
+                point = self._system.work_off(point, told)
             for one in point.scheduler.alive():
                 point = point._replace(scheduler=point.scheduler.finish(one.generation))
                 told.append(Step("scheduler", what=f"{one.generation} ends"))
             position = self._system.order(point.observers[0], part)
-            while not self._is_idle(position):
-                point, position = self._call(point, position, "observer 1", told)
-            point = point._replace(observers=(position, *point.observers[1:]))
+            point, position = self._system.finish(point, position, "observer 1", told)
+            point = point.with_observer(0, position)
         return point
-
-    def _work_off(self, point: Point, told: list[Step]) -> Point:
-        one = self._system.take(point, point.messages[0])
-        point, position = point._replace(messages=point.messages[1:]), one.position
-        while position != DONE:
-            point, position = self._call(point, position, f"worker {one.token}", told)
-        return point
-
-    def _call(self, point: Point, position: int, who: str, told: list[Step]) -> tuple[Point, int]:
-        try:
-            ((step, after, then),) = self._system.calls(point, position, who, faults=False)
-        except Broken as broken:
-            told.append(broken.step)
-            raise
-        told.append(step)
-        return after, then
 
     def _is_settled(self, point: Point) -> bool:
         return not self._why_not(point)
@@ -151,7 +133,7 @@ class Explorer:
         record = image.record
         if point.messages:
             return "messages are left"
-        if record is None and point.ghost.is_owed:
+        if record is None and point.ghost.owed:
             return "the record is missing"
         if record is not None and not record.is_terminal:
             return f"the record stays {record.state}"
@@ -197,7 +179,15 @@ def short(value: object) -> str:
         return "[" + ", ".join(map(short, value)) + "]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{short(key)}: {short(one)}" for key, one in value.items()) + "}"
-    for names in (("moved",), ("outcome",), ("generation", "state", "reason"), ("generation",), ("obligation",), ("observed",), ("image",)):
+    for names in (
+        ("moved",),
+        ("outcome",),
+        ("generation", "state", "reason"),
+        ("generation",),
+        ("obligation",),
+        ("observed",),
+        ("image",),
+    ):
         if all(hasattr(value, name) for name in names):
             parts = [short(getattr(value, name)) for name in names]
             return f"{type(value).__name__}({' '.join(part for part in parts if part)})"

@@ -12,7 +12,7 @@ class Invariant(StrEnum):
     FORWARD = "a state never goes back, but from SUBMITTING to QUEUED by the holder of the lease"
     TRUE_END = "the end in the record is the end that the scheduler saw, and what was told to have ended never starts"
     KEPT = "an accepted job has a record until it is deleted or expires"
-    LOST = "LOST is only what the scheduler does not have"
+    TRULY_LOST = "LOST is only what the scheduler does not have"
     HIDDEN = "a deleted generation never comes back into a record"
     GONE = "a generation whose removal is settled never starts"
     SETTLES = "without further faults every record ends and nothing is left of what was deleted"

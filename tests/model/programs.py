@@ -1,4 +1,4 @@
-"""Which real code the actors of the model are: the worker's tasks, the API's views, the parts of an observer's round."""
+"""The real code that the actors of the model are: a worker's tasks, the API's views, parts of an observer's round."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

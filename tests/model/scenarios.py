@@ -4,8 +4,8 @@ Each is small enough to be looked at whole. Together they cover the ten rules as
 table in ``mutations.py``. ``fast`` ones are part of every test run.
 """
 
+from tests.model.point import Scenario
 from tests.model.programs import Setup
-from tests.model.system import Scenario
 
 ONCE = ("POST a",)
 AGAIN = ("POST a", "DELETE", "POST b")
@@ -26,9 +26,7 @@ EXHAUSTIVE = (
         (("POST a", "POST a"),),
         {"store answer lost": 1, "message lost": 1, "lease passes": 1, "due": 1, "finish": 1, "poll": 1},
     ),
-    Scenario(
-        "rejected", (ONCE,), {"reject": 1, "crash": 1, "lease passes": 1, "duplicate": 1, "finish": 1, "poll": 1}
-    ),
+    Scenario("rejected", (ONCE,), {"reject": 1, "crash": 1, "lease passes": 1, "duplicate": 1, "finish": 1, "poll": 1}),
     Scenario(
         "two observers",
         (ONCE,),
@@ -56,7 +54,9 @@ EXHAUSTIVE = (
         Setup.of(submit_attempts_max=1),
     ),
     Scenario(
-        "wiped, posted again", (("POST a", "POST a"),), {"wipe": 1, "epoch": 2, "lease passes": 1, "crash": 1, "finish": 1}
+        "wiped, posted again",
+        (("POST a", "POST a"),),
+        {"wipe": 1, "epoch": 2, "lease passes": 1, "crash": 1, "finish": 1},
     ),
     Scenario(
         "wiped, another body",
@@ -64,7 +64,18 @@ EXHAUSTIVE = (
         {"wipe": 1, "epoch": 2, "lease passes": 1, "crash": 1, "finish": 1, "removals": 1},
     ),
     Scenario(
-        "wiped, deleted", (AGAIN,), {"wipe": 1, "epoch": 2, "lease passes": 1, "finish": 1, "removals": 1}, workers=1
+        "wiped, deleted",
+        (("POST a", "DELETE"),),
+        {"wipe": 1, "epoch": 2, "lease passes": 1, "finish": 1, "removals": 1},
+        workers=1,
+    ),
+    Scenario(
+        "wiped, objects are kept",
+        (AGAIN,),
+        {"wipe": 1, "epoch": 2, "lease passes": 1, "removals": 1},
+        Setup.of(remove_jobs=False),
+        workers=1,
+        has_job=True,
     ),
     Scenario(
         "half made",
@@ -76,7 +87,7 @@ EXHAUSTIVE = (
     Scenario(
         "objects are kept",
         (AGAIN,),
-        {"lease passes": 1, "removals": 1, "sweep": 1, "finish": 1},
+        {"lease passes": 1, "removals": 1, "finish": 1},
         Setup.of(remove_jobs=False),
         workers=1,
     ),

@@ -13,7 +13,6 @@ from pydantic import BaseModel
 from pman_core.backend import Absent, Backend, Capabilities, Handle, Health, JobRef, Observed, Owned, Sighting
 from pman_core.errors import Conflict, Rejected, Unavailable
 from pman_core.job import JobSpec
-from pman_core.settings import Settings
 from pman_core.states import NATIVE, TERMINAL, Reason, State
 from tests.model.tape import Tape
 
@@ -105,7 +104,9 @@ class Scheduler:
         return [native for native in self.natives if native.state in NATIVE]
 
 
-def answer(scheduler: Scheduler, name: str, args: tuple[Any, ...], specs: dict[tuple[str, str], JobSpec]) -> tuple[Scheduler, Any]:
+def answer(
+    scheduler: Scheduler, name: str, args: tuple[Any, ...], specs: dict[tuple[str, str], JobSpec]
+) -> tuple[Scheduler, Any]:
     """Do one call; returns the scheduler after it and what the caller hears.
 
     Raises:

@@ -47,9 +47,11 @@ class Image:
 class Effect:
     """What one call does to one state of the store."""
 
-    store: int
-    answer: Answer
+    store: int = 0
+    answer: int = 0
     created: str = ""
+    is_found: bool = False
+    """Created by a sweep, out of nothing but the object."""
     deletes: bool = False
     """A DELETE was accepted: of every generation so far."""
     settled: str = ""
@@ -59,7 +61,8 @@ class Effect:
 class StoreBook:
     """States are numbers; :meth:`apply` leads from one to the next."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, answers: Interned) -> None:
+        self._answers = answers
         self._images = Interned()
         self._effects: dict[tuple[int, int, int], Effect] = {}
         self._now_ms = 0
@@ -118,12 +121,12 @@ class StoreBook:
             answer = Answer(error=error)
         after = self._save()
         effect = _judge(before, after, call, answer)
-        return replace(effect, store=self.keep(after))
+        return replace(effect, store=self.keep(after), answer=self._answers.id_of(answer))
 
 
 def _judge(before: Image, after: Image, call: Call, answer: Answer) -> Effect:
     old, new = before.record, after.record
-    effect = Effect(0, answer)
+    effect = Effect()
     if call.name == "settle" and answer.value and call.args[1].generation in _held(before):
         return replace(effect, settled=call.args[1].generation)
     if call.name == "delete":
@@ -131,7 +134,7 @@ def _judge(before: Image, after: Image, call: Call, answer: Answer) -> Effect:
     if old is None or new is None:
         if old is not None and call.name != "expire":
             raise Broken(Invariant.KEPT, f"the record of {old.generation} is gone by {call.name}")
-        return replace(effect, created=new.generation if new else "")
+        return replace(effect, created=new.generation if new else "", is_found=call.name == "adopt")
     if old.generation != new.generation:
         if call.name != "adopt" or old.state not in WAITING or old.digest != new.digest:
             raise Broken(Invariant.KEPT, f"the record of {old.generation} became {new.generation} by {call.name}")

@@ -7,8 +7,8 @@ import pytest
 
 from tests.model.explorer import Explorer, Report
 from tests.model.invariants import Invariant
+from tests.model.point import Scenario
 from tests.model.scenarios import EXHAUSTIVE, FAST
-from tests.model.system import Scenario
 
 STATE_MD = Path(__file__).parents[2] / "docs" / "state.md"
 
