@@ -7,9 +7,10 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 from pman_api.app import create_app
-from pman_core.queues import Task
+from pman_core.queues import Message, Task
+from pman_core.request import JobRequest
 from pman_core.settings import Settings
-from pman_core.store.protocol import Obligation
+from pman_core.store.protocol import Creation, Obligation
 from pman_worker import lifecycle, reconcile
 from pman_worker.context import Context
 from pman_worker.leader import Leader
@@ -63,11 +64,23 @@ def worker(setup: Setup, task: Task, generation: str, token: str) -> Program:
     return {Task.SUBMIT: submit, Task.DELETE: delete}[task]
 
 
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """The message that ``create`` enqueues with its record; :mod:`tests.model.world` puts it into the queue."""
+
+    def __call__(self, jid: str, generation: str) -> Message:
+        return Message(Task.SUBMIT, f"{jid} {generation}")
+
+
 def client(setup: Setup, order: str) -> Program:
     """One request to the API: ``DELETE``, or a POST whose body is told by the word after it."""
 
     def request(tape: Tape) -> None:
-        store = tape.remote("store", report=lambda _: None)
+        def create(request: JobRequest, backend: str, _: object) -> Creation:
+            creation: Creation = tape.ask("store", "create", request, backend, Announcement())
+            return creation
+
+        store = tape.remote("store", report=lambda _: None, create=create)
         http = create_app(setup.settings, store, tape.remote("queue"), monotonic=lambda: 0.0).test_client()
         if order == "DELETE":
             http.delete(f"/api/v1/{JID}/")

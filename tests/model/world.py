@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 from pman_core.errors import BackendError, StoreUnavailable, Unavailable
 from pman_core.job import JobSpec
+from pman_core.queues import Task
 from pman_core.states import Reason, State
 from pman_core.store import memory
 from pman_core.store.policy import Policy
@@ -85,8 +86,18 @@ class World:
         effect = self.book.apply(point.store, point.now_s * 1000, call, call_id)
         after = point._replace(store=effect.store, ghost=self._remembered(point, effect))
         outcomes = [(after, effect.answer)]
+        if effect.created and call.name == "create":
+            outcomes = self._announced(after, effect, faults=faults)
+            after = outcomes[0][0]
         if faults and (lost := self.once(after, "store answer lost")):
             outcomes.append((lost, self._fail(StoreUnavailable("no answer"))))
+        return outcomes
+
+    def _announced(self, point: Point, effect: Effect, *, faults: bool) -> list[Outcome]:
+        """A new job is enqueued in the same step."""
+        outcomes = [(point.enqueue(self._message((Task.SUBMIT, effect.created))), effect.answer)]
+        if faults and (lost := self.once(point, "message lost")):
+            outcomes.append((lost, effect.answer))
         return outcomes
 
     def _remembered(self, point: Point, effect: Effect) -> Ghost:
