@@ -71,7 +71,7 @@ class System:
         self.redis_port, self.api_port = free_port(), free_port()
         self.proxy = RedisProxy(self.redis_port) if behind_proxy else None
         self.url = f"http://127.0.0.1:{self.api_port}"
-        self.redis_url = f"redis://127.0.0.1:{self.redis_port}/0"
+        self.redis_url = dict(env or {}).get("REDIS_URL", f"redis://127.0.0.1:{self.redis_port}/0")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._arguments: dict[str, tuple[list[str], dict[str, str]]] = {}
         self._redis: ValkeyServer | None = None
@@ -144,8 +144,10 @@ class System:
         ]
         self.start("api", ["-m", "gunicorn", *config, "pman_api.wsgi:app"])
 
-    def start_worker(self, name: str = "worker", host: str = "host-a", concurrency: int = 8) -> None:
-        self._start_celery(name, host, concurrency, [])
+    def start_worker(
+        self, name: str = "worker", host: str = "host-a", concurrency: int = 8, env: Mapping[str, str] | None = None
+    ) -> None:
+        self._start_celery(name, host, concurrency, [], env)
 
     def start_control_worker(self, name: str = "control", host: str = "host-a", concurrency: int = 4) -> None:
         """Start a worker that only ends and removes jobs."""
@@ -156,13 +158,17 @@ class System:
         """Start a worker that only pulls images."""
         self._start_celery(name, host, concurrency, ["-Q", queue_name(self.backend, Purpose.PULL)])
 
-    def _start_celery(self, name: str, host: str, concurrency: int, more: list[str]) -> None:
+    def _start_celery(
+        self, name: str, host: str, concurrency: int, more: list[str], env: Mapping[str, str] | None = None
+    ) -> None:
         argv = ["-m", "celery", "-A", "pman_worker.app", "worker", "-n", f"{name}@{host}", "--pool", "threads",
                 "--concurrency", str(concurrency), "-E", "--without-gossip", "--without-mingle", *more]  # fmt: skip
-        self.start(name, argv, {"PMAN_HOSTNAME": host})
+        self.start(name, argv, {"PMAN_HOSTNAME": host} | dict(env or {}))
 
-    def start_observer(self, name: str = "observer", host: str = "host-a") -> None:
-        self.start(name, ["-m", "pman_worker.observer"], {"PMAN_HOSTNAME": host})
+    def start_observer(
+        self, name: str = "observer", host: str = "host-a", env: Mapping[str, str] | None = None
+    ) -> None:
+        self.start(name, ["-m", "pman_worker.observer"], {"PMAN_HOSTNAME": host} | dict(env or {}))
 
     def start_flower(self, basic_auth: str = "") -> str:
         """Start Flower with ``USER:PASSWORD`` (none: it makes its own); return its address."""
@@ -175,6 +181,11 @@ class System:
         """Send a signal to a process and all of its session (gunicorn's workers too)."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.processes[name].pid, number)
+
+    def stop(self, name: str, timeout_s: float = 30.0) -> None:
+        """Ask a process to end, as its service manager would, and wait until it has."""
+        self.processes[name].terminate()
+        self.processes[name].wait(timeout_s)
 
     def kill(self, name: str) -> None:
         """``kill -9``."""
