@@ -50,6 +50,7 @@ def celery_config(settings: Settings, *, consumes: bool) -> dict[str, Any]:
         "broker_connection_retry": True,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        "broker_channel_error_retry": True,  # Redis full, read-only, unable to save: else it ends the worker
         "broker_pool_limit": 32,
         "broker_pool_acquire_timeout": settings.redis_timeout_s,
         "result_backend": None,

@@ -34,6 +34,7 @@ EXPECTED = {
     "broker_connection_retry": True,
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
+    "broker_channel_error_retry": True,
     "broker_pool_acquire_timeout": 1.0,
     "broker_connection_timeout": 1.0,
     "result_backend": None,  # the store is the truth
