@@ -50,5 +50,8 @@ class LeanRedis(redis.Redis):
             return self._ask(connection, args, options)
 
     def _ask(self, connection: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if not connection.is_connected:
+            # To send would connect, too, but to where it was before: only this asks the Sentinels for the master.
+            connection.connect()
         connection.send_command(*args)
         return self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]

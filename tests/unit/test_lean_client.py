@@ -18,9 +18,15 @@ class Line:
     def __init__(self, *answers: object) -> None:
         self.answers = list(answers)
         self.sent: list[tuple[Any, ...]] = []
-        self.disconnects = 0
+        self.connects = self.disconnects = 0
+        self.is_connected = True
+
+    def connect(self) -> None:
+        self.connects += 1
+        self.is_connected = True
 
     def send_command(self, *args: Any) -> None:
+        assert self.is_connected, "it would connect to where the master was before a failover"
         self.sent.append(args)
 
     def read_response(self) -> object:
@@ -31,6 +37,7 @@ class Line:
 
     def disconnect(self) -> None:
         self.disconnects += 1
+        self.is_connected = False
 
 
 class Pool:
@@ -68,6 +75,16 @@ def test_a_connection_serves_one_command_after_the_other(client: Callable[..., L
     assert [redis.execute_command("GET", "a"), redis.execute_command("GET", "b")] == ["one", "two"]
     assert line.sent == [("GET", "a"), ("GET", "b")]
     assert line.disconnects == 0
+
+
+def test_who_has_lost_the_server_asks_where_it_is_now_before_each_try(client: Callable[..., LeanRedis]) -> None:
+    line = Line(*[RedisConnectionError("away")] * 4, "pong")
+    redis = client(line)
+    for _ in range(2):
+        with pytest.raises(RedisConnectionError):
+            redis.execute_command("PING")
+    assert redis.execute_command("PING") == "pong"
+    assert line.connects == 4
 
 
 def test_a_dead_connection_costs_one_more_try_and_no_more(client: Callable[..., LeanRedis]) -> None:
