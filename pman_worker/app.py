@@ -12,7 +12,7 @@ from pman_core.broker import make_celery
 from pman_core.errors import InvalidSettings, Rejected
 from pman_core.logs import configure_logging
 from pman_core.settings import load_settings
-from pman_worker import acks
+from pman_worker import acks, intake
 from pman_worker.context import make_context
 from pman_worker.observer import open_patiently
 from pman_worker.tasks import register
@@ -28,6 +28,7 @@ configure_logging(settings)
 # Celery warns root of pickle; only JSON is accepted here.
 warnings.filterwarnings("ignore", category=SecurityWarning)
 acks.install()
+intake.install()
 app = make_celery(settings, consumes=True)
 app.conf.worker_consumer = "pman_worker.consumer:Consumer"
 stop = threading.Event()
