@@ -1,5 +1,7 @@
 """The worker's app with a death in it: ``kill -9`` of itself, once, at the point of a submit that KILL_AT names.
 
+With KILL_SIGNAL=SIGSTOP it falls asleep there instead.
+
 ``before-call``, ``after-call``: around the native call. ``before-ack``: all is written, but not acknowledged to Celery.
 """
 
@@ -19,7 +21,7 @@ def _die_at(point: str) -> None:
     mark = Path(os.environ["KILL_MARK"])
     if os.environ["KILL_AT"] == point and not mark.exists():
         mark.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.Signals[os.environ.get("KILL_SIGNAL", "SIGKILL")])
 
 
 native_submit = ctx.backend.submit

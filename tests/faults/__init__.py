@@ -1,0 +1,1 @@
+"""One fault at a time, done to the real processes; and what must be true after it."""

@@ -1,0 +1,80 @@
+"""The wall clock of a worker, an observer or the API jumps: leases, ends, retention and order stay those of the store.
+
+Each false clock is that of one process (its CLOCK_REALTIME); jobs, Redis and the other processes keep the true time.
+"""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from testbed.false_clock import FalseClock
+from testbed.system import System
+from tests.faults.scene import LEASE_S, TIMES, Start, ask, check_ends, get, post, wait_end, wait_status
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+HOUR_S, MONTH_S = 3600, 30 * 24 * 3600
+
+
+def bring_up(start: Start, clock: FalseClock, victims: set[str]) -> System:
+    """Start two workers and an observer; those in ``victims`` go by ``clock``."""
+    system = start(env=TIMES | {"SUBMIT_LEASE_S": str(LEASE_S), "RETENTION_HOURS": "24"})
+    system.start_redis()
+    if "api" in victims:
+        system.env |= clock.env
+    system.start_api()
+    for name in clock.env:
+        system.env.pop(name, None)
+    for name in ("worker", "worker-2"):
+        system.start_worker(name, env=clock.env if name in victims else None)
+    system.start_observer(env=clock.env if "observer" in victims else None)
+    system.wait_ready()
+    return system
+
+
+def is_now(timestamp: str) -> bool:
+    return abs(datetime.fromisoformat(timestamp) - datetime.now(UTC)) < timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("victim", ["worker", "observer", "api"])
+def test_a_clock_that_jumps_by_a_month_ends_loses_and_repeats_nothing(
+    start: Start, tmp_path: Path, victim: str
+) -> None:
+    clock = FalseClock(tmp_path / "clock")
+    system = bring_up(start, clock, {victim})
+    post(system, "ended", 0.1, 1)
+    ended = wait_end(system, "ended")
+    post(system, "anew", 0.1, 0)
+    for step, jump_s in enumerate((MONTH_S, -MONTH_S)):
+        running = {f"runs-{step}-{number}": number for number in range(3)}
+        for jid, code in running.items():
+            post(system, jid, 2.0, code)
+        for jid in running:
+            wait_status(system, jid, "started")
+        clock.jump(jump_s)
+        later = {f"later-{step}-{number}": number % 3 for number in range(6)}
+        for jid, code in later.items():
+            post(system, jid, 0.2, code)
+        check_ends(system, running | later)
+        # Not expired, though a clock says that its retention is long over; and no end was told a second time.
+        assert get(system, "ended") == ended
+        assert all(is_now(get(system, jid)["timestamp"]) for jid in running | later)
+        # The new job of a jid comes after its deletion, whatever the clock says that minted the generations.
+        assert ask(system, "DELETE", "/api/v1/anew/").status_code == 204
+        post(system, "anew", 0.1, 2 + step)
+        assert wait_end(system, "anew")["exit_code"] == 2 + step
+
+
+def test_a_submit_lease_is_not_shortened_by_a_clock_that_is_ahead(start: Start, tmp_path: Path) -> None:
+    """A worker whose clock says that all leases are over takes none of them."""
+    clock = FalseClock(tmp_path / "clock")
+    system = bring_up(start, clock, {"worker-2", "observer"})
+    clock.jump(HOUR_S)
+    codes = {f"job-{number}": number % 3 for number in range(20)}
+    for jid, code in codes.items():
+        post(system, jid, 0.2, code)
+    check_ends(system, codes)
+    store = system.connect_store()
+    records = [store.get(jid) for jid in codes]
+    assert {record.attempts for record in records if record} == {1}

@@ -1,0 +1,104 @@
+"""The store has no room, or cannot be written: jobs wait and say why, the API does not feel it, no end is false.
+
+Root may write anywhere, whatever the mode says; so the store is a small file system of its own here.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from testbed.system import System, wait_for
+from tests.e2e.jobs import prepare, traces
+from tests.faults.scene import LEASE_S, TIMES, Start, ask, get, post, running, wait_end, wait_status
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+SIZE = "1m"
+FILLER = "filler"
+ENDS_QUIETLY = "import sys, time; time.sleep(float(sys.argv[1])); sys.exit(int(sys.argv[2]))"
+
+
+def mount(*arguments: str | Path) -> None:
+    subprocess.run(["mount", *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def system(start: Start) -> Iterator[System]:
+    made = start(env=TIMES | {"SUBMIT_LEASE_S": str(LEASE_S)})
+    try:
+        mount("-t", "tmpfs", "-o", f"size={SIZE}", "pman-test", made.store_base)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("mounts are not permitted here")
+    try:
+        made.start_redis()
+        made.start_api()
+        made.start_worker()
+        made.start_observer()
+        made.wait_ready()
+        yield made
+    finally:
+        made.close()
+        subprocess.run(["umount", "--lazy", made.store_base], check=True)
+
+
+def fill(system: System) -> None:
+    """Take all the room there is, inodes not counted."""
+    with (system.store_base / FILLER).open("wb") as filler, suppress(OSError):
+        while True:
+            os.write(filler.fileno(), b"\0" * 4096)
+
+
+def test_a_full_store_lets_jobs_wait_and_say_why_and_no_end_is_false(system: System) -> None:
+    quiet = {"entrypoint": ["python3", "-c", ENDS_QUIETLY]}
+    post(system, "runs", 3.0, 7, **quiet)
+    post(system, "victim", 60.0, 0, **quiet)
+    wait_status(system, "runs", "started")
+    wait_status(system, "victim", "started")
+    waiting = {f"waits-{number}": number for number in range(3)}
+    for jid in (*waiting, "given-up"):
+        prepare(system, jid)
+    fill(system)
+    for jid, code in waiting.items():
+        post(system, jid, 0.1, code)
+    post(system, "given-up", 0.1, 0)
+    for jid in waiting:
+        wait_for(f"{jid} says why it waits", lambda jid=jid: "No space left" in get(system, jid)["message"])
+        assert get(system, jid)["status"] == "notstarted"
+    assert ask(system, "DELETE", "/api/v1/given-up/").status_code == 204
+    assert ask(system, "DELETE", "/api/v1/victim/").status_code == 204
+    # The end of the one that runs cannot be written down: it is not known yet, and not made up.
+    wait_for("it has ended", lambda: "runs" not in running(system))
+    assert get(system, "runs")["status"] == "started"
+    (system.store_base / FILLER).unlink()
+    assert wait_end(system, "runs")["exit_code"] == 7
+    for jid, code in waiting.items():
+        assert wait_end(system, jid, timeout_s=60)["exit_code"] == code
+        assert (traces(system, jid), traces(system, jid, "ends")) == (1, 1)
+    wait_for("nothing is owed", lambda: system.connect_store().counts("process")["obligations"] == 0, 60)
+    assert not running(system)
+    assert traces(system, "given-up") == 0
+
+
+def test_a_store_that_cannot_be_written_lets_jobs_wait_and_say_why(system: System) -> None:
+    waiting = {f"waits-{number}": number for number in range(3)}
+    post(system, "ended", 0.1, 4)
+    ended = wait_end(system, "ended")
+    for jid in waiting:
+        prepare(system, jid)
+    mount("-o", "remount,ro", system.store_base)
+    for jid, code in waiting.items():
+        # No folder is made anew: this store could not be written by the client either.
+        post(system, jid, 0.1, code)
+    for jid in waiting:
+        wait_for(f"{jid} says why it waits", lambda jid=jid: "Read-only" in get(system, jid)["message"])
+        assert get(system, jid)["status"] == "notstarted"
+    assert get(system, "ended") == ended
+    wait_for("the API tells of it", lambda: not ask(system, "GET", "/ready/").json()["backend"]["ok"])
+    mount("-o", "remount,rw", system.store_base)
+    for jid, code in waiting.items():
+        assert wait_end(system, jid, timeout_s=60)["exit_code"] == code
+        assert (traces(system, jid), traces(system, jid, "ends")) == (1, 1)
