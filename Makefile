@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test coverage e2e model engines lint fuzz soak bench clean
+.PHONY: help demo up test coverage e2e model faults engines lint fuzz soak bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,10 @@ coverage: $(VENV)/.dev ## the tests again, with the lines and branches they miss
 	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=80
 
 e2e: $(VENV)/.dev ## the slow tests with real processes, one after the other
-	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm' -n 0
+	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm' -n 0 --ignore tests/faults
+
+faults: $(VENV)/.dev ## one fault after the other, done to the real processes; root may mount, and tests full stores too
+	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm' -n 0 tests/faults
 
 model: $(VENV)/.dev ## the protocol as a model: every order of steps, crashes and sleeps within bounds
 	$(BIN)/pytest -m exhaustive -n 0 -p no:randomly -s tests/model
