@@ -40,6 +40,8 @@ def celery_config(settings: Settings, *, consumes: bool) -> dict[str, Any]:
         "socket_keepalive": True,
         "health_check_interval": 10,
         "queue_order_strategy": "priority",
+        # No message has a priority; with the usual four steps a worker would ask for four keys of every queue.
+        "priority_steps": [0],
     }
     if url.startswith("sentinel://"):
         transport["master_name"] = settings.redis_sentinel_master

@@ -3,12 +3,15 @@
 import logging
 import queue
 import threading
+import time
 
 from pman_core.backend import Backend, Observed
 from pman_core.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
+GATHER_S = 0.01
+"""So long after the first event others may come along: one write for all costs a third of one for each."""
 EVENTS_MAX = 100_000
 """More than this unread: the stream is given up, and the next listing tells the rest."""
 
@@ -35,10 +38,12 @@ class Watcher:
         self._stop.set()
 
     def take(self, limit: int, wait_s: float) -> list[Observed]:
-        """Return what has come, at most ``limit``; wait for the first one at most ``wait_s``."""
+        """Return what has come, at most ``limit``; wait at most ``wait_s`` for the first, then a moment for others."""
         events: list[Observed] = []
         try:
             events.append(self._events.get(timeout=wait_s))
+            if wait_s:
+                time.sleep(GATHER_S)
             while len(events) < limit:
                 events.append(self._events.get_nowait())
         except queue.Empty:

@@ -56,6 +56,7 @@ TRANSPORT = {
     "unacked_restore_throttle": 1,
     "socket_connect_timeout": 1.0,
     "socket_keepalive": True,
+    "priority_steps": [0],  # one Redis list a queue
 }
 
 
