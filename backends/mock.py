@@ -6,10 +6,11 @@ is a folder that any number of processes share (:mod:`backends._mock_folder`); `
 and ``Folder.runs`` tells how often each job was really started. Images are there unless :mod:`backends._mock_images`
 is told otherwise.
 
-The three programs it knows, so that the contract suite can see what arrives, act when the job is submitted:
+The four programs it knows, so that the contract suite can see what arrives, act when the job is submitted:
 
 * ``mock-dump`` writes argv and environment to ``dump.json`` in the output folder;
 * ``mock-copy`` copies the files of the input folder to the output folder;
+* ``mock-trace`` appends a line to ``begins`` in the output folder: what an audit counts;
 * any other does nothing.
 """
 
@@ -269,6 +270,9 @@ class MockBackend(Backend):
         output = base / spec.request.output_dir
         if spec.argv[0] == "mock-dump":
             (output / "dump.json").write_text(json.dumps({"argv": spec.argv, "env": spec.env}))
+        if spec.argv[0] == "mock-trace":
+            with (output / "begins").open("a") as begins:
+                begins.write(f"{spec.generation}\n")
         if spec.argv[0] == "mock-copy":
             shutil.copytree(base / spec.request.input_dir, output, dirs_exist_ok=True)
 

@@ -1,1 +1,1 @@
-"""One fault at a time, done to the real processes; and what must be true after it."""
+"""Faults done to the real processes: one at a time, each with its rule, and nights of all kinds at once with an audit."""

@@ -1,0 +1,172 @@
+"""A night under fire: ``python -m tests.faults.chaos --backend process --jobs 1000 --faults 60 --seed 7``.
+
+Exit code 1 if the audit finds anything. The folder with all logs and evidence is kept then, and its path is printed.
+"""
+
+import argparse
+import pickle
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import SystemRandom
+from tempfile import mkdtemp
+
+from rich.console import Console
+from rich.status import Status
+
+from tests.faults.audit import Finding, audit
+from tests.faults.clients import Client, Clients
+from tests.faults.evidence import Evidence
+from tests.faults.injector import Injector
+from tests.faults.kinds import of_backend
+from tests.faults.plan import make_plan
+from tests.faults.report import Night, show
+from tests.faults.stage import Stage
+from tests.faults.timeline import timeline
+from tests.faults.worlds import WORLDS
+
+QUIET_TIMEOUT_S = 240.0
+TELL_EVERY_S = 10.0
+STORIES_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a night is to be."""
+
+    backend: str
+    jobs: int
+    faults: int
+    rate: float
+    seed: str
+    only: Sequence[str] = ()
+    """Kinds of faults; empty: all that the backend can suffer."""
+
+
+def run(order: Order, folder: Path, console: Console) -> tuple[Night, list[Finding]]:
+    """Live through one night and judge it."""
+    stage = Stage(folder, order.backend)
+    try:
+        with console.status("starting") as status:
+            stage.start()
+            night = _live(order, stage, status)
+    finally:
+        stage.close()
+    findings = audit(night.evidence)
+    (folder / "evidence.pickle").write_bytes(pickle.dumps(night.evidence))
+    return night, findings
+
+
+def _live(order: Order, stage: Stage, status: Status) -> Night:
+    kinds = {name: kind for name, kind in of_backend(order.backend).items() if not order.only or name in order.only}
+    choices = [choice for kind in kinds.values() for choice in kind.choices(stage.lease_s)]
+    plan = make_plan(order.seed, choices, order.faults, order.jobs / order.rate)
+    client = Client(stage.system.url, stage.world.request)
+    stage.known_generations = client.known_generations
+    clients = Clients(client, order.seed, order.jobs, order.rate, stage.world.make_folders)
+    injector = Injector(stage, kinds, plan, order.seed)
+    began_s = told_s = time.monotonic()
+
+    def tell(waits_for: str = "") -> None:
+        nonlocal told_s
+        if not status.console.is_terminal:
+            if time.monotonic() - told_s < TELL_EVERY_S:
+                return
+            told_s = time.monotonic()
+        under_way = ", ".join(f"{fault.kind} {fault.target}" for fault in list(injector.under_way.values()))
+        text = (
+            f"{time.monotonic() - began_s:4.0f} s  {order.jobs - clients.living}/{order.jobs} jobs lived, "
+            f"{len(client.calls)} calls, {len(injector.injected)}/{order.faults} faults  {under_way or waits_for[:100]}"
+        )
+        status.update(text)
+        if not status.console.is_terminal:
+            status.console.print(text, highlight=False)
+
+    clients.start()
+    injector.start()
+    _wait(lambda: injector.is_done, plan[-1].at_s + 120 if plan else 0, tell)
+    healed_s = time.monotonic()
+    _wait(lambda: clients.living == 0, QUIET_TIMEOUT_S, tell)
+    clients.give_up()
+    left = _wait_empty(stage.left_in_store, QUIET_TIMEOUT_S, tell)
+    quiet_after_s = time.monotonic() - healed_s
+
+    jids = sorted({body.jid for body in clients.bodies})
+    final = {jid: client.get(jid) for jid in jids}
+    natives = stage.world.natives()
+    for jid in jids:
+        client.delete(jid)
+    after = _wait_empty(lambda: [*stage.left_in_store(), *map(str, stage.world.natives())], QUIET_TIMEOUT_S, tell)
+    keys = _wait_empty(stage.keys_left, QUIET_TIMEOUT_S, tell)
+    bodies = list(clients.bodies)
+    evidence = Evidence(
+        bodies=bodies,
+        calls=list(client.calls),
+        traces=stage.world.traces(bodies),
+        faults=sorted(injector.injected, key=lambda fault: fault.began_s),
+        quiet=not left,
+        final=final,
+        natives=natives,
+        left_in_store=[*left, *(f"after everything was deleted: {one}" for one in after)],
+        natives_at_end=stage.world.natives(),
+        processes_at_end=stage.world.processes(),
+        keys_at_end=keys,
+    )
+    broken = [*clients.failures, *injector.failures]
+    return Night(evidence, dict(clients.kinds), time.monotonic() - began_s, quiet_after_s, broken)
+
+
+def _wait(is_over: Callable[[], bool], timeout_s: float, tell: Callable[..., None]) -> None:
+    end_s = time.monotonic() + timeout_s
+    while not is_over() and time.monotonic() < end_s:
+        tell()
+        time.sleep(0.2)
+
+
+def _wait_empty(ask: Callable[[], list[str]], timeout_s: float, tell: Callable[..., None]) -> list[str]:
+    """Wait until ``ask`` has nothing to say, twice in a row; return what it says in the end."""
+    end_s, answers = time.monotonic() + timeout_s, 0
+    while True:
+        left = ask()
+        answers = 0 if left else answers + 1
+        if answers == 2 or time.monotonic() > end_s:
+            return left
+        tell(f"{len(left)} left: {left[:1]}")
+        time.sleep(0.5)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.chaos", description=__doc__)
+    parser.add_argument("--backend", choices=sorted(WORLDS), default="process")
+    parser.add_argument("--jobs", type=int, default=1000)
+    parser.add_argument("--faults", type=int, default=60)
+    parser.add_argument("--rate", type=float, default=4.0, help="jobs per second")
+    parser.add_argument("--seed", default="", help="the same seed, the same jobs and the same plan of faults")
+    parser.add_argument("--only", nargs="*", default=(), metavar="KIND", help="these kinds of faults and no others")
+    arguments = parser.parse_args()
+    seed = arguments.seed or str(SystemRandom().randrange(10**6))
+    order = Order(arguments.backend, arguments.jobs, arguments.faults, arguments.rate, seed, tuple(arguments.only))
+    console = Console()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
+    console.print(f"{order.backend}: {order.jobs} jobs, {order.faults} faults, SEED={order.seed}")
+    folder = Path(mkdtemp(prefix="pman-chaos-"))
+    folder.chmod(0o755)
+    night, findings = run(order, folder / "night", console)
+    show(console, night, findings)
+    for jid in list(dict.fromkeys(finding.jid for finding in findings if finding.jid))[:STORIES_MAX]:
+        console.rule(jid)
+        for line in timeline(jid, night.evidence, folder / "night"):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if findings or night.broken:
+        console.print(f"SEED={order.seed}, everything is in {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""What the clients' calls mean when put in order: what was accepted, what was deleted, what must be there when.
+
+Two calls that overlap have no order: then whatever could be true is allowed. Nothing else is.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from tests.faults.evidence import Body, Call, Effect, Evidence, Verb
+
+
+class History:
+    """Indexes over the calls of one night."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._faults = evidence.faults
+        self.hit = frozenset(generation for fault in evidence.faults for generation in fault.hit)
+        self._posts: dict[str, list[Call]] = defaultdict(list)
+        self._deletes: dict[str, list[Call]] = defaultdict(list)
+        self.gets: list[Call] = []
+        self.told: dict[str, list[Call]] = defaultdict(list)
+        """All that was said of one generation, in order."""
+        self.generations: dict[str, set[str]] = defaultdict(set)
+        """The generations that were told for one body, by its tag."""
+        self._bodies = {(body.jid, body.number): body for body in evidence.bodies}
+        for call in sorted(evidence.calls, key=lambda call: call.began_s):
+            {Verb.POST: self._posts[call.jid], Verb.DELETE: self._deletes[call.jid], Verb.GET: self.gets}[
+                call.verb
+            ].append(call)
+            if call.record is not None and call.code in {200, 201}:
+                self.told[call.record["generation"]].append(call)
+                if call.code == 201 and not call.conflicts:
+                    self.generations[f"{call.jid}#{call.number}"].add(call.record["generation"])
+
+    def is_disturbed(self, call: Call, effect: Effect, recovery_s: float) -> bool:
+        """Whether a fault that has this effect was there during the call, or shortly before it."""
+        return any(
+            effect in fault.effects and fault.began_s <= call.ended_s and call.began_s <= fault.ended_s + recovery_s
+            for fault in self._faults
+        )
+
+    def is_accepted(self, body: Body) -> bool:
+        return any(call.code == 201 for call in self._posts_of(body))
+
+    def is_deleted(self, body: Body) -> bool:
+        """Whether a DELETE may have met this body: it ended after the first POST of the body had begun."""
+        posts = self._posts_of(body)
+        return bool(posts) and any(call.ended_s >= posts[0].began_s for call in self._deletes[body.jid])
+
+    def must_be_there(self, get: Call) -> Body | None:
+        """Return the body whose record this call had to find: accepted before it, no DELETE before its end."""
+        accepted = [p for p in self._posts[get.jid] if p.code == 201 and not p.conflicts and p.ended_s < get.began_s]
+        if not accepted:
+            return None
+        body = self._bodies[get.jid, accepted[-1].number]
+        first_s = self._posts_of(body)[0].began_s
+        is_deleted = any(first_s <= d.ended_s and d.began_s <= get.ended_s for d in self._deletes[get.jid])
+        return None if is_deleted else body
+
+    def must_be_gone(self, get: Call) -> bool:
+        """Whether a DELETE was confirmed before this call, and nothing was posted since that DELETE began."""
+        done = [d for d in self._deletes[get.jid] if d.code == 204 and d.ended_s < get.began_s]
+        if not done:
+            return False
+        since_s = max(done, key=lambda d: d.began_s).began_s
+        return not any(p.ended_s >= since_s and p.began_s <= get.ended_s for p in self._posts[get.jid])
+
+    def rank_before(self, generation: str, call: Call, ranks: Mapping[str, int]) -> int:
+        """Return the furthest status told of this generation by a call that had ended when this one began."""
+        told = (c for c in self.told[generation] if c.ended_s < call.began_s and c.record is not None)
+        return max((ranks[c.record["status"]] for c in told if c.record is not None), default=0)
+
+    def _posts_of(self, body: Body) -> list[Call]:
+        return [call for call in self._posts[body.jid] if call.number == body.number and not call.conflicts]

@@ -1,0 +1,55 @@
+"""Lets the planned faults happen, each at its time and for its time, and writes down when that really was."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from random import Random
+
+from tests.faults.evidence import Injected
+from tests.faults.kinds.base import Fault
+from tests.faults.plan import Planned
+from tests.faults.stage import Stage
+
+
+class Injector:
+    """One thread for each fault that is under way."""
+
+    def __init__(self, stage: Stage, kinds: Mapping[str, Fault], plan: Sequence[Planned], seed: str) -> None:
+        self._stage = stage
+        self._kinds = kinds
+        self._plan = plan
+        self._seed = seed
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._inject, args=(number, planned), daemon=True)
+            for number, planned in enumerate(plan)
+        ]
+        self.injected: list[Injected] = []
+        self.under_way: dict[int, Planned] = {}
+        self.failures: list[str] = []
+
+    def start(self) -> None:
+        self._began_s = time.monotonic()
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def is_done(self) -> bool:
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _inject(self, number: int, planned: Planned) -> None:
+        kind = self._kinds[planned.kind]
+        time.sleep(max(0.0, self._began_s + planned.at_s - time.monotonic()))
+        began_s = time.time()
+        hit: frozenset[str] = frozenset()
+        with self._lock:
+            self.under_way[number] = planned
+        try:
+            hit = kind.begin(self._stage, planned.target, Random(f"{self._seed}-{number}"))
+            time.sleep(planned.duration_s)
+            kind.end(self._stage, planned.target)
+        except Exception as error:  # noqa: BLE001 - a fault that cannot be injected is told in the report
+            self.failures.append(f"{planned}: {type(error).__name__}: {error}")
+        with self._lock:
+            del self.under_way[number]
+            self.injected.append(Injected(planned.kind, planned.target, began_s, time.time(), kind.effects, hit))

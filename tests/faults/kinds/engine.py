@@ -1,0 +1,75 @@
+"""What a Docker engine can suffer: its process, and the socket on the way to it."""
+
+import signal
+import time
+from collections.abc import Sequence
+from random import Random
+
+from tests.faults.kinds.base import NOBODY, Fault
+from tests.faults.stage import Stage
+from tests.faults.worlds import DockerWorld
+
+
+class OfEngine(Fault):
+    backends = frozenset({"docker"})
+    targets = ("engine",)
+
+    @staticmethod
+    def world(stage: Stage) -> DockerWorld:
+        assert isinstance(stage.world, DockerWorld)
+        return stage.world
+
+
+class Kill(OfEngine):
+    """``kill -9`` of dockerd; with live-restore the containers live on."""
+
+    name = "engine-kill"
+
+    def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
+        self.world(stage).engine.signal(signal.SIGKILL)
+        return NOBODY
+
+    def end(self, stage: Stage, target: str) -> None:
+        self.world(stage).engine.start()
+
+
+class Stop(OfEngine):
+    name = "engine-stop"
+    lasts_s = (2.0, 15.0)
+
+    def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
+        self.world(stage).engine.signal(signal.SIGSTOP)
+        return NOBODY
+
+    def end(self, stage: Stage, target: str) -> None:
+        self.world(stage).engine.signal(signal.SIGCONT)
+
+
+class Hold(OfEngine):
+    """Nothing passes to the engine nor from it, and nothing is cut."""
+
+    name = "engine-hold"
+    lasts_s = (2.0, 12.0)
+
+    def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
+        self.world(stage).proxy.hold()
+        return NOBODY
+
+    def end(self, stage: Stage, target: str) -> None:
+        self.world(stage).proxy.release()
+
+
+class Cut(OfEngine):
+    """Every connection to the engine cut, again and again."""
+
+    name = "engine-cut"
+    lasts_s = (0.0, 0.0)
+
+    def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
+        for _ in range(rng.randint(1, 12)):
+            self.world(stage).proxy.cut()
+            time.sleep(rng.uniform(0, 0.5))
+        return NOBODY
+
+
+ENGINE: Sequence[Fault] = (Kill(), Stop(), Hold(), Cut())

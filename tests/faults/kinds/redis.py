@@ -1,0 +1,60 @@
+"""What Redis itself can suffer. Its append-only file is on, ``everysec``, as the README asks for."""
+
+import signal
+from collections.abc import Sequence
+from random import Random
+
+from tests.faults.evidence import Effect
+from tests.faults.kinds.base import NOBODY, Fault
+from tests.faults.stage import Stage
+
+
+class OfRedis(Fault):
+    targets = ("redis",)
+    effects = frozenset({Effect.STORE_AWAY})
+
+
+class Restart(OfRedis):
+    name = "redis-restart"
+
+    def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
+        stage.system.stop_redis()
+        return NOBODY
+
+    def end(self, stage: Stage, target: str) -> None:
+        stage.system.start_redis()
+
+
+class Kill(Restart):
+    name = "redis-kill"
+
+    def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
+        stage.system.stop_redis(kill=True)
+        return NOBODY
+
+
+class Stop(OfRedis):
+    name = "redis-stop"
+
+    def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
+        stage.signal_redis(signal.SIGSTOP)
+        return NOBODY
+
+    def end(self, stage: Stage, target: str) -> None:
+        stage.signal_redis(signal.SIGCONT)
+
+
+class Full(OfRedis):
+    """Its memory is at the limit, and it evicts nothing: every write is refused."""
+
+    name = "redis-full"
+
+    def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
+        stage.redis.config_set("maxmemory", 1)
+        return NOBODY
+
+    def end(self, stage: Stage, target: str) -> None:
+        stage.redis.config_set("maxmemory", 0)
+
+
+REDIS: Sequence[Fault] = (Restart(), Kill(), Stop(), Full())

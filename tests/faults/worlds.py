@@ -1,0 +1,224 @@
+"""The backends that can be put under fire: how a job is written for each, and where the truth about it is read.
+
+A new backend is one small class here and one entry in WORLDS. Its native view must not go through pman's own code
+for that scheduler more than it has to: it is the audit's second source.
+"""
+
+import json
+import os
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+import docker
+import psutil
+
+from backends._mock_folder import Folder
+from backends._mock_script import condition_at
+from testbed.engine_proxy import EngineProxy
+from testbed.private_engine import PrivateEngine
+from tests.engines.jobs import IMAGE
+from tests.faults.evidence import Body, Native, Traces
+
+SCRIPT = """
+until echo "$$ $(date +%s) ${PMAN_GENERATION:-$HOSTNAME}" >> "$4/begins"; do sleep 0.2; done
+sleep "$1"
+until echo "$$ $(date +%s) ${PMAN_GENERATION:-$HOSTNAME}" >> "$4/ends"; do sleep 0.2; done
+exit "$2"
+"""
+"""Leaves a line at its begin and at its end, however long the disk is full."""
+
+
+class World(ABC):
+    """One scheduler, from outside."""
+
+    backend: ClassVar[str]
+    entrypoint: ClassVar[Sequence[str]] = ("sh", "-c", SCRIPT, "job")
+    image: ClassVar[str] = IMAGE
+    pulls: ClassVar[bool] = False
+    """Whether a worker for images belongs to the system."""
+
+    def __init__(self, folder: Path, instance: str) -> None:
+        self.folder = folder
+        self.instance = instance
+        self.store_base = folder / "store"
+
+    def prepare(self) -> Mapping[str, str]:
+        """Start what must be there before pman does; return the settings that lead to it."""
+        return {}
+
+    def request(self, body: Body) -> dict[str, Any]:
+        """Return what is POSTed."""
+        return {
+            "jid": body.jid,
+            "args": [str(body.seconds), str(body.exit_code), body.tag],
+            "auid": "cube",
+            "number_of_workers": 1,
+            "cpu_limit": 1000,
+            "memory_limit": 200,
+            "gpu_limit": 0,
+            "image": self.image,
+            "entrypoint": list(self.entrypoint),
+            "type": "fs",
+            "env": [],
+            "input_dir": f"{body.jid}/in",
+            "output_dir": body.output_dir,
+        }
+
+    def make_folders(self, body: Body) -> None:
+        """As pfcon does before it calls."""
+        for name in (f"{body.jid}/in", body.output_dir):
+            folder = self.store_base / name
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def traces(self, bodies: Sequence[Body]) -> dict[str, Traces]:
+        """Return what the jobs have written themselves."""
+        return {
+            body.tag: Traces(*(_lines(self.store_base / body.output_dir / name) for name in ("begins", "ends")))
+            for body in bodies
+        }
+
+    @abstractmethod
+    def natives(self) -> list[Native]:
+        """Return every object that the scheduler has of this instance."""
+
+    def processes(self) -> list[str]:
+        """Return the processes of jobs that live on this machine, if jobs are processes of this machine."""
+        return []
+
+    def close(self) -> None:
+        """End what ``prepare`` has started."""
+
+
+class ProcessWorld(World):
+    backend = "process"
+    image = "any"
+
+    def prepare(self) -> Mapping[str, str]:
+        """Give the control folders a small disk of their own, to be filled and made read-only at will."""
+        self._disk = self.store_base / ".pman"
+        self._disk.mkdir()
+        if os.geteuid() == 0:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128m,mode=700", "chaos", self._disk], check=True)
+        return {}
+
+    def close(self) -> None:
+        for process, _ in self._ours():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        if os.geteuid() == 0:
+            subprocess.run(["umount", "--lazy", self._disk], check=True)
+
+    def natives(self) -> list[Native]:
+        found = []
+        for folder in sorted((self.store_base / ".pman" / self.instance).iterdir()):
+            if not folder.name.isalnum():
+                continue
+            with suppress(FileNotFoundError):  # the rest of a tombstone
+                state = json.loads((folder / "state.json").read_text())
+                if state.get("removed_at") is None:
+                    native = "running" if state.get("finished_at") is None else "ended"
+                    found.append(Native(state["jid"], state["generation"], native, state.get("exit_code")))
+        return found
+
+    def supervisors(self) -> Iterator[tuple[psutil.Process, str]]:
+        """Yield every living supervisor with its generation."""
+        for process, arguments in self._ours():
+            prepared = Path(arguments[-1])
+            if prepared.parent.name == self.instance:
+                yield process, prepared.name.partition(".")[0]
+
+    def processes(self) -> list[str]:
+        return [f"{process.pid}: {' '.join(arguments)[:200]}" for process, arguments in self._ours()]
+
+    def _ours(self) -> Iterator[tuple[psutil.Process, list[str]]]:
+        """Supervisors name their control folder, jobs run in their output folder, and both are below the store base."""
+        inside = f"{self.store_base}/"
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                arguments = process.cmdline()
+                if arguments and (arguments[-1].startswith(inside) or process.cwd().startswith(inside)):
+                    yield process, arguments
+
+
+class MockWorld(World):
+    backend = "mock"
+    entrypoint = ("mock-trace",)
+    image = "any"
+
+    @property
+    def scheduler(self) -> Folder:
+        return Folder(self.folder / "mock")
+
+    def request(self, body: Body) -> dict[str, Any]:
+        script = {"MOCK_PENDING_FOR_S": 0.1, "MOCK_RUN_FOR_S": body.seconds, "MOCK_EXIT_CODE": body.exit_code}
+        return super().request(body) | {"env": [f"{name}={value}" for name, value in script.items()]}
+
+    def traces(self, bodies: Sequence[Body]) -> dict[str, Traces]:
+        """Return what the program ``mock-trace`` has written at each begin. Nothing runs, so nothing writes at its end:
+
+        of what was ended by force the scheduler's journal tells; everything else comes to its own end.
+        """
+        entries = map(json.loads, self.scheduler.journal.read_text().splitlines())
+        forced = {entry["id"] for entry in entries if entry["event"] == "end"}
+        begun = {body.tag: _lines(self.store_base / body.output_dir / "begins") for body in bodies}
+        return {tag: Traces(lines, [line for line in lines if line not in forced]) for tag, lines in begun.items()}
+
+    def natives(self) -> list[Native]:
+        found = []
+        for generation in self.scheduler.generations():
+            loaded = self.scheduler.load(generation)
+            if loaded is None:
+                continue
+            job, plan = loaded
+            now_s = time.time()
+            condition = condition_at(plan, now_s)
+            if not plan.is_gone(now_s):
+                state = "ended" if condition.finished_at_s is not None else condition.state.lower()
+                found.append(Native(job.jid, generation, state, condition.exit_code))
+        return found
+
+
+class DockerWorld(World):
+    """A private engine, to be killed and stopped at will, behind a proxy. Needs root."""
+
+    backend = "docker"
+    pulls = True
+
+    def prepare(self) -> Mapping[str, str]:
+        # With live-restore containers outlive their engine: then there is one true end for each job.
+        self.engine = PrivateEngine("--live-restore")
+        self.engine.start()
+        self.proxy = EngineProxy(self.engine.socket, self.engine.folder / "proxy.sock")
+        return {"DOCKER_HOST": self.proxy.url, "ENGINE_TIMEOUT_S": "5"}
+
+    def make_folders(self, body: Body) -> None:
+        super().make_folders(body)
+        (self.store_base / body.output_dir).chmod(0o777)
+
+    def natives(self) -> list[Native]:
+        label = f"org.chrisproject.pman.instance={self.instance}"
+        found = []
+        with closing(docker.APIClient(self.engine.url, version="auto", timeout=30)) as client:
+            for container in client.containers(all=True, filters={"label": [label]}):
+                labels, state = container["Labels"], container["State"]
+                exited = state == "exited"
+                code = client.inspect_container(container["Id"])["State"]["ExitCode"] if exited else None
+                jid, generation = (labels[f"org.chrisproject.pman.{name}"] for name in ("jid", "generation"))
+                found.append(Native(jid, generation, "ended" if exited else state, code))
+        return found
+
+    def close(self) -> None:
+        self.proxy.close()
+        self.engine.close()
+
+
+WORLDS: Mapping[str, type[World]] = {world.backend: world for world in (ProcessWorld, MockWorld, DockerWorld)}
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
