@@ -1,0 +1,32 @@
+"""The short night of CI: a hundred jobs, ten faults, another seed each time; the long one is ``make chaos``."""
+
+import os
+from pathlib import Path
+from random import SystemRandom
+from tempfile import mkdtemp
+
+import pytest
+from rich.console import Console
+
+from tests.faults.chaos import Order, run
+from tests.faults.report import show
+from tests.faults.timeline import timeline
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+
+@pytest.mark.parametrize("backend", ["process", "mock", pytest.param("docker", marks=pytest.mark.docker)])
+def test_a_hundred_jobs_under_ten_faults(backend: str) -> None:
+    if backend == "docker" and os.geteuid() != 0:
+        pytest.skip("a private engine needs root")
+    order = Order(backend, jobs=100, faults=10, rate=4.0, seed=str(SystemRandom().randrange(10**6)))
+    # A short path, for the socket of the engine; pytest's own folders are removed too late for what is mounted here.
+    folder = Path(mkdtemp(prefix="pman-chaos-"))
+    folder.chmod(0o755)
+    console = Console(width=120)
+    night, findings = run(order, folder / "night", console)
+    show(console, night, findings)
+    for finding in findings[:3]:
+        console.print("\n".join(timeline(finding.jid, night.evidence, folder / "night")), markup=False)
+    assert not findings, f"SEED={order.seed}, everything is in {folder}"
+    assert not night.broken
