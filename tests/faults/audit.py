@@ -71,10 +71,21 @@ def replies(evidence: Evidence, history: History) -> Iterator[Finding]:
 def presence(evidence: Evidence, history: History) -> Iterator[Finding]:
     """A record is there from its 201 to the DELETE, and not after it."""
     for call in history.gets:
-        if call.code == 404 and (body := history.must_be_there(call)):
+        if call.code == 404 and (body := history.must_be_there(call)) and not _may_miss(body, call, evidence, history):
             yield Finding(Kind.VANISHED, call.jid, f"404 at {call.began_s:.3f} for body {body.number}")
-        if call.code == 200 and history.must_be_gone(call):
+        # A wipe forgets tombstones, too: what was not removed yet has a native object and comes back (rule 10).
+        if call.code == 200 and history.must_be_gone(call) and not history.deleted_before_wipe(call):
             yield Finding(Kind.RESURRECTED, call.jid, f"200 at {call.began_s:.3f}: {call.record}")
+
+
+def _may_miss(body: Body, call: Call, evidence: Evidence, history: History) -> bool:
+    """After a wipe all are missing until the sweep is done, and those without a native object for ever (rule 10)."""
+    return history.was_wiped_during(call) or _may_be_wiped(body, evidence, history)
+
+
+def _may_be_wiped(body: Body, evidence: Evidence, history: History) -> bool:
+    """Whether the store was wiped after the POST, of a job that has never run: it need not have had an object."""
+    return history.wipe_after(body) is not None and not evidence.traces.get(body.tag, Traces()).begins
 
 
 def progress(evidence: Evidence, history: History) -> Iterator[Finding]:
@@ -85,7 +96,9 @@ def progress(evidence: Evidence, history: History) -> Iterator[Finding]:
             said = call.record or {}
             if said["status"] == "undefined":
                 yield Finding(Kind.UNDEFINED, call.jid, f"{generation} at {call.began_s:.3f}: {said}")
-            if RANK[said["status"]] < history.rank_before(generation, call, RANK):
+            # A record that is rebuilt after a wipe begins as QUEUED; what its object shows is written next.
+            went_back = RANK[said["status"]] < history.rank_before(generation, call, RANK)
+            if went_back and not history.was_wiped_during(call):
                 yield Finding(Kind.REGRESSED, call.jid, f"{generation} at {call.began_s:.3f} is {said['status']} again")
             if RANK[said["status"]] == 2:
                 before = (ended or call).record or {}
@@ -99,7 +112,8 @@ def identity(evidence: Evidence, history: History) -> Iterator[Finding]:
     """One accepted body is one generation, and every record is of a body that was sent."""
     for body in evidence.bodies:
         generations = history.generations[body.tag]
-        if len(generations) > 1 and not history.is_deleted(body):
+        # A POST that is repeated between a wipe and the sweep makes a record, which the object then takes over.
+        if len(generations) > 1 and not history.is_deleted(body) and history.wipe_after(body) is None:
             yield Finding(Kind.TWO_GENERATIONS, body.jid, f"body {body.number}: {sorted(generations)}")
 
 
@@ -115,7 +129,7 @@ def ends(evidence: Evidence, history: History) -> Iterator[Finding]:
     """What was accepted and not deleted has a record with the job's true end."""
     natives = {(native.jid, native.generation): native for native in evidence.natives}
     for body in evidence.bodies:
-        if not history.is_accepted(body) or history.is_deleted(body):
+        if not history.is_accepted(body) or history.is_deleted(body) or _may_be_wiped(body, evidence, history):
             continue
         final = evidence.final.get(body.jid)
         if final is None or final.code == 404 or final.record is None:

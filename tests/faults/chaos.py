@@ -22,7 +22,7 @@ from tests.faults.audit import Finding, audit
 from tests.faults.clients import Client, Clients
 from tests.faults.evidence import Evidence
 from tests.faults.injector import Injector
-from tests.faults.kinds import of_backend
+from tests.faults.kinds import WIPE, of_backend
 from tests.faults.plan import make_plan
 from tests.faults.report import Night, show
 from tests.faults.stage import Stage
@@ -43,6 +43,8 @@ class Order:
     faults: int
     rate: float
     seed: str
+    wipes: int = 0
+    """So many of the faults wipe Redis."""
     only: Sequence[str] = ()
     """Kinds of faults; empty: all that the backend can suffer."""
 
@@ -62,12 +64,14 @@ def run(order: Order, folder: Path, console: Console) -> tuple[Night, list[Findi
 
 
 def _live(order: Order, stage: Stage, status: Status) -> Night:
-    kinds = {name: kind for name, kind in of_backend(order.backend).items() if not order.only or name in order.only}
-    choices = [choice for kind in kinds.values() for choice in kind.choices(stage.lease_s)]
-    plan = make_plan(order.seed, choices, order.faults, order.jobs / order.rate)
+    kinds = of_backend(order.backend)
+    usual = [kind for name, kind in kinds.items() if kind is not WIPE and (not order.only or name in order.only)]
+    choices = [choice for kind in usual for choice in kind.choices(stage.lease_s)]
+    wipes = WIPE.choices(stage.lease_s) * order.wipes
+    plan = make_plan(order.seed, choices, order.faults, order.jobs / order.rate, wipes)
     client = Client(stage.system.url, stage.world.request)
     stage.known_generations = client.known_generations
-    clients = Clients(client, order.seed, order.jobs, order.rate, stage.world.make_folders)
+    clients = Clients(client, order.seed, order.jobs, order.rate, stage.world.make_folders, wiped=bool(wipes))
     injector = Injector(stage, kinds, plan, order.seed)
     began_s = told_s = time.monotonic()
 
@@ -146,10 +150,19 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=60)
     parser.add_argument("--rate", type=float, default=4.0, help="jobs per second")
     parser.add_argument("--seed", default="", help="the same seed, the same jobs and the same plan of faults")
+    parser.add_argument("--wipes", type=int, default=0, help="so many of the faults wipe Redis")
     parser.add_argument("--only", nargs="*", default=(), metavar="KIND", help="these kinds of faults and no others")
     arguments = parser.parse_args()
     seed = arguments.seed or str(SystemRandom().randrange(10**6))
-    order = Order(arguments.backend, arguments.jobs, arguments.faults, arguments.rate, seed, tuple(arguments.only))
+    order = Order(
+        arguments.backend,
+        arguments.jobs,
+        arguments.faults,
+        arguments.rate,
+        seed,
+        arguments.wipes,
+        tuple(arguments.only),
+    )
     console = Console()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
     console.print(f"{order.backend}: {order.jobs} jobs, {order.faults} faults, SEED={order.seed}")

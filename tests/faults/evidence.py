@@ -94,6 +94,8 @@ class Injected:
     effects: frozenset[Effect] = frozenset()
     hit: frozenset[str] = frozenset()
     """Generations whose job this fault has ended by force, where that is documented: FAILED with NODE_FAIL."""
+    is_wipe: bool = False
+    """All of the store was gone at ``began_s``, and the sweep after that was done by ``ended_s``."""
 
 
 @dataclass(frozen=True, slots=True)

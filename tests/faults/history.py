@@ -6,7 +6,10 @@ Two calls that overlap have no order: then whatever could be true is allowed. No
 from collections import defaultdict
 from collections.abc import Mapping
 
-from tests.faults.evidence import Body, Call, Effect, Evidence, Verb
+from tests.faults.evidence import Body, Call, Effect, Evidence, Injected, Verb
+
+REMOVAL_S = 90.0
+"""So long an ended object may keep its name after the DELETE: the fence, and a removal that is tried again."""
 
 
 class History:
@@ -46,6 +49,22 @@ class History:
         """Whether a DELETE may have met this body: it ended after the first POST of the body had begun."""
         posts = self._posts_of(body)
         return bool(posts) and any(call.ended_s >= posts[0].began_s for call in self._deletes[body.jid])
+
+    def wipe_after(self, body: Body) -> Injected | None:
+        """Return the last wipe of the store that may have met what this body had made of itself."""
+        posts = self._posts_of(body)
+        wipes = [fault for fault in self._faults if fault.is_wipe and posts and posts[0].began_s <= fault.began_s]
+        return wipes[-1] if wipes else None
+
+    def was_wiped_during(self, call: Call) -> bool:
+        """Whether the store was wiped, and the sweep not surely done, while this call was under way."""
+        return any(f.is_wipe and f.began_s <= call.ended_s and call.began_s <= f.ended_s for f in self._faults)
+
+    def deleted_before_wipe(self, get: Call) -> bool:
+        """Whether the last DELETE of this jid came just before a wipe: its object may still have been there."""
+        done = [d.began_s for d in self._deletes[get.jid] if d.code == 204 and d.ended_s < get.began_s]
+        wipes = [fault.began_s for fault in self._faults if fault.is_wipe and fault.began_s <= get.ended_s]
+        return any(at_s - REMOVAL_S < max(done) < at_s for at_s in wipes)
 
     def must_be_there(self, get: Call) -> Body | None:
         """Return the body whose record this call had to find: accepted before it, no DELETE before its end."""

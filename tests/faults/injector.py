@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 
 from tests.faults.evidence import Injected
+from tests.faults.kinds import WIPE
 from tests.faults.kinds.base import Fault
 from tests.faults.plan import Planned
 from tests.faults.stage import Stage
@@ -52,4 +53,6 @@ class Injector:
             self.failures.append(f"{planned}: {type(error).__name__}: {error}")
         with self._lock:
             del self.under_way[number]
-            self.injected.append(Injected(planned.kind, planned.target, began_s, time.time(), kind.effects, hit))
+            self.injected.append(
+                Injected(planned.kind, planned.target, began_s, time.time(), kind.effects, hit, kind is WIPE)
+            )

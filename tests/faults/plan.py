@@ -27,11 +27,15 @@ class Planned:
     duration_s: float
 
 
-def make_plan(seed: str, choices: Sequence[Choice], count: int, span_s: float) -> list[Planned]:
+def make_plan(
+    seed: str, choices: Sequence[Choice], count: int, span_s: float, extra: Sequence[Choice] = ()
+) -> list[Planned]:
     """Return ``count`` faults, spread over ``span_s`` or a little more, in the order of their time.
 
-    Every kind comes once before any comes twice; faults overlap, but never in what they occupy.
+    Every kind comes once before any comes twice; faults overlap, but never in what they occupy. Each of ``extra``
+    comes exactly once, in the midst of the others.
     """
+    due = {(number + 1) * count // (len(extra) + 1): choice for number, choice in enumerate(extra)}
     rng = Random(seed)
     by_kind: dict[str, list[Choice]] = {}
     for choice in choices:
@@ -44,8 +48,11 @@ def make_plan(seed: str, choices: Sequence[Choice], count: int, span_s: float) -
             deck = sorted(by_kind)
             rng.shuffle(deck)
         at_s = (number + rng.random()) * span_s / count
-        choice = _first_free([rng.choice(by_kind[kind]) for kind in deck], free_at_s, at_s)
-        deck.remove(choice.kind)
+        if number in due:
+            choice = due[number]
+        else:
+            choice = _first_free([rng.choice(by_kind[kind]) for kind in deck], free_at_s, at_s)
+            deck.remove(choice.kind)
         at_s = max(at_s, _free_at(choice, free_at_s))
         duration_s = rng.uniform(*choice.lasts_s)
         free_at_s |= dict.fromkeys(choice.occupies, at_s + duration_s + SETTLE_S)

@@ -207,3 +207,29 @@ def test_calls_that_overlap_with_a_delete_may_go_either_way() -> None:
     for call in (get(21, KEPT, code=404), get(22, KEPT, "finishedWithError")):
         evidence = night(racing, call, natives=night().natives[1:], final={"gone": night().final["gone"]})
         assert kinds(evidence) == set()
+
+
+def wiped(at_s: float) -> Injected:
+    return Injected("redis-wipe", "redis", at_s, at_s + 20, is_wipe=True)
+
+
+def test_a_wipe_may_lose_what_has_never_run_and_nothing_else() -> None:
+    traces = dict(night().traces) | {KEPT.tag: Traces()}
+    missing = dict(night().final) | {"kept": get(50, KEPT, code=404)}
+    calls = [call for call in night().calls if not (call.jid == "kept" and call.began_s > 1)]
+    lost = night(calls=calls, traces=traces, final=missing, natives=night().natives[1:])
+    assert kinds(lost) == {Kind.LOST}
+    assert kinds(replace(lost, faults=[wiped(5)])) == set()
+    assert kinds(replace(lost, faults=[wiped(-30)])) == {Kind.LOST}, "accepted after it"
+    assert kinds(replace(lost, faults=[wiped(5)], traces=night().traces)) == {Kind.LOST}, "it had an object"
+
+
+def test_after_a_wipe_a_job_may_be_missing_until_the_sweep_is_done() -> None:
+    assert kinds(night(get(25, KEPT, code=404), faults=[wiped(20)])) == set()
+    assert kinds(night(get(41, KEPT, code=404), faults=[wiped(20)])) == {Kind.VANISHED}
+
+
+def test_a_wipe_may_bring_back_what_was_deleted_just_before_it() -> None:
+    back = get(12.8, GONE, "finishedSuccessfully")
+    assert kinds(night(back, faults=[wiped(12.5)])) == set()
+    assert kinds(night(back, faults=[wiped(11)])) == {Kind.RESURRECTED}, "deleted after it"

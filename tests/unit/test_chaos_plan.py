@@ -5,11 +5,11 @@ from collections import Counter, defaultdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.faults.kinds import of_backend
+from tests.faults.kinds import WIPE, of_backend
 from tests.faults.plan import Choice, make_plan
 
 CHOICES = {
-    backend: [choice for kind in of_backend(backend).values() for choice in kind.choices(12)]
+    backend: [choice for kind in of_backend(backend).values() if kind is not WIPE for choice in kind.choices(12)]
     for backend in ("process", "mock", "docker")
 }
 
@@ -58,3 +58,10 @@ def test_faults_are_spread_over_the_night() -> None:
 def test_a_target_that_is_never_free_makes_the_night_longer() -> None:
     plan = make_plan("1", [Choice("kind", "only", (10, 10), frozenset({"only"}))], 5, 1)
     assert plan[-1].at_s >= 40
+
+
+def test_wipes_come_as_often_as_asked_for_and_the_rest_as_before() -> None:
+    wipe = Choice("wipe", "redis", (1, 1), frozenset({"redis"}))
+    counts = Counter(planned.kind for planned in make_plan("1", CHOICES["mock"], 40, 200, [wipe, wipe]))
+    assert counts.total() == 40
+    assert counts["wipe"] == 2

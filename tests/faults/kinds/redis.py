@@ -2,11 +2,13 @@
 
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 from tests.faults.evidence import Effect
 from tests.faults.kinds.base import NOBODY, Fault
-from tests.faults.stage import Stage
+from tests.faults.plan import Choice
+from tests.faults.stage import OBSERVERS, Stage
 
 
 class OfRedis(Fault):
@@ -57,4 +59,24 @@ class Full(OfRedis):
         stage.redis.config_set("maxmemory", 0)
 
 
+class Wipe(OfRedis):
+    """Everything in it is gone, its file too. Observers are left alone until the sweep after it is done.
+
+    docs/state.md says why: a wipe together with a new observer is what remains.
+    """
+
+    name = "redis-wipe"
+
+    def occupies(self, target: str) -> frozenset[str]:
+        return frozenset({target, "queues", *OBSERVERS})
+
+    def choices(self, lease_s: float) -> list[Choice]:
+        return [replace(choice, lasts_s=(lease_s + 10, lease_s + 10)) for choice in super().choices(lease_s)]
+
+    def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
+        stage.redis.flushall()
+        return NOBODY
+
+
+WIPE = Wipe()
 REDIS: Sequence[Fault] = (Restart(), Kill(), Stop(), Full())
