@@ -112,6 +112,7 @@ def _live(order: Order, stage: Stage, status: Status) -> Night:
         calls=list(client.calls),
         traces=stage.world.traces(bodies),
         faults=sorted(injector.injected, key=lambda fault: fault.began_s),
+        silences=list(stage.api_restarts),
         quiet=not left,
         final=final,
         natives=natives,

@@ -107,6 +107,8 @@ class Evidence:
     traces: Mapping[str, Traces]
     """By the tag of the body."""
     faults: Sequence[Injected] = ()
+    silences: Sequence[tuple[float, float]] = ()
+    """When the API was not there because it was ended and started anew, from and until."""
     quiet: bool = True
     """Whether everything had come to rest in the time allowed."""
     final: Mapping[str, Call] = field(default_factory=dict)

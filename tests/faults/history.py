@@ -17,6 +17,7 @@ class History:
 
     def __init__(self, evidence: Evidence) -> None:
         self._faults = evidence.faults
+        self._silences = list(evidence.silences)
         self.hit = frozenset(generation for fault in evidence.faults for generation in fault.hit)
         self._posts: dict[str, list[Call]] = defaultdict(list)
         self._deletes: dict[str, list[Call]] = defaultdict(list)
@@ -37,10 +38,9 @@ class History:
 
     def is_disturbed(self, call: Call, effect: Effect, recovery_s: float) -> bool:
         """Whether a fault that has this effect was there during the call, or shortly before it."""
-        return any(
-            effect in fault.effects and fault.began_s <= call.ended_s and call.began_s <= fault.ended_s + recovery_s
-            for fault in self._faults
-        )
+        times = [(fault.began_s, fault.ended_s) for fault in self._faults if effect in fault.effects]
+        times += self._silences if effect is Effect.NO_ANSWER else []
+        return any(began_s <= call.ended_s and call.began_s <= ended_s + recovery_s for began_s, ended_s in times)
 
     def is_accepted(self, body: Body) -> bool:
         return any(call.code == 201 for call in self._posts_of(body))

@@ -50,6 +50,8 @@ class Stage:
         self._prefix = key_prefix(INSTANCE)
         self.known_generations: Callable[[], list[tuple[str, str, bool]]] = list
         """Set by the clients: jid, generation and whether it is deleted, of every job there ever was."""
+        self.api_restarts: list[tuple[float, float]] = []
+        """When the API as a whole was ended and started anew, from and until."""
 
     @property
     def proxy(self) -> RedisProxy:
@@ -99,13 +101,15 @@ class Stage:
 
     def restart_gracefully(self, name: str) -> None:
         """End a process as an administrator does, and start it anew."""
-        process = self.system.processes[name]
+        process, began_s = self.system.processes[name], time.time()
         process.terminate()
         try:
             process.wait(GRACE_S)
         except subprocess.TimeoutExpired:
             self.system.kill(name)
         self.system.restart(name)
+        if name == "api":
+            self.api_restarts.append((began_s, time.time()))
 
     # Questions
 

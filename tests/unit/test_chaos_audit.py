@@ -184,6 +184,8 @@ def test_503_and_silence_are_excused_by_a_fault_that_explains_them_and_no_other(
     assert kinds(night(*calls, faults=[away, silent])) == set()
     assert kinds(night(*calls, faults=[away])) == {Kind.BAD_REPLY}
     assert kinds(night(*calls, faults=[silent])) == {Kind.BAD_REPLY}
+    assert kinds(night(*calls, faults=[away], silences=[(15, 16)])) == set()
+    assert kinds(night(*calls, faults=[away], silences=[(1, 2)])) == {Kind.BAD_REPLY}
     long_ago = replace(away, began_s=1, ended_s=2)
     assert kinds(night(*calls, faults=[long_ago, silent])) == {Kind.BAD_REPLY}
 

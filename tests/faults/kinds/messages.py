@@ -1,4 +1,4 @@
-"""Celery messages that come twice, in another order, or long after their time, some of them in Celery's own format."""
+"""Celery messages that come twice, in another order, never, or long after their time, some in Celery's own format."""
 
 import time
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from tests.faults.kinds.base import NOBODY, Fault
 from tests.faults.stage import INSTANCE, Stage
 
 TWICE = "for _, m in ipairs(redis.call('LRANGE', KEYS[1], 0, 50)) do redis.call('LPUSH', KEYS[1], m) end"
+LOST = "redis.call('DEL', KEYS[1])"
 BACKWARDS = """
 local all = redis.call('LRANGE', KEYS[1], 0, -1)
 redis.call('DEL', KEYS[1])
@@ -75,4 +76,9 @@ class Late(Fault):
         return NOBODY
 
 
-MESSAGES: Sequence[Fault] = (Rewritten("twice", TWICE), Rewritten("backwards", BACKWARDS), Late())
+MESSAGES: Sequence[Fault] = (
+    Rewritten("twice", TWICE),
+    Rewritten("backwards", BACKWARDS),
+    Rewritten("lost", LOST),
+    Late(),
+)

@@ -114,7 +114,6 @@ class RollingRestart(Fault):
     name = "rolling-restart"
     targets = ("everything",)
     lasts_s = (0.0, 0.0)
-    effects = SILENT
 
     def occupies(self, target: str) -> frozenset[str]:
         return frozenset(name for names in ROLES.values() for name in names)
