@@ -3,10 +3,14 @@
 A Redis that hangs costs every caller its whole time-out. With more callers than threads the others would wait for a
 thread, far longer than a reply may take. So while one request asks, all others hear at once that the store is away.
 There is no time to wait out: the first answer lets everybody in again.
+
+A process that nobody has asked since the store went away does not know that it is back. There the others wait a moment
+for that first answer, or they would be refused by what was true long ago.
 """
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -14,6 +18,10 @@ from pman_core.errors import StoreUnavailable
 from pman_core.job import JobRecord
 from pman_core.request import JobRequest
 from pman_core.store.protocol import Announce, BackendReport, Creation, Deletion, Obligation, Page, Store
+
+STALE_S = 5.0
+"""During an absence somebody asks all the time and is answered sooner: what is older is not known any more."""
+PATIENCE_S = 0.5
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,9 +32,11 @@ log = logging.getLogger(__name__)
 class GuardedStore:
     """The methods of :class:`pman_core.store.protocol.Store` that the API needs, with the same promises."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._store = store
+        self._monotonic = monotonic
         self._is_away = False
+        self._away_at_s = 0.0
         self._trial = threading.Lock()
 
     def ping(self) -> None:
@@ -61,16 +71,24 @@ class GuardedStore:
         except StoreUnavailable as error:
             # Said once for each absence, not for each of a thousand pollers.
             log.warning("the store does not answer: %s", error)
-            self._is_away = True
+            self._note_away()
             raise
 
     def _try(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if not self._trial.acquire(blocking=False):
+        is_stale = self._monotonic() - self._away_at_s > STALE_S
+        if not self._trial.acquire(timeout=PATIENCE_S if is_stale else 0):
             raise StoreUnavailable("it did not answer before, and another request is finding out whether it is back")
         try:
             answer = question(*args, **kwargs)
-            log.warning("the store answers again")
+            if self._is_away:
+                log.warning("the store answers again")
             self._is_away = False
+        except StoreUnavailable:
+            self._note_away()
+            raise
         finally:
             self._trial.release()
         return answer
+
+    def _note_away(self) -> None:
+        self._is_away, self._away_at_s = True, self._monotonic()

@@ -35,10 +35,10 @@ def outcome(question: Callable[[], object]) -> str:
     return "answered"
 
 
-def found_away() -> tuple[HangingStore, GuardedStore]:
+def found_away(monotonic: Callable[[], float] = lambda: 0.0) -> tuple[HangingStore, GuardedStore]:
     store = HangingStore()
     store.answer.set()
-    guarded = GuardedStore(store)
+    guarded = GuardedStore(store, monotonic)
     assert outcome(lambda: guarded.read("a")) == "timeout"
     store.entered.acquire()
     store.answer.clear()
@@ -64,6 +64,19 @@ def test_the_first_answer_lets_everybody_in_again() -> None:
     assert outcome(lambda: guarded.read("a")) == "answered"
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda _: outcome(lambda: guarded.read("b")), range(8))) == ["answered"] * 8
+
+
+def test_what_was_found_out_long_ago_refuses_nobody() -> None:
+    now_s = [0.0]
+    store, guarded = found_away(lambda: now_s[0])
+    now_s[0] = 60.0  # since then nobody has asked
+    with ThreadPoolExecutor(4) as pool:
+        trial = pool.submit(outcome, lambda: guarded.read("a"))
+        assert store.entered.acquire(timeout=10)
+        others = [pool.submit(outcome, guarded.ping) for _ in range(3)]
+        store.is_away = False
+        store.answer.set()
+        assert [trial.result(), *(other.result() for other in others)] == ["answered"] * 4
 
 
 def test_the_log_tells_of_each_absence_once(caplog: pytest.LogCaptureFixture) -> None:
