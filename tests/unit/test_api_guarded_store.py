@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from pman_api import guarded_store
 from pman_api.guarded_store import GuardedStore
 from pman_core.errors import StoreUnavailable
 from pman_core.store.memory import MemoryStore
@@ -66,7 +67,8 @@ def test_the_first_answer_lets_everybody_in_again() -> None:
         assert list(pool.map(lambda _: outcome(lambda: guarded.read("b")), range(8))) == ["answered"] * 8
 
 
-def test_what_was_found_out_long_ago_refuses_nobody() -> None:
+def test_what_was_found_out_long_ago_refuses_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarded_store, "PATIENCE_S", 10)
     now_s = [0.0]
     store, guarded = found_away(lambda: now_s[0])
     now_s[0] = 60.0  # since then nobody has asked
