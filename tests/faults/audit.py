@@ -35,6 +35,7 @@ class Kind(StrEnum):
     ORPHAN = "orphan in the scheduler"
     SURVIVOR = "process that outlived its job"
     KEY_LEFT = "key left in Redis"
+    DIED = "process of pman that ended by itself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,8 @@ def leftovers(evidence: Evidence, history: History) -> Iterator[Finding]:
         yield Finding(Kind.ORPHAN, native.jid, f"{native}, after everything was deleted")
     for process in evidence.processes_at_end:
         yield Finding(Kind.SURVIVOR, "", process)
+    for death in evidence.deaths:
+        yield Finding(Kind.DIED, "", death)
     for key in evidence.keys_at_end:
         yield Finding(Kind.KEY_LEFT, "", key)
 

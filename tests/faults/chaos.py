@@ -99,6 +99,8 @@ def _live(order: Order, stage: Stage, status: Status) -> Night:
     left = _wait_empty(stage.left_in_store, QUIET_TIMEOUT_S, tell)
     quiet_after_s = time.monotonic() - healed_s
 
+    for name in stage.names:
+        stage.note_death(name)
     jids = sorted({body.jid for body in clients.bodies})
     final = {jid: client.get(jid) for jid in jids}
     natives = stage.world.natives()
@@ -120,6 +122,7 @@ def _live(order: Order, stage: Stage, status: Status) -> Night:
         natives_at_end=stage.world.natives(),
         processes_at_end=stage.world.processes(),
         keys_at_end=keys,
+        deaths=list(stage.deaths),
     )
     broken = [*clients.failures, *injector.failures]
     return Night(evidence, dict(clients.kinds), time.monotonic() - began_s, quiet_after_s, broken)

@@ -123,3 +123,5 @@ class Evidence:
     """Job processes that still live after everything was deleted."""
     keys_at_end: Sequence[str] = ()
     """Keys of the store that should not be there after everything was deleted."""
+    deaths: Sequence[str] = ()
+    """Processes of pman that have ended and that nobody had told to."""

@@ -52,6 +52,8 @@ class Stage:
         """Set by the clients: jid, generation and whether it is deleted, of every job there ever was."""
         self.api_restarts: list[tuple[float, float]] = []
         """When the API as a whole was ended and started anew, from and until."""
+        self.deaths: list[str] = []
+        """Processes of pman that have ended and that nobody had told to."""
 
     @property
     def proxy(self) -> RedisProxy:
@@ -99,8 +101,16 @@ class Stage:
     def gunicorn_workers(self) -> list[psutil.Process]:
         return psutil.Process(self.system.processes["api"].pid).children()
 
+    def note_death(self, name: str) -> None:
+        """Write down that a process is found dead; whoever ends it on purpose asks this first."""
+        code = self.system.processes[name].poll()
+        if code is not None:
+            log = self.system.output(name).rstrip().splitlines()
+            self.deaths.append(f"{name} has ended by itself with {code}: {log[-1] if log else ''}")
+
     def restart_gracefully(self, name: str) -> None:
         """End a process as an administrator does, and start it anew."""
+        self.note_death(name)
         process, began_s = self.system.processes[name], time.time()
         process.terminate()
         try:

@@ -163,6 +163,7 @@ DOCTORED: dict[str, tuple[Kind, Callable[[], Evidence]]] = {
     "a process after everything was deleted": (Kind.SURVIVOR, lambda: night(processes_at_end=["7: sleep 8"])),
     "an obligation that stays": (Kind.NOT_QUIET, lambda: night(left_in_store=["obligations: gone g host-a"])),
     "no end in time": (Kind.NOT_QUIET, lambda: night(quiet=False)),
+    "a worker that died of a fault": (Kind.DIED, lambda: night(deaths=["worker-1 has ended by itself with 1"])),
     "a key that stays": (Kind.KEY_LEFT, lambda: night(keys_at_end=["pman:chaos:job:kept"])),
 }
 

@@ -34,6 +34,7 @@ class Kill(_OfRole):
     what = "kill"
 
     def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
+        stage.note_death(target)
         stage.system.kill(target)
         return NOBODY
 
