@@ -7,6 +7,7 @@ from random import Random
 from pman_core.broker import QueuePublisher, make_celery
 from pman_core.queues import PURPOSE, Task, key_prefix, queue_name
 from pman_core.settings import load_settings
+from tests.faults.evidence import Effect
 from tests.faults.kinds.base import NOBODY, Fault
 from tests.faults.stage import INSTANCE, Stage
 
@@ -76,9 +77,26 @@ class Late(Fault):
         return NOBODY
 
 
+class FullOfMessages(Late):
+    """Redis is at its memory limit and evicts nothing, while messages wait: even to take one is a write."""
+
+    name = "redis-full"
+    lasts_s = (1.0, 5.0)
+    effects = frozenset({Effect.STORE_AWAY})
+
+    def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
+        super().begin(stage, target, rng)
+        stage.redis.config_set("maxmemory", 1)
+        return NOBODY
+
+    def end(self, stage: Stage, target: str) -> None:
+        stage.redis.config_set("maxmemory", 0)
+
+
 MESSAGES: Sequence[Fault] = (
     Rewritten("twice", TWICE),
     Rewritten("backwards", BACKWARDS),
     Rewritten("lost", LOST),
     Late(),
+    FullOfMessages(),
 )

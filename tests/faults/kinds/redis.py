@@ -46,19 +46,6 @@ class Stop(OfRedis):
         stage.signal_redis(signal.SIGCONT)
 
 
-class Full(OfRedis):
-    """Its memory is at the limit, and it evicts nothing: every write is refused."""
-
-    name = "redis-full"
-
-    def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
-        stage.redis.config_set("maxmemory", 1)
-        return NOBODY
-
-    def end(self, stage: Stage, target: str) -> None:
-        stage.redis.config_set("maxmemory", 0)
-
-
 class Wipe(OfRedis):
     """Everything in it is gone, its file too. Observers are left alone until the sweep after it is done.
 
@@ -79,4 +66,4 @@ class Wipe(OfRedis):
 
 
 WIPE = Wipe()
-REDIS: Sequence[Fault] = (Restart(), Kill(), Stop(), Full())
+REDIS: Sequence[Fault] = (Restart(), Kill(), Stop())
