@@ -6,6 +6,7 @@ for that scheduler more than it has to: it is the audit's second source.
 
 import json
 import os
+import re
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -31,6 +32,7 @@ until echo "$$ $(date +%s) ${PMAN_GENERATION:-$HOSTNAME}" >> "$4/ends"; do sleep
 exit "$2"
 """
 """Leaves a line at its begin and at its end, however long the disk is full."""
+EXITED = re.compile(r"Exited \((\d+)\)")
 
 
 class World(ABC):
@@ -206,8 +208,9 @@ class DockerWorld(World):
         with closing(docker.APIClient(self.engine.url, version="auto", timeout=30)) as client:
             for container in client.containers(all=True, filters={"label": [label]}):
                 labels, state = container["Labels"], container["State"]
-                exited = state == "exited"
-                code = client.inspect_container(container["Id"])["State"]["ExitCode"] if exited else None
+                # From the listing: whoever inspects one after the other may find the next one removed.
+                exited = EXITED.match(container["Status"])
+                code = int(exited[1]) if exited else None
                 jid, generation = (labels[f"org.chrisproject.pman.{name}"] for name in ("jid", "generation"))
                 found.append(Native(jid, generation, "ended" if exited else state, code))
         return found
