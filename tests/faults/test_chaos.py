@@ -12,10 +12,17 @@ from tests.faults.chaos import Order, run
 from tests.faults.report import show
 from tests.faults.timeline import timeline
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 
-@pytest.mark.parametrize("backend", ["process", "mock", pytest.param("docker", marks=pytest.mark.docker)])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param("process", marks=pytest.mark.e2e),
+        pytest.param("mock", marks=pytest.mark.e2e),
+        pytest.param("docker", marks=pytest.mark.docker),
+    ],
+)
 def test_a_hundred_jobs_under_ten_faults(backend: str) -> None:
     if backend == "docker" and os.geteuid() != 0:
         pytest.skip("a private engine needs root")
