@@ -151,6 +151,8 @@ def _faults_of_end(
 ) -> Iterator[str]:
     if body.tag not in str(said["cmd"]):
         yield "the record is of another body"
+    if not said["timestamp"]:
+        yield "an end without a time"
     if native is None:
         yield "the scheduler does not know it"
     elif (native.state, native.exit_code) != ("ended", said["exit_code"]):

@@ -124,6 +124,10 @@ DOCTORED: dict[str, tuple[Kind, Callable[[], Evidence]]] = {
         lambda: night(natives=[Native("kept", "g-kept#0", "running", 3), night().natives[1]]),
     ),
     "the scheduler does not know it": (Kind.WRONG_END, lambda: night(natives=night().natives[1:])),
+    "an end without a time": (
+        Kind.WRONG_END,
+        lambda: night(final=final(KEPT, "finishedWithError", timestamp="")),
+    ),
     "the record of the body before": (
         Kind.WRONG_END,
         lambda: night(final=final(AGAIN, "finishedSuccessfully", cmd=GONE.tag)),
