@@ -71,6 +71,7 @@ def _live(order: Order, stage: Stage, status: Status) -> Night:
     plan = make_plan(order.seed, choices, order.faults, order.jobs / order.rate, wipes)
     client = Client(stage.system.url, stage.world.request)
     stage.known_generations = client.known_generations
+    stage.accepted = lambda: client.accepted
     clients = Clients(client, order.seed, order.jobs, order.rate, stage.world.make_folders, wiped=bool(wipes))
     injector = Injector(stage, kinds, plan, order.seed)
     began_s = told_s = time.monotonic()

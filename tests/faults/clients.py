@@ -36,6 +36,7 @@ class Client:
         self._request_of = request_of
         self._http = urllib3.PoolManager(maxsize=THREADS + CROWD, retries=False, timeout=TIMEOUT_S)
         self.calls: list[Call] = []
+        self.accepted = 0
 
     def post(self, body: Body, *, conflicts: bool = False) -> Call:
         request = self._request_of(body)
@@ -72,6 +73,7 @@ class Client:
             error = f"{type(failure).__name__}: {failure}"[:300]
         call = Call(began_s, time.time(), verb, jid, number, code, record, error, conflicts)
         self.calls.append(call)
+        self.accepted += code == 201
         return call
 
 

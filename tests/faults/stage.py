@@ -23,6 +23,7 @@ OBSERVERS = ("observer-1", "observer-2")
 API_PROCESSES = 3
 GRACE_S = 25.0
 """So long a process that is told to end may take: Celery's soft shutdown and a submit under way."""
+ACCEPTED_S = 5.0
 RECOVERY = {"RECONCILE_S": "1", "REQUEUE_S": "1", "OBSERVER_LEASE_S": "3", "LOST_GRACE_S": "5"}
 """As in the end-to-end tests: the same mechanisms, with less patience, so that a night takes minutes."""
 LEASES = {
@@ -50,6 +51,8 @@ class Stage:
         self._prefix = key_prefix(INSTANCE)
         self.known_generations: Callable[[], list[tuple[str, str, bool]]] = list
         """Set by the clients: jid, generation and whether it is deleted, of every job there ever was."""
+        self.accepted: Callable[[], int] = int
+        """Set by the clients, too: how many POSTs were answered by 201."""
         self.api_restarts: list[tuple[float, float]] = []
         """When the API as a whole was ended and started anew, from and until."""
         self.deaths: list[str] = []
@@ -84,6 +87,12 @@ class Stage:
         self.world.close()
 
     # Handles for faults
+
+    def wait_accepted(self) -> None:
+        """Return when one more job was accepted, or when that takes too long."""
+        before, end_s = self.accepted(), time.monotonic() + ACCEPTED_S
+        while self.accepted() == before and time.monotonic() < end_s:
+            time.sleep(0.005)
 
     def signal_redis(self, number: signal.Signals) -> None:
         os.kill(self.redis_pid(), number)

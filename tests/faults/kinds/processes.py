@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
@@ -15,6 +16,8 @@ from tests.faults.plan import Choice
 from tests.faults.stage import OBSERVERS, WORKERS, Stage
 
 ROLES = {"worker": WORKERS, "control": ("control",), "observer": OBSERVERS, "api": ("api",)}
+SUBMIT_S = 0.2
+"""About so long it takes from the 201 until a worker has handed the job over."""
 SILENT = frozenset({Effect.NO_ANSWER})
 
 
@@ -59,6 +62,53 @@ class Oversleep(Stop):
     """Asleep for longer than a submit lease and not as long as the fence behind it."""
 
     what = "oversleep"
+
+    def choices(self, lease_s: float) -> list[Choice]:
+        return [replace(choice, lasts_s=(lease_s + 1, lease_s + 5)) for choice in super().choices(lease_s)]
+
+
+class _AllInSubmit(Fault):
+    """All workers at once, just after a job was accepted: one of them is somewhere in its submit."""
+
+    targets = ("workers",)
+
+    def occupies(self, target: str) -> frozenset[str]:
+        return frozenset(WORKERS)
+
+    def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
+        stage.wait_accepted()
+        time.sleep(rng.uniform(0, SUBMIT_S))
+        for name in WORKERS:
+            self.hit(stage, name)
+        return NOBODY
+
+    @abstractmethod
+    def hit(self, stage: Stage, name: str) -> None: ...
+
+
+class KillAllInSubmit(_AllInSubmit):
+    name = "submit-kill"
+
+    def hit(self, stage: Stage, name: str) -> None:
+        stage.note_death(name)
+        stage.system.kill(name)
+
+    def end(self, stage: Stage, target: str) -> None:
+        for name in WORKERS:
+            stage.system.restart(name)
+
+
+class OversleepInSubmit(_AllInSubmit):
+    """They wake all together, when the lease is over: one goes on with its submit, the others have it to do."""
+
+    name = "submit-oversleep"
+
+    def hit(self, stage: Stage, name: str) -> None:
+        stage.system.signal(name, signal.SIGSTOP)
+
+    def end(self, stage: Stage, target: str) -> None:
+        for name in WORKERS:
+            stage.system.signal(name, signal.SIGCONT)
 
     def choices(self, lease_s: float) -> list[Choice]:
         return [replace(choice, lasts_s=(lease_s + 1, lease_s + 5)) for choice in super().choices(lease_s)]
@@ -132,6 +182,8 @@ PROCESSES: Sequence[Fault] = (
     *(Kill(role) for role in ROLES),
     *(Stop(role, (1.0, 9.0)) for role in ("worker", "observer", "api")),
     Oversleep("worker"),
+    KillAllInSubmit(),
+    OversleepInSubmit(),
     *(Restart(role, (0.0, 0.0)) for role in ROLES),
     Reload(),
     OneOfGunicorn("kill", signal.SIGKILL),
