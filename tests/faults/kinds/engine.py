@@ -30,7 +30,11 @@ class Kill(OfEngine):
         return NOBODY
 
     def end(self, stage: Stage, target: str) -> None:
-        self.world(stage).engine.start()
+        engine = self.world(stage).engine
+        try:
+            engine.start()
+        except RuntimeError:  # it takes long to come back to hundreds of containers
+            engine.start()
 
 
 class Stop(OfEngine):
