@@ -94,6 +94,7 @@ def _live(order: Order, stage: Stage, status: Status) -> Night:
     clients.start()
     injector.start()
     _wait(lambda: injector.is_done, plan[-1].at_s + 120 if plan else 0, tell)
+    late = [f"not over in time: {fault}" for fault in list(injector.under_way.values())]
     healed_s = time.monotonic()
     _wait(lambda: clients.living == 0, QUIET_TIMEOUT_S, tell)
     clients.give_up()
@@ -125,7 +126,7 @@ def _live(order: Order, stage: Stage, status: Status) -> Night:
         keys_at_end=keys,
         deaths=list(stage.deaths),
     )
-    broken = [*clients.failures, *injector.failures]
+    broken = [*clients.failures, *injector.failures, *late]
     return Night(evidence, dict(clients.kinds), time.monotonic() - began_s, quiet_after_s, broken)
 
 

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from random import Random
 
 from tests.faults.evidence import Injected
@@ -21,6 +22,8 @@ class Injector:
         self._plan = plan
         self._seed = seed
         self._lock = threading.Lock()
+        names = {name for planned in plan for name in kinds[planned.kind].occupies(planned.target)}
+        self._occupied = {name: threading.Lock() for name in names}
         self._threads = [
             threading.Thread(target=self._inject, args=(number, planned), daemon=True)
             for number, planned in enumerate(plan)
@@ -41,6 +44,13 @@ class Injector:
     def _inject(self, number: int, planned: Planned) -> None:
         kind = self._kinds[planned.kind]
         time.sleep(max(0.0, self._began_s + planned.at_s - time.monotonic()))
+        with ExitStack() as held:
+            # A graceful restart may take longer than planned: the next fault of the same process waits for it.
+            for name in sorted(kind.occupies(planned.target)):
+                held.enter_context(self._occupied[name])
+            self._strike(number, planned, kind)
+
+    def _strike(self, number: int, planned: Planned, kind: Fault) -> None:
         began_s = time.time()
         hit: frozenset[str] = frozenset()
         with self._lock:
