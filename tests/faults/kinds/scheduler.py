@@ -32,7 +32,7 @@ def _folder_of(stage: Stage) -> Folder:
 
 
 SCHEDULER: Sequence[Fault] = (
-    OfMock("down", Faults(down=True), (2.0, 20.0)),
+    OfMock("down", Faults(down=True), (5.0, 30.0)),
     OfMock("slow", Faults(slow_s=5.0), (5.0, 12.0)),
     OfMock("errors", Faults(error_share=0.5)),
     OfMock("nonsense", Faults(error_share=0.2, error="unparseable")),
