@@ -20,6 +20,9 @@ from pman_core.settings import Settings
 VISIBILITY_TIMEOUT_S = 120
 """Longer than any task may take (submit lease 60 s), short enough that a killed worker's messages come back soon."""
 
+RESTORE_MUTEX_S = 30
+"""So long nobody else brings messages back when a worker dies at it. To bring one back twice does no harm."""
+
 log = logging.getLogger(__name__)
 
 
@@ -35,6 +38,7 @@ def celery_config(settings: Settings, *, consumes: bool) -> dict[str, Any]:
         "visibility_timeout": VISIBILITY_TIMEOUT_S,
         "unacked_restore_interval": 10,
         "unacked_restore_throttle": 1,
+        "unacked_mutex_expire": RESTORE_MUTEX_S,
         "socket_timeout": CONSUMER_SOCKET_TIMEOUT_S if consumes else settings.redis_timeout_s,
         "socket_connect_timeout": settings.redis_timeout_s,
         "socket_keepalive": True,

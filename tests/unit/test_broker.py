@@ -54,6 +54,7 @@ TRANSPORT = {
     "global_keyprefix": "pman:site-1:",
     "visibility_timeout": VISIBILITY_TIMEOUT_S,
     "unacked_restore_throttle": 1,
+    "unacked_mutex_expire": 30,  # kombu's own 300 s hold back the messages of all dead workers when one dies at it
     "socket_connect_timeout": 1.0,
     "socket_keepalive": True,
     "priority_steps": [0],  # one Redis list a queue
