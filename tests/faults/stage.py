@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import redis
 
+from pman_core.broker import RESTORE_MUTEX_S, VISIBILITY_TIMEOUT_S
 from pman_core.queues import key_prefix
 from testbed.redis_proxy import RedisProxy
 from testbed.system import System, wait_for
@@ -32,8 +33,8 @@ LEASES = {
     "docker": {"SUBMIT_LEASE_S": "45", "SUBMIT_FENCE_S": "55"},
 }
 """A lease must be longer than the time-out of a submit on that backend."""
-UNACKED_MAX_S = 150.0
-"""Messages of a killed worker come back after Celery's visibility time-out, 120 s, and do no harm until then."""
+UNACKED_MAX_S = VISIBILITY_TIMEOUT_S + 2 * RESTORE_MUTEX_S
+"""By then the messages of a killed worker have come back, even if the one that was to bring them was killed at it."""
 LASTING = re.compile(r"tomb:.*|epoch:.*|leader:.*|backend:.*|ping|jobs|_kombu\.binding.*|unacked(_index|_mutex)?")
 
 
