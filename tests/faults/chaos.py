@@ -29,6 +29,7 @@ from tests.faults.stage import Stage
 from tests.faults.timeline import timeline
 from tests.faults.worlds import WORLDS
 
+RATES = {"process": 4.0, "mock": 4.0, "docker": 2.0}
 QUIET_TIMEOUT_S = 240.0
 TELL_EVERY_S = 10.0
 STORIES_MAX = 5
@@ -154,17 +155,18 @@ def main() -> int:
     parser.add_argument("--backend", choices=sorted(WORLDS), default="process")
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--faults", type=int, default=60)
-    parser.add_argument("--rate", type=float, default=4.0, help="jobs per second")
+    parser.add_argument("--rate", type=float, default=0.0, help="jobs per second; by default what the backend can do")
     parser.add_argument("--seed", default="", help="the same seed, the same jobs and the same plan of faults")
     parser.add_argument("--wipes", type=int, default=0, help="so many of the faults wipe Redis")
     parser.add_argument("--only", nargs="*", default=(), metavar="KIND", help="these kinds of faults and no others")
     arguments = parser.parse_args()
     seed = arguments.seed or str(SystemRandom().randrange(10**6))
+    rate = arguments.rate or RATES[arguments.backend]
     order = Order(
         arguments.backend,
         arguments.jobs,
         arguments.faults,
-        arguments.rate,
+        rate,
         seed,
         arguments.wipes,
         tuple(arguments.only),

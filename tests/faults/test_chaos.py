@@ -8,7 +8,7 @@ from tempfile import mkdtemp
 import pytest
 from rich.console import Console
 
-from tests.faults.chaos import Order, run
+from tests.faults.chaos import RATES, Order, run
 from tests.faults.report import show
 from tests.faults.timeline import timeline
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(900)
 def test_a_hundred_jobs_under_ten_faults(backend: str) -> None:
     if backend == "docker" and os.geteuid() != 0:
         pytest.skip("a private engine needs root")
-    order = Order(backend, jobs=100, faults=10, rate=4.0, seed=str(SystemRandom().randrange(10**6)))
+    order = Order(backend, jobs=100, faults=10, rate=RATES[backend], seed=str(SystemRandom().randrange(10**6)))
     # A short path, for the socket of the engine; pytest's own folders are removed too late for what is mounted here.
     folder = Path(mkdtemp(prefix="pman-chaos-"))
     folder.chmod(0o755)

@@ -196,7 +196,7 @@ class DockerWorld(World):
         self.engine = PrivateEngine("--live-restore")
         self.engine.start()
         self.proxy = EngineProxy(self.engine.socket, self.engine.folder / "proxy.sock")
-        return {"DOCKER_HOST": self.proxy.url, "ENGINE_TIMEOUT_S": "5"}
+        return {"DOCKER_HOST": self.proxy.url, "ENGINE_TIMEOUT_S": "10"}
 
     def make_folders(self, body: Body) -> None:
         super().make_folders(body)
