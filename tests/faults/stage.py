@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import redis
+import requests
 
 from pman_core.broker import RESTORE_MUTEX_S, VISIBILITY_TIMEOUT_S
 from pman_core.queues import key_prefix
@@ -107,6 +108,12 @@ class Stage:
                 if arguments and "valkey-server" in arguments[0] and port in " ".join(arguments):
                     return int(process.pid)
         raise ProcessLookupError("no Redis runs")
+
+    def api_answers(self) -> bool:
+        try:
+            return requests.get(f"{self.system.url}/health/", timeout=2).ok
+        except requests.RequestException:
+            return False
 
     def gunicorn_workers(self) -> list[psutil.Process]:
         return psutil.Process(self.system.processes["api"].pid).children()

@@ -10,6 +10,7 @@ from random import Random
 
 import psutil
 
+from testbed.system import wait_for
 from tests.faults.evidence import Effect
 from tests.faults.kinds.base import NOBODY, Fault
 from tests.faults.plan import Choice
@@ -134,6 +135,8 @@ class Reload(Fault):
     """A connection that was kept alive is closed; a request that was just sent on it gets no answer."""
 
     def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
+        # Until gunicorn has put its handler in place, this signal would end it.
+        wait_for("the API answers", stage.api_answers, 30)
         os.kill(stage.system.processes["api"].pid, signal.SIGHUP)
         return NOBODY
 
