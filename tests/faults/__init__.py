@@ -1,1 +1,1 @@
-"""Faults done to the real processes: one at a time, each with its rule, and nights of all kinds at once with an audit."""
+"""Faults done to the real processes: one at a time, each with its rule, and nights of all kinds with an audit."""
