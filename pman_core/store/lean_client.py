@@ -10,9 +10,13 @@ from collections import deque
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+ONCE = Retry(NoBackoff(), 0)
 
 
 class LeanRedis(redis.Redis):
@@ -31,6 +35,8 @@ class LeanRedis(redis.Redis):
             connection = self._idle.pop()
         except IndexError:
             connection = self.connection_pool.get_connection()
+            # It never goes back there. Its own second try at each connect, on top of ours, would make four time-outs.
+            connection.retry = ONCE
         try:
             return self._ask_twice(connection, args, options)
         except ResponseError:

@@ -6,8 +6,12 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+from redis import Connection
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
 
 from pman_core.store.lean_client import LeanRedis
 
@@ -95,6 +99,21 @@ def test_a_dead_connection_costs_one_more_try_and_no_more(client: Callable[..., 
     with pytest.raises(RedisConnectionError):
         redis.execute_command("PING")
     assert len(line.sent) == 4
+
+
+def test_a_server_that_cannot_be_reached_costs_two_time_outs_and_no_more(
+    client: Callable[..., LeanRedis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[Connection] = []
+
+    def time_out(connection: Connection) -> None:
+        tries.append(connection)
+        raise TimeoutError
+
+    monkeypatch.setattr(Connection, "_connect", time_out)
+    with pytest.raises(RedisTimeoutError):
+        client(Connection(retry=Retry(NoBackoff(), 1))).execute_command("PING")
+    assert len(tries) == 2
 
 
 def test_a_refusal_is_a_whole_reply(client: Callable[..., LeanRedis]) -> None:
