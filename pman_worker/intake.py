@@ -9,7 +9,7 @@ from typing import Any
 
 from kombu.transport import redis
 
-NOT_A_MESSAGE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+NOT_A_MESSAGE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 """What comes of reading a text as a message that is none. Never an error of the connection or of Redis."""
 SHOWN_MAX = 200
 

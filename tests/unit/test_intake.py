@@ -1,5 +1,6 @@
 """What is no message is dropped, acknowledged or not; what is wrong with the connection is not hidden."""
 
+from decimal import InvalidOperation
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,7 +26,7 @@ def raising(error: Exception) -> Any:
     return call
 
 
-@pytest.mark.parametrize("error", [ValueError("not JSON"), RecursionError()])
+@pytest.mark.parametrize("error", [ValueError("not JSON"), RecursionError(), InvalidOperation("no decimal")])
 def test_a_text_that_is_not_json_is_dropped_and_the_loop_goes_on(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
