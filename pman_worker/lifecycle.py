@@ -56,7 +56,7 @@ def _submit_claimed(ctx: Context, record: JobRecord, token: str, begin_until_s: 
     jid, generation = record.jid, record.generation
 
     def end(reason: Reason, message: str) -> Moved:
-        return ctx.store.advance(Change(jid, generation, State.FAILED, token=token, reason=reason, message=message))
+        return _note(ctx, Change(jid, generation, State.FAILED, token=token, reason=reason, message=message))
 
     spec = record.spec(ctx.store.instance)
     # After an earlier attempt the job may be there: then the backend adopts it before it refuses anything.
@@ -81,15 +81,25 @@ def _submit_claimed(ctx: Context, record: JobRecord, token: str, begin_until_s: 
         delay_s = backoff_s(record.retries)
         message = f"the scheduler is not available, next attempt in {delay_s:.0f} s: {error}"
         log.warning("submit put off: jid=%s %s", jid, message)
-        return ctx.store.advance(
-            Change(jid, generation, State.QUEUED, token=token, delay_s=delay_s, uncounted=True, message=message)
+        return _note(
+            ctx, Change(jid, generation, State.QUEUED, token=token, delay_s=delay_s, uncounted=True, message=message)
         )
-    moved = ctx.store.advance(
-        Change(jid, generation, State.PENDING, token=token, handle_json=handle.to_json(), host=handle.host, message="")
+    return _note(
+        ctx,
+        Change(jid, generation, State.PENDING, token=token, handle_json=handle.to_json(), host=handle.host, message=""),
     )
+
+
+def _note(ctx: Context, change: Change) -> Moved:
+    """Write down how the submit ended. Of a job deleted meanwhile, return the lease and remove what was made.
+
+    Whatever the end: behind a lease that is not returned a new job of the jid waits for the whole fence.
+    """
+    jid, generation = change.jid, change.generation
+    moved = ctx.store.advance(change)
     if moved in {Moved.NO_RECORD, Moved.OTHER_GENERATION} and ctx.store.release(jid, generation):
         log.info("deleted while it was submitted: jid=%s generation=%s", jid, generation)
-        remove(ctx, Obligation(jid, generation, handle.host or ctx.host))
+        remove(ctx, Obligation(jid, generation, change.host or ctx.host))
     return moved
 
 

@@ -215,6 +215,21 @@ def test_a_job_deleted_during_its_native_call_is_removed_by_its_submitter() -> N
     assert not world.store.unsettled(JID)
 
 
+@pytest.mark.parametrize("error", [Unavailable("down"), Rejected("no"), Conflict("taken")])
+def test_a_job_deleted_during_a_native_call_that_fails_leaves_its_jid_free(error: Exception) -> None:
+    world = World()
+    generation = world.post()
+
+    def fail() -> None:
+        delete(world)
+        raise error
+
+    world.backend.fail("submit", fail)
+    assert submit(world, generation) is Moved.NO_RECORD
+    assert world.store.obligations("mock", 10) == []
+    assert not world.store.unsettled(JID)
+
+
 def test_a_removal_is_not_final_while_a_submitter_is_at_work() -> None:
     world = World()
     generation = world.post()
