@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(900)
     [
         pytest.param("process", marks=pytest.mark.e2e),
         pytest.param("mock", marks=pytest.mark.e2e),
-        pytest.param("docker", marks=pytest.mark.docker),
+        pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.e2e]),
     ],
 )
 def test_a_hundred_jobs_under_ten_faults(backend: str) -> None:
