@@ -81,7 +81,7 @@ class MemoryStore(MemoryPulls):
         self._jobs: dict[str, _Job] = {}
         self._tombs: dict[str, _Tomb] = {}
         self._obligations: dict[str, dict[Obligation, int]] = {}
-        self._leaders: dict[str, tuple[str, int]] = {}
+        self._leaders: dict[str, tuple[str, int, int]] = {}
         self._epochs: set[str] = set()
         self._reports: dict[str, BackendReport] = {}
         self._queues: Counter[str] = Counter()
@@ -434,30 +434,33 @@ class MemoryStore(MemoryPulls):
 
     def lead(self, scope: str, token: str, lease_s: float) -> bool:
         with self._lock:
-            holder, until_ms = self._leaders.get(scope, ("", 0))
-            if holder not in {"", token} and until_ms > self.now_ms():
+            now = self.now_ms()
+            holder, until_ms, since_ms = self._leaders.get(scope, ("", 0, 0))
+            if holder not in {"", token} and until_ms > now:
                 return False
-            self._leaders[scope] = (token, self.now_ms() + round(lease_s * 1000))
+            self._leaders[scope] = (token, now + round(lease_s * 1000), since_ms if holder == token else now)
             return True
 
     def resign(self, scope: str, token: str) -> None:
         with self._lock:
-            if self._leaders.get(scope, ("", 0))[0] == token:
+            if self._leaders.get(scope, ("", 0, 0))[0] == token:
                 del self._leaders[scope]
 
     def note_absent(self, jid: str, generation: str, scope: str, token: str, listed_at_ms: int) -> tuple[int, int]:
         with self._lock:
             now = self.now_ms()
             job = self._find(jid, generation)
-            holder, until_ms = self._leaders.get(scope, ("", 0))
-            leads = holder == token and until_ms > now
+            holder, until_ms, since_ms = self._leaders.get(scope, ("", 0, 0))
+            leads = holder == token and until_ms > now and since_ms < listed_at_ms
             if not job or job.record.state not in NATIVE or not leads or job.record.handle_at_ms >= listed_at_ms:
                 return 0, 0
+            count, absent_since_ms = job.absent, job.absent_since_ms or now
+            if absent_since_ms <= since_ms:
+                count, absent_since_ms = 0, now
             if job.listed_at_ms < listed_at_ms:
-                job.absent_since_ms = job.absent_since_ms or now
-                job.absent += 1
-                job.listed_at_ms = listed_at_ms
-            return job.absent, now - (job.absent_since_ms or now)
+                count += 1
+                job.absent, job.absent_since_ms, job.listed_at_ms = count, absent_since_ms, listed_at_ms
+            return count, now - absent_since_ms
 
     def note_present(self, jid: str, generation: str) -> None:
         with self._lock:

@@ -262,8 +262,9 @@ class Store(Pulls, Protocol):
     def note_absent(self, jid: str, generation: str, scope: str, token: str, listed_at_ms: int) -> tuple[int, int]:
         """Count one complete listing without the job, once. Returns the count and for how many ms it has been absent.
 
-        ``(0, 0)`` and nothing counted if the caller does not lead ``scope``, if the listing began before the handle
-        was stored, or if the job is not PENDING or RUNNING. An observation by :meth:`advance` resets the count.
+        ``(0, 0)`` and nothing counted if the caller does not lead ``scope``, if the listing began before it led or
+        before the handle was stored, or if the job is not PENDING or RUNNING. An observation by :meth:`advance` resets
+        the count, and so does another leader.
         """
 
     def note_present(self, jid: str, generation: str) -> None:

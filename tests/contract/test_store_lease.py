@@ -236,6 +236,20 @@ def test_only_the_leader_counts_absences(store: Store, clock: Clock) -> None:
     assert store.create(request_of(), BACKEND).record.absent == 1
 
 
+def test_a_new_leader_counts_anew_what_it_lists_itself(store: Store, clock: Clock) -> None:
+    """The one before may have seen the job since, and sleep before it could say so."""
+    record = bring(store, State.RUNNING)
+    for token in ("a", "b", "a"):
+        clock.advance(7)
+        before_ms = clock.ms - 1
+        store.lead("mock", token, 6)
+        clock.advance(1)
+        assert store.note_absent(JID, record.generation, "mock", token, before_ms) == (0, 0)
+        assert store.note_absent(JID, record.generation, "mock", token, clock.ms) == (1, 0)
+        clock.advance(1)
+        assert store.note_absent(JID, record.generation, "mock", token, clock.ms) == (2, 1000)
+
+
 def test_a_listing_from_before_the_handle_proves_nothing(store: Store, clock: Clock) -> None:
     store.lead("mock", "a", 3600)
     listed_at_ms = clock.ms

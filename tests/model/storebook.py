@@ -26,7 +26,7 @@ class Image:
     jobs: dict[str, memory._Job]
     tombs: dict[str, memory._Tomb]
     obligations: dict[str, dict[Any, int]]
-    leaders: dict[str, tuple[str, int]]
+    leaders: dict[str, tuple[str, int, int]]
     epochs: frozenset[str]
     minted: int
 

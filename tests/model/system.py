@@ -49,7 +49,9 @@ class System(World):
         return self.finish(point.dequeue(message), one.position, f"worker {one.token}", told)[0]
 
     def _empty(self) -> Point:
-        store = self._lead(self._call_store(self.book.empty(), START_S, Call("store", "begin_epoch", (BACKEND,))), 0)
+        store = self._lead(
+            self._call_store(self.book.empty(), START_S, Call("store", "begin_epoch", (BACKEND,))), 0, START_S
+        )
         return Point(
             START_S, store, Scheduler(), Ghost(), (), (),
             tuple(self._observer(number) for number in range(self.scenario.observers)),
@@ -59,10 +61,10 @@ class System(World):
     def _call_store(self, store: int, now_s: int, call: Call) -> int:
         return self.book.apply(store, now_s * 1000, call, self.actors.calls.id_of(call)).store
 
-    def _lead(self, store: int, number: int) -> int:
+    def _lead(self, store: int, number: int, now_s: int) -> int:
         """Let this observer lead: its lease is renewed by a thread that never fails here."""
         image = self.book.image(store)
-        return self.book.keep(replace(image, leaders={BACKEND: (f"o{number + 1}", 10**15)}))
+        return self.book.keep(replace(image, leaders={BACKEND: (f"o{number + 1}", 10**15, now_s * 1000)}))
 
     def _observer(self, number: int) -> int:
         token = f"o{number + 1}"
@@ -196,11 +198,11 @@ class System(World):
         if after := self.once(point, "wipe"):
             yield Step("store", what="is wiped"), self._wiped(after)
         if after := self.once(point, "handover"):
-            yield Step("observer 2", what="leads"), after._replace(store=self._lead(point.store, 1))
+            yield Step("observer 2", what="leads"), after._replace(store=self._lead(point.store, 1, point.now_s))
 
     def _wiped(self, point: Point) -> Point:
         image = self.book.image(point.store)
         has_object = image.record is not None and point.scheduler.find(image.record.generation) is not None
-        store = self._lead(self.book.empty(image.minted), 0)
+        store = self._lead(self.book.empty(image.minted), 0, point.now_s)
         ghost = Ghost(frozenset(), point.ghost.settled, point.ghost.owed if has_object else "")
         return point._replace(store=store, messages=(), ghost=ghost)
