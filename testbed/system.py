@@ -10,8 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ import pman_api
 from pman_core.queues import Purpose, queue_name
 from pman_core.settings import load_settings
 from pman_core.store.redis import RedisStore
+from testbed.reaper import Reaper
 from testbed.redis_proxy import RedisProxy
 
 Found = TypeVar("Found")
@@ -52,6 +54,7 @@ def wait_for(what: str, ask: Callable[[], Found | bool | None], timeout_s: float
 class System:
     """One instance of pman in ``folder``; ``env`` adds to the settings of every process.
 
+    What it has started ends with :meth:`close`, or with this process, however that ends; after it nothing starts.
     With ``behind_proxy`` its processes reach Redis through ``proxy``; :meth:`connect_store` never does.
     """
 
@@ -75,6 +78,9 @@ class System:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._arguments: dict[str, tuple[list[str], dict[str, str]]] = {}
         self._redis: ValkeyServer | None = None
+        self._starting = threading.RLock()
+        self._is_closed = False
+        self._reaper = Reaper()
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
@@ -94,8 +100,9 @@ class System:
         """Start Redis on its port, with what it had before if it kept it."""
         config = {"appendonly": "yes" if aof else "no", "maxmemory-policy": "noeviction"}
         data_dir = self.folder / "redis"
-        self._redis = ValkeyServer(port=self.redis_port, data_dir=data_dir, config=config, persist=True)
-        self._redis.start()
+        with self._open():
+            self._redis = ValkeyServer(port=self.redis_port, data_dir=data_dir, config=config, persist=True)
+            self._redis.start()
 
     def stop_redis(self, *, kill: bool = False) -> None:
         if self._redis is not None:
@@ -118,7 +125,7 @@ class System:
     def start(self, name: str, argv: list[str], env: Mapping[str, str] | None = None) -> None:
         """Start a process (again) in a session of its own."""
         self._arguments[name] = (argv, dict(env or {}))
-        with (self.folder / f"{name}.log").open("ab") as output:
+        with self._open(), (self.folder / f"{name}.log").open("ab") as output:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, *argv],
                 env=self.env | dict(env or {}),
@@ -127,6 +134,20 @@ class System:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[None]:
+        """Let something be started: in the threads of a test, faults may still be under way when all is closed."""
+        with self._starting:
+            if self._is_closed:
+                raise RuntimeError("this system is closed")
+            yield
+            self._tell_reaper()
+
+    def _tell_reaper(self) -> None:
+        server = self._redis._process if self._redis is not None else None
+        sessions = [-process.pid for process in self.processes.values() if process.poll() is None]
+        self._reaper.watch([*sessions, *([server.pid] if server is not None else [])])
 
     def restart(self, name: str) -> None:
         argv, env = self._arguments[name]
@@ -206,16 +227,23 @@ class System:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def close(self) -> None:
-        """End every process, then Redis."""
-        for name, process in self.processes.items():
-            self.signal(name, signal.SIGCONT)
-            process.terminate()
-        for name, process in self.processes.items():
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                self.kill(name)
-            self.signal(name, signal.SIGKILL)
-        self.stop_redis()
-        if self.proxy is not None:
-            self.proxy.close()
+        """End every process, then Redis. Nothing of it is left out because something else fails."""
+        with self._starting:
+            self._is_closed = True
+        with contextlib.ExitStack() as last:
+            last.callback(self._reaper.close)
+            if self.proxy is not None:
+                last.callback(self.proxy.close)
+            last.callback(self.stop_redis)
+            for name in self.processes:
+                last.callback(self._end, name)
+            for name, process in self.processes.items():
+                self.signal(name, signal.SIGCONT)
+                process.terminate()
+
+    def _end(self, name: str) -> None:
+        try:
+            self.processes[name].wait(5)
+        except subprocess.TimeoutExpired:
+            self.kill(name)
+        self.signal(name, signal.SIGKILL)

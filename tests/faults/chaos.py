@@ -92,13 +92,17 @@ def _live(order: Order, stage: Stage, status: Status) -> Night:
         if not status.console.is_terminal:
             status.console.print(text, highlight=False)
 
-    clients.start()
-    injector.start()
-    _wait(lambda: injector.is_done, plan[-1].at_s + 120 if plan else 0, tell)
-    late = [f"not over in time: {fault}" for fault in list(injector.under_way.values())]
-    healed_s = time.monotonic()
-    _wait(lambda: clients.living == 0, QUIET_TIMEOUT_S, tell)
-    clients.give_up()
+    try:
+        clients.start()
+        injector.start()
+        _wait(lambda: injector.is_done, plan[-1].at_s + 120 if plan else 0, tell)
+        late = [f"not over in time: {fault}" for fault in list(injector.under_way.values())]
+        healed_s = time.monotonic()
+        _wait(lambda: clients.living == 0, QUIET_TIMEOUT_S, tell)
+        late += [f"{clients.living} lives were cut short"] if clients.living else []
+    finally:  # before the stage is closed: whoever restarts a process then leaves it behind
+        clients.give_up()
+        injector.stop()
     left = _wait_empty(stage.left_in_store, QUIET_TIMEOUT_S, tell)
     quiet_after_s = time.monotonic() - healed_s
 
@@ -128,6 +132,8 @@ def _live(order: Order, stage: Stage, status: Status) -> Night:
         deaths=list(stage.deaths),
     )
     broken = [*clients.failures, *injector.failures, *late]
+    if len(evidence.faults) != order.faults:
+        broken.append(f"{len(evidence.faults)} faults were, not {order.faults}")
     return Night(evidence, dict(clients.kinds), time.monotonic() - began_s, quiet_after_s, broken)
 
 
@@ -172,7 +178,8 @@ def main() -> int:
         tuple(arguments.only),
     )
     console = Console()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(2))
     console.print(f"{order.backend}: {order.jobs} jobs, {order.faults} faults, SEED={order.seed}")
     folder = Path(mkdtemp(prefix="pman-chaos-"))
     folder.chmod(0o755)
