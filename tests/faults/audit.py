@@ -85,8 +85,8 @@ def _may_miss(body: Body, call: Call, evidence: Evidence, history: History) -> b
 
 
 def _may_be_wiped(body: Body, evidence: Evidence, history: History) -> bool:
-    """Whether the store was wiped after the POST, of a job that has never run: it need not have had an object."""
-    return history.wipe_after(body) is not None and not evidence.traces.get(body.tag, Traces()).begins
+    """Whether the store was wiped after the last 201, of a job that has never run: it need not have had an object."""
+    return history.wipe_after_accepted(body) is not None and not evidence.traces.get(body.tag, Traces()).begins
 
 
 def progress(evidence: Evidence, history: History) -> Iterator[Finding]:
@@ -130,9 +130,11 @@ def ends(evidence: Evidence, history: History) -> Iterator[Finding]:
     """What was accepted and not deleted has a record with the job's true end."""
     natives = {(native.jid, native.generation): native for native in evidence.natives}
     for body in evidence.bodies:
-        if not history.is_accepted(body) or history.is_deleted(body) or _may_be_wiped(body, evidence, history):
+        if not history.is_accepted(body) or history.is_deleted(body):
             continue
         final = evidence.final.get(body.jid)
+        if final is not None and final.code == 404 and _may_be_wiped(body, evidence, history):
+            continue
         if final is None or final.code == 404 or final.record is None:
             yield Finding(Kind.LOST, body.jid, f"body {body.number}: {final.code if final else 'never asked'}")
             continue

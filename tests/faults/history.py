@@ -52,7 +52,15 @@ class History:
 
     def wipe_after(self, body: Body) -> Injected | None:
         """Return the last wipe of the store that may have met what this body had made of itself."""
-        posts = self._posts_of(body)
+        return self._wipe_since(body, 0)
+
+    def wipe_after_accepted(self, body: Body) -> Injected | None:
+        """Return the last wipe after which no client was told 201 for this body."""
+        accepted = [n for n, call in enumerate(self._posts_of(body)) if call.code == 201]
+        return self._wipe_since(body, accepted[-1]) if accepted else None
+
+    def _wipe_since(self, body: Body, number: int) -> Injected | None:
+        posts = self._posts_of(body)[number:]
         wipes = [fault for fault in self._faults if fault.is_wipe and posts and posts[0].began_s <= fault.began_s]
         return wipes[-1] if wipes else None
 

@@ -229,6 +229,9 @@ def test_a_wipe_may_lose_what_has_never_run_and_nothing_else() -> None:
     assert kinds(replace(lost, faults=[wiped(5)])) == set()
     assert kinds(replace(lost, faults=[wiped(-30)])) == {Kind.LOST}, "accepted after it"
     assert kinds(replace(lost, faults=[wiped(5)], traces=night().traces)) == {Kind.LOST}, "it had an object"
+    again = [*calls, post(7, KEPT)]
+    assert kinds(replace(lost, faults=[wiped(5)], calls=again)) == {Kind.LOST}, "accepted once more after it"
+    assert Kind.STUCK in kinds(replace(lost, faults=[wiped(5)], final=final(KEPT, "notstarted"))), "it is there"
 
 
 def test_after_a_wipe_a_job_may_be_missing_until_the_sweep_is_done() -> None:
