@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -25,7 +26,8 @@ class PrivateEngine:
 
     def close(self) -> None:
         """End it and delete everything."""
-        self.signal(signal.SIGCONT)
+        with suppress(OSError):  # it was killed, or has never come up: the rest of it is there all the same
+            self.signal(signal.SIGCONT)
         self._script("down.sh", DOCKER_WIPE="1")
 
     def signal(self, number: signal.Signals) -> None:

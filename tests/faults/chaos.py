@@ -183,7 +183,11 @@ def main() -> int:
     console.print(f"{order.backend}: {order.jobs} jobs, {order.faults} faults, SEED={order.seed}")
     folder = Path(mkdtemp(prefix="pman-chaos-"))
     folder.chmod(0o755)
-    night, findings = run(order, folder / "night", console)
+    try:
+        night, findings = run(order, folder / "night", console)
+    except BaseException:
+        console.print(f"it did not come to its end; what there is of it is in {folder}")
+        raise
     show(console, night, findings)
     for jid in list(dict.fromkeys(finding.jid for finding in findings if finding.jid))[:STORIES_MAX]:
         console.rule(jid)

@@ -85,8 +85,10 @@ class Stage:
         wait_for("API, worker and observer ready", self.system.is_ready, 60)
 
     def close(self) -> None:
-        self.system.close()
-        self.world.close()
+        try:
+            self.system.close()
+        finally:
+            self.world.close()
 
     # Handles for faults
 

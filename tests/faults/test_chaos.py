@@ -1,6 +1,7 @@
 """The short night of CI: a hundred jobs, ten faults, another seed each time; the long one is ``make chaos``."""
 
 import os
+import shutil
 from pathlib import Path
 from random import SystemRandom
 from tempfile import mkdtemp
@@ -37,3 +38,9 @@ def test_a_hundred_jobs_under_ten_faults(backend: str) -> None:
         console.print("\n".join(timeline(finding.jid, night.evidence, folder / "night")), markup=False)
     assert not findings, f"SEED={order.seed}, everything is in {folder}"
     assert not night.broken
+    # Nothing was found; was anything there to be found?
+    accepted = {call.jid for call in night.evidence.calls if call.code == 201}
+    assert len(accepted) == sum(night.lives.values()) == order.jobs
+    assert sum(bool(traces.begins) for traces in night.evidence.traces.values()) > order.jobs / 2
+    assert len(night.evidence.faults) == order.faults
+    shutil.rmtree(folder)

@@ -11,7 +11,7 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -100,9 +100,12 @@ class ProcessWorld(World):
     backend = "process"
     image = "any"
 
+    @property
+    def _disk(self) -> Path:
+        return self.store_base / ".pman"
+
     def prepare(self) -> Mapping[str, str]:
         """Give the control folders a small disk of their own, to be filled and made read-only at will."""
-        self._disk = self.store_base / ".pman"
         self._disk.mkdir()
         if os.geteuid() == 0:
             subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128m,mode=700", "chaos", self._disk], check=True)
@@ -112,7 +115,7 @@ class ProcessWorld(World):
         for process, _ in self._ours():
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        if os.geteuid() == 0:
+        if self._disk.is_mount():
             subprocess.run(["umount", "--lazy", self._disk], check=True)
 
     def natives(self) -> list[Native]:
@@ -191,11 +194,17 @@ class DockerWorld(World):
     backend = "docker"
     pulls = True
 
+    def __init__(self, folder: Path, instance: str) -> None:
+        super().__init__(folder, instance)
+        self._last = ExitStack()
+
     def prepare(self) -> Mapping[str, str]:
         # With live-restore containers outlive their engine: then there is one true end for each job.
         self.engine = PrivateEngine("--live-restore")
+        self._last.callback(self.engine.close)
         self.engine.start()
         self.proxy = EngineProxy(self.engine.socket, self.engine.folder / "proxy.sock")
+        self._last.callback(self.proxy.close)
         return {"DOCKER_HOST": self.proxy.url, "ENGINE_TIMEOUT_S": "10"}
 
     def make_folders(self, body: Body) -> None:
@@ -216,8 +225,7 @@ class DockerWorld(World):
         return found
 
     def close(self) -> None:
-        self.proxy.close()
-        self.engine.close()
+        self._last.close()
 
 
 WORLDS: Mapping[str, type[World]] = {world.backend: world for world in (ProcessWorld, MockWorld, DockerWorld)}
