@@ -16,9 +16,11 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 @pytest.fixture
 def redis_there(tmp_path: Path) -> Iterator[SentinelRedis]:
     servers = SentinelRedis(tmp_path / "redis")
-    servers.start()
-    yield servers
-    servers.close()
+    try:
+        servers.start()
+        yield servers
+    finally:
+        servers.close()
 
 
 def test_a_new_master_has_every_accepted_job_and_all_processes_use_it(start: Start, redis_there: SentinelRedis) -> None:

@@ -40,6 +40,13 @@ def connect(system: System) -> "redis.Redis":
     return redis.Redis(port=system.redis_port, decode_responses=True)
 
 
+def put_worker_to_sleep(system: System) -> None:
+    """Stop the worker, and wait until its last blocking read is over: what is posted now, it has not taken."""
+    system.signal("worker", signal.SIGSTOP)
+    with connect(system) as server:
+        wait_for("nobody waits for messages", lambda: server.info("clients")["blocked_clients"] == 0)
+
+
 def with_args(message: dict[str, Any], *args: Any, **headers: Any) -> str:
     """Return the text of a recorded message with other arguments."""
     body = [list(args), {}, json.loads(b64decode(message["body"]))[2]]
@@ -81,11 +88,10 @@ def test_messages_that_come_many_times_and_in_any_order_run_a_job_once(system: S
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
 def test_messages_of_an_earlier_release_are_understood(start: Start, path: Path) -> None:
     system = bring_up(start, env={"RECONCILE_S": "60", "REQUEUE_S": "600", "LIVE_LOGS_S": "0"})
-    system.signal("worker", signal.SIGSTOP)
+    put_worker_to_sleep(system)
     generation = post(system, "job", 60.0, 4)["generation"]
     with connect(system) as server:
-        # The blocked read of the sleeping worker may have taken it already: then it comes with the recorded one.
-        take_queue(server, SUBMIT)
+        assert len(take_queue(server, SUBMIT)) == 1, "the recorded one is to be the only one"
         server.lpush(PREFIX + SUBMIT, with_args(recorded(path, Task.SUBMIT), "job", generation))
         system.signal("worker", signal.SIGCONT)
         wait_status(system, "job", "started")
@@ -141,10 +147,10 @@ def garbage(generation: str) -> list[str]:
 def test_garbage_in_the_queue_stops_no_worker_and_loses_no_job(start: Start) -> None:
     system = bring_up(start)
     before = pids(system)
-    system.signal("worker", signal.SIGSTOP)
+    put_worker_to_sleep(system)
     generation = post(system, "job", 0.2, 3)["generation"]
     with connect(system) as server:
-        take_queue(server, SUBMIT)  # the job's own message is lost
+        assert take_queue(server, SUBMIT)  # the job's own message is lost
         for queue in (SUBMIT, CONTROL):
             server.lpush(PREFIX + queue, *garbage(generation))
         system.signal("worker", signal.SIGCONT)
