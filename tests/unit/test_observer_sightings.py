@@ -87,6 +87,18 @@ def test_an_absent_job_is_lost_after_several_listings_and_grace_not_before() -> 
     assert world.record().state is State.LOST
 
 
+def test_however_long_a_job_is_absent_two_listings_prove_nothing() -> None:
+    world = World(lost_grace_s=1, observer_lease_s=3600)
+    observer = world.observer()
+    generation = submitted(world)
+    world.clock.advance(1)
+    del world.backend.objects[JID, generation]
+    rounds(world, observer, 2, step_s=600)
+    assert world.record().state is State.PENDING
+    rounds(world, observer, 1)
+    assert world.record().state is State.LOST
+
+
 def test_a_job_that_shows_again_starts_its_grace_anew() -> None:
     world = World()
     observer = world.observer()
