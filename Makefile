@@ -33,6 +33,7 @@ model: $(VENV)/.dev ## the protocol as a model: every order of steps, crashes an
 
 engines: $(VENV)/.dev ## the tests on real engines, which must be there (see testbed/README.md)
 	$(BIN)/pytest -m '(docker or podman or swarm) and not e2e' --require docker,podman,swarm -n 4 --dist worksteal
+	$(BIN)/pytest -m 'docker and e2e' --require docker -n 0 tests/faults
 
 chaos: $(VENV)/.dev ## 1,000 jobs under 60 faults, then an audit; BACKEND=process, docker or mock, SEED= to repeat a night
 	$(BIN)/python -m tests.faults.chaos --backend $(or $(BACKEND),process) $(addprefix --seed ,$(SEED)) $(CHAOS)
