@@ -177,7 +177,7 @@ class Store(Pulls, Protocol):
         """The record without ``request_json`` and ``handle_json``: all that a reader is shown, in one small call."""
 
     def get_many(self, jids: Sequence[str]) -> list[JobRecord | None]:
-        """Whole records without their logs, in one round trip."""
+        """Whole records without their logs, in few round trips."""
 
     def advance(self, change: Change) -> Moved:
         """THE compare-and-set: the only way in which a state changes."""
@@ -186,7 +186,7 @@ class Store(Pulls, Protocol):
         """:meth:`advance` to SUBMITTING; if it is granted, with the whole record, in one round trip."""
 
     def advance_many(self, changes: Sequence[Change]) -> list[Moved]:
-        """:meth:`advance`, each change for itself, in one round trip."""
+        """:meth:`advance`, each change for itself, in few round trips; an error may come after some were made."""
 
     def fill_logs(self, jid: str, generation: str, logs: str, *, only_running: bool = False) -> bool:
         """Write the log of a RUNNING job, or once of a terminal one that ended with ``logs_missing``."""

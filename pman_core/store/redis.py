@@ -21,7 +21,7 @@ Keys, all below ``pman:<instance>:``
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import redis
 from redis.exceptions import NoScriptError
@@ -53,11 +53,16 @@ from pman_core.store.protocol import (
 from pman_core.store.redis_pulls import SCRIPT_NAMES as PULL_SCRIPT_NAMES
 from pman_core.store.redis_pulls import RedisPulls
 
+Item = TypeVar("Item")
+
 SCRIPT_NAMES = (
     "adopt", "advance", "begin_epoch", "claim_enqueue", "claim_refresh", "create", "delete", "expire",
     "fill_logs", "lead", "note_absent", "note_present", "release", "resign", "settle", "standing",
     "unsettled",
 )  # fmt: skip
+
+BUNDLE = 50
+"""So many commands go out together. Redis answers such a bundle as one; whoever polls meanwhile waits for it."""
 
 
 class RedisStore(RedisPulls):
@@ -107,19 +112,21 @@ class RedisStore(RedisPulls):
             return self._scripts[script](keys=[self._prefix], args=[self._now_arg(), *args])
 
     def _run_many(self, script: str, calls: Sequence[Sequence[str | int | float]]) -> list[Any]:
-        """Run one script many times in one round trip."""
+        """Run one script many times in few round trips."""
         sha = self._scripts[script].sha
+        replies: list[Any] = []
         with confirmed():
-            pipe = self._redis.pipeline(transaction=False)
-            for args in calls:
-                pipe.evalsha(sha, 1, self._prefix, self._now_arg(), *args)
-            replies: list[Any] = pipe.execute(raise_on_error=False)
+            for bundle in _bundles(calls):
+                pipe = self._redis.pipeline(transaction=False)
+                for args in bundle:
+                    pipe.evalsha(sha, 1, self._prefix, self._now_arg(), *args)
+                replies += pipe.execute(raise_on_error=False)
             for index, reply in enumerate(replies):
                 if isinstance(reply, NoScriptError):  # a server that was started anew; those that ran are not repeated
                     replies[index] = self._run(script, *calls[index])
                 elif isinstance(reply, Exception):
                     raise reply
-            return replies
+        return replies
 
     def _key(self, kind: str, name: str = "") -> str:
         return f"{self._prefix}{kind}:{name}" if name else self._prefix + kind
@@ -196,10 +203,12 @@ class RedisStore(RedisPulls):
             if len(jids) == 1:
                 rows = [cast("list[str | None]", self._redis.hmget(self._key("job", jids[0]), names))]
             else:
-                pipe = self._redis.pipeline(transaction=False)
-                for jid in jids:
-                    pipe.hmget(self._key("job", jid), names)
-                rows = pipe.execute()
+                rows = []
+                for bundle in _bundles(jids):
+                    pipe = self._redis.pipeline(transaction=False)
+                    for jid in bundle:
+                        pipe.hmget(self._key("job", jid), names)
+                    rows += pipe.execute()
         return [
             wire.to_record(jid, {name: value for name, value in zip(names, row, strict=True) if value is not None})
             if row[0] is not None
@@ -365,6 +374,10 @@ class RedisStore(RedisPulls):
             return None
         data = json.loads(text)
         return BackendReport(backend, data["capabilities"], data["ok"], data["message"], data["at"])
+
+
+def _bundles(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    return (items[start : start + BUNDLE] for start in range(0, len(items), BUNDLE))
 
 
 def _moved(reply: str | list[str]) -> Moved:

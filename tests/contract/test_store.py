@@ -298,3 +298,18 @@ def test_a_claim_of_a_job_without_a_host_leaves_it_without(store: Store) -> None
     record = post(store)
     claim(store, record)
     assert record_of(store).host == ""
+
+
+def test_of_many_jobs_each_has_its_own_answer_in_its_place(store: Store) -> None:
+    """More than go to Redis together."""
+    jids = [f"job-{number}" for number in range(120)]
+    records = [post(store, jid) for jid in jids]
+    asked = [jid for pair in zip(jids, (f"none-{jid}" for jid in jids), strict=True) for jid in pair]
+    found = store.get_many(asked)
+    assert [record and record.jid for record in found] == [None if jid.startswith("none-") else jid for jid in asked]
+    changes = [
+        Change(record.jid, record.generation if number % 2 else mint_generation(), State.RUNNING)
+        for number, record in enumerate(records)
+    ]
+    expected = [Moved.OK if number % 2 else Moved.OTHER_GENERATION for number in range(120)]
+    assert store.advance_many(changes) == expected
