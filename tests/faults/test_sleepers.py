@@ -24,7 +24,9 @@ from tests.faults.scene import (
     wait_status,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+FENCE_S = LEASE_S + 3
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
 
 
 def is_asleep(system: System, name: str) -> bool:
@@ -68,14 +70,15 @@ def test_a_worker_that_sleeps_in_a_submit_beyond_its_lease_wakes_to_find_the_job
 
 
 def test_a_worker_that_sleeps_while_its_job_is_deleted_and_posted_anew_wakes_to_the_new_one(start: Start) -> None:
-    system = bring_up(start, workers=())
+    # Its lease is never returned: only after the fence behind it may a new job of the jid run.
+    system = bring_up(start, workers=(), env={"SUBMIT_FENCE_S": str(FENCE_S)})
     start_sleeper(system, "before-call")
     old = post(system, "job", 60.0)["generation"]
     wait_for("the worker sleeps in the submit", lambda: is_asleep(system, "sleeper"))
     system.start_worker("other")
     assert ask(system, "DELETE", "/api/v1/job/").status_code == 204
     new = post(system, "job", 0.1, 7)["generation"]
-    record = wait_end(system, "job", timeout_s=LEASE_S + 40)
+    record = wait_end(system, "job", timeout_s=LEASE_S + FENCE_S + 40)
     assert (record["generation"], record["exit_code"], traces(system, "job")) == (new, 7, 1)
     system.signal("sleeper", signal.SIGCONT)
     wait_for("the sleeper is done with it", lambda: is_idle(system))
