@@ -179,6 +179,9 @@ class Folder:
         is_first = before.ended_at_s is None
         first = end if is_first else before.model_copy(update={"gone_at_s": end.gone_at_s})
         self._write_whole(f"{self._ends}{generation}", first, replace=True)
+        if not os.path.exists(f"{self._jobs}{generation}"):  # noqa: PTH110
+            # Another worker has removed it meanwhile, and what it has left would stay for ever.
+            (self.path / "ends" / generation).unlink(missing_ok=True)
 
     def forget(self, generation: str) -> None:
         """Remove the job and all that belongs to it."""

@@ -283,3 +283,21 @@ def test_what_others_have_removed_is_not_remembered_for_ever(backend: MockBacken
         backend.remove(spec.jid, spec.generation)
     assert len(watching._known) <= KNOWN_MIN
     assert staying.generation in watching._known
+
+
+def test_who_ends_what_another_worker_removes_just_then_leaves_nothing(
+    backend: MockBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = job("MOCK_RUN_FOR_S=60")
+    backend.submit(spec)
+    other = new_mock(MockBackend, tmp_path)
+    find = backend._to_remove
+
+    def find_and_be_late(jid: str, generation: str) -> object:
+        found = find(jid, generation)
+        other.remove(jid, generation)
+        return found
+
+    monkeypatch.setattr(backend, "_to_remove", find_and_be_late)
+    backend.end(spec.jid, spec.generation)
+    assert [list((tmp_path / name).iterdir()) for name in ("jobs", "starts", "ends")] == [[], [], []]
