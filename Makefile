@@ -28,8 +28,8 @@ e2e: $(VENV)/.dev ## the slow tests with real processes, one after the other
 faults: $(VENV)/.dev ## one fault after the other, done to the real processes; root may mount, and tests full stores too
 	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm' -n 0 tests/faults
 
-model: $(VENV)/.dev ## the protocol as a model: every order of steps, crashes and sleeps within bounds
-	$(BIN)/pytest -m exhaustive -n 0 -p no:randomly -s tests/model
+model: $(VENV)/.dev ## the protocol as a model: every order of steps, crashes and sleeps within bounds; then two stores side by side
+	$(BIN)/pytest -m exhaustive -n 0 -p no:randomly -s tests/model tests/contract/test_store_properties.py
 
 engines: $(VENV)/.dev ## the tests on real engines, which must be there (see testbed/README.md)
 	$(BIN)/pytest -m '(docker or podman or swarm) and not e2e' --require docker,podman,swarm -n 4 --dist worksteal

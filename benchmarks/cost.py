@@ -1,4 +1,4 @@
-"""What one job costs, by process: milliseconds of processor time, and commands of Redis. The base of capacity planning.
+"""What one job costs, by process: processor time, commands of Redis, bytes of its AOF. The base of capacity planning.
 
 ``python -m benchmarks.cost [--jobs 3000]``. Processor time hardly depends on what else the machine does, so this holds
 where a rate would not. Three kinds of work, each for itself: a job from POST to its terminal record on the mock, whose
@@ -41,6 +41,7 @@ class Reading:
     at_s: float
     cpu_s: dict[str, float]
     commands: dict[str, int]
+    aof_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Cost:
 
     cpu_ms: dict[str, float]
     commands: dict[str, float]
+    aof_bytes: float
 
 
 class Meter:
@@ -61,7 +63,8 @@ class Meter:
     def read(self) -> Reading:
         stats = self._redis.info("commandstats")
         commands = {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
-        return Reading(time.monotonic(), {name: clock() for name, clock in self._clocks.items()}, commands)
+        aof_bytes = self._redis.info("persistence")["aof_current_size"]
+        return Reading(time.monotonic(), {name: clock() for name, clock in self._clocks.items()}, commands, aof_bytes)
 
     def cost(self, work: Callable[[], object], count: int, idle: Cost | None = None) -> Cost:
         """Return what one of ``count`` pieces of ``work`` costs, beyond what ``idle`` would have cost meanwhile."""
@@ -81,7 +84,8 @@ class Meter:
             name: share(times - before.commands.get(name, 0), idle.commands.get(name, 0.0) if idle else 0.0)
             for name, times in after.commands.items()
         }
-        return Cost(cpu_ms, commands)
+        aof_bytes = share(after.aof_bytes - before.aof_bytes, idle.aof_bytes if idle else 0.0)
+        return Cost(cpu_ms, commands, aof_bytes)
 
 
 def _clock(pid: int) -> Callable[[], float]:
@@ -149,6 +153,7 @@ def print_costs(console: Console, costs: dict[str, Cost], title: str) -> None:
         table.add_row(name, *(f"{cost.cpu_ms.get(name, 0.0):.2f}" for cost in costs.values()))
     sums = (f"{sum(cost.cpu_ms.values()):.2f}" for cost in costs.values())
     table.add_row("sum", *sums, style="bold", end_section=True)
+    table.add_row("bytes of the AOF", *(f"{cost.aof_bytes:,.0f}" for cost in costs.values()), end_section=True)
     names = sorted(costs["job"].commands, key=lambda name: -costs["job"].commands[name])
     table.add_row("commands of Redis", *(f"{sum(cost.commands.values()):.1f}" for cost in costs.values()), style="bold")
     for name in names[:COMMANDS_SHOWN]:

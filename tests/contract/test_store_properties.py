@@ -9,7 +9,7 @@ answer may ever break.
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
-from unittest import mock
+from unittest import TestCase, mock
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -276,12 +276,21 @@ class Writers(RuleBasedStateMachine):
         assert [r.generation for r in page.records] == sorted((r.generation for r in records), reverse=True)
 
 
-Writers.TestCase.settings = settings(
-    max_examples=25,
-    stateful_step_count=30,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-TestWriters = Writers.TestCase
+def _machine(examples: int, steps: int) -> type[TestCase]:
+    """Return the machine as a test: the same examples in every run."""
+
+    class Case(Writers.TestCase):  # type: ignore[name-defined, misc]
+        settings = settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        )
+
+    return Case
+
+
+TestWriters = _machine(examples=10, steps=25)
+TestManyWriters = pytest.mark.exhaustive(_machine(examples=200, steps=50))
