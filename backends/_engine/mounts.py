@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from backends._folders import prepare_folders
 from pman_core.command import INCOMING, OUTGOING
 from pman_core.errors import Rejected
 from pman_core.job import JobSpec
 from pman_core.settings import Settings as CommonSettings
-from pman_core.storage import resolve_beneath
 
 Mount = dict[str, Any]
 Owner = tuple[int, int] | None
@@ -106,13 +106,6 @@ class Volume:
 
     name: str
     mountpoint: Path
-
-
-def prepare_folders(base: Path, spec: JobSpec, owner: Owner) -> tuple[Path, Path]:
-    """Return the two real folders of a job below ``base``. A job without input is shown an empty one."""
-    without_input = spec.request.type != "ds"
-    incoming = resolve_beneath(base, spec.request.input_dir, "input_dir", create=without_input, owner=owner)
-    return incoming, resolve_beneath(base, spec.request.output_dir, "output_dir", create=True, owner=owner)
 
 
 def refuse_what_podman_splits(mounts: Iterable[Mount]) -> None:

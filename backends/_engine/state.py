@@ -23,7 +23,6 @@ dead        ended, and could not be removed        as exited
 ==========  =====================================  ==================================
 """
 
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +30,7 @@ from typing import Any
 
 from backends._engine.errors import Doing, explain
 from backends._engine.labels import Identity, identity_of
+from backends._exit_codes import KILLED, describe_exit, reason_of
 from pman_core.backend import Handle, Observed, Sighting, Unknown
 from pman_core.errors import Unavailable
 from pman_core.states import Reason, State
@@ -40,7 +40,6 @@ RUNNING = frozenset({"running", "paused", "restarting", "stopping"})
 ENDED = frozenset({"exited", "stopped", "dead"})
 NATIVE_ALIASES = {"stopped": "exited"}
 """What Podman calls ended and not cleaned up yet is told as it will be told for good."""
-KILLED = 128 + signal.SIGKILL
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ def observed_gone(labels: Mapping[str, str], container_id: str, exit_code: int, 
     if identity is None:
         return None
     message = f"its container was removed from the engine; its exit code was {exit_code}"
-    state, reason = (State.SUCCEEDED, None) if exit_code == 0 else (State.FAILED, _reason_of(exit_code))
+    state, reason = (State.SUCCEEDED, None) if exit_code == 0 else (State.FAILED, reason_of(exit_code))
     return _observed(
         identity, handle_of(container_id), state, "removed", message, reason=reason, exit_code=exit_code, finished_at=at
     )
@@ -157,27 +156,7 @@ def _end_of(container: Mapping[str, Any], verdict: Verdict) -> tuple[State, Reas
         is_cancelled = verdict.ended_by_us is Reason.CANCELLED
         return State.CANCELLED if is_cancelled else State.FAILED, verdict.ended_by_us, verdict.message
     error = f": {state['Error']}" if state["Error"] else ""
-    return State.FAILED, _reason_of(code), f"{describe_exit(code)}{error}"
-
-
-def _reason_of(code: int) -> Reason:
-    return Reason.SIGNALLED if signal_of(code) else Reason.NONZERO_EXIT
-
-
-def signal_of(code: int) -> int:
-    """Return the signal that an exit code stands for (128 + N), or 0."""
-    return code - 128 if 128 < code <= 128 + signal.NSIG - 1 else 0
-
-
-def describe_exit(code: int) -> str:
-    """Return an exit code in words."""
-    number = signal_of(code)
-    if not number:
-        return f"exit code {code}"
-    try:
-        return f"ended by signal {number} ({signal.Signals(number).name})"
-    except ValueError:
-        return f"ended by signal {number}"
+    return State.FAILED, reason_of(code), f"{describe_exit(code)}{error}"
 
 
 def _observed(identity: Identity, handle: Handle, state: State, native: str, message: str, **more: Any) -> Observed:

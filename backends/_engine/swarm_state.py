@@ -41,9 +41,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backends._engine.labels import Identity, identity_of
-from backends._engine.state import KILLED, describe_exit, handle_of, moment, signal_of
+from backends._engine.state import handle_of, moment
 from backends._engine.swarm_nodes import Away, Nodes
 from backends._engine.swarm_service import ENDED, FINAL, NOWHERE, read_label
+from backends._exit_codes import KILLED, describe_exit, reason_of
 from pman_core.backend import Observed, Sighting, Unknown
 from pman_core.states import TERMINAL, Reason, State
 
@@ -296,8 +297,7 @@ def _failed(task: Task, ended: Replica, facts: Facts) -> Replica:
             hedge = "" if known else ", as far as Swarm lets one tell"
             message = f"out of memory, the limit was {_memory_bytes(task) // 2**20} MiB{hedge}"
             return replace(ended, reason=Reason.OOM_KILLED, message=message)
-    reason = Reason.SIGNALLED if signal_of(code) else Reason.NONZERO_EXIT
-    return replace(ended, reason=reason, message=describe_exit(code))
+    return replace(ended, reason=reason_of(code), message=describe_exit(code))
 
 
 def _reason_of(native: str, error: str) -> Reason:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from backends._engine.state import Verdict, describe_exit, is_killed, moment, observed_from, observed_gone
+from backends._engine.state import Verdict, is_killed, moment, observed_from, observed_gone
+from backends._exit_codes import describe_exit
 from pman_core.backend import Observed, Unknown
 from pman_core.states import Reason, State
 

@@ -1,0 +1,120 @@
+"""Why a pod, or a Job without pods, has failed. Pure.
+
+Reasons of pods: https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions,
+https://github.com/kubernetes/kubernetes/blob/v1.35.0/pkg/kubelet/events/event.go and
+https://github.com/kubernetes/kubernetes/blob/v1.35.0/pkg/kubelet/eviction/helpers.go
+Texts of Jobs: https://github.com/kubernetes/kubernetes/blob/v1.35.0/pkg/controller/job/pod_failure_policy.go
+
+========================================  ====================================================  ======================
+what is read                              what it is                                            reason
+========================================  ====================================================  ======================
+pod ``reason: DeadlineExceeded``          its activeDeadlineSeconds                             TIME_LIMIT
+pod ``reason: Evicted``                   its node had no memory or disk left                   NODE_FAIL
+condition DisruptionTarget                preempted, evicted by somebody, node lost or drained  NODE_FAIL
+pod ``reason:`` anything else             refused by its node (OutOfcpu ...), NodeLost          NODE_FAIL
+container ``OOMKilled``                   more memory than its limit                            OOM_KILLED
+container ``StartError``,                 no such command, not executable                       START_FAILED
+``ContainerCannotRun``
+container ``ContainerStatusUnknown``      the node has lost sight of it                         NODE_FAIL
+container exit code N                                                                           by N
+Job ``DeadlineExceeded``                                                                        TIME_LIMIT
+Job ``PodFailurePolicy``, exit code       the pod is gone, its code is in the text              by the code
+Job ``PodFailurePolicy``, condition       the pod is gone, it was disrupted                     NODE_FAIL
+Job anything else                         a pod was deleted before it was counted               VANISHED
+========================================  ====================================================  ======================
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from backends._exit_codes import describe_exit, reason_of
+from backends._kubernetes.identity import Object
+from backends._kubernetes.job import CONTAINER
+from pman_core.states import Reason
+
+NOT_STARTED = frozenset({"StartError", "ContainerCannotRun"})
+FAILED_WITH = re.compile(r"failed with exit code (\d+) matching FailJob rule")
+DISRUPTED = "has condition DisruptionTarget matching FailJob rule"
+NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a pod ended."""
+
+    native: str
+    reason: Reason
+    message: str
+    exit_code: int | None = None
+
+
+def end_of_pods(pods: Sequence[Object]) -> End | None:
+    """Return the end of the pod that failed first: the others were ended because of it. ``None`` if none failed."""
+    failed = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Failed"]
+    return _end_of(min(failed, key=_ended_at)) if failed else None
+
+
+def end_of_condition(condition: Object) -> End:
+    """Return what the condition ``Failed`` of a Job tells, whose pods are gone."""
+    reason, message = str(condition.get("reason") or ""), str(condition.get("message") or "")
+    if reason == "DeadlineExceeded":
+        return End(reason, Reason.TIME_LIMIT, message)
+    if reason == "PodFailurePolicy" and (found := FAILED_WITH.search(message)):
+        code = int(found[1])
+        return End(reason, reason_of(code), f"{describe_exit(code)}; its pod is gone", code)
+    if reason == "PodFailurePolicy" and DISRUPTED in message:
+        said = "its pod was disrupted and is gone: preempted, evicted, or its node was lost or drained"
+        return End("DisruptionTarget", Reason.NODE_FAIL, said)
+    return End(reason or "Failed", Reason.VANISHED, f"its pod is gone; all that is left of it: {reason}: {message}")
+
+
+def _end_of(pod: Object) -> End:
+    status, terminated = pod["status"], _terminated(pod)
+    code = terminated.get("exitCode")
+    native, message = str(status.get("reason") or ""), str(status.get("message") or "")
+    if native == "DeadlineExceeded":
+        limit_s = pod["spec"].get("activeDeadlineSeconds")
+        return End(native, Reason.TIME_LIMIT, f"ended at its time limit of {limit_s} s", code)
+    disruption = next((c for c in status.get("conditions") or () if _is_disruption(c)), None)
+    if disruption is not None and not native:
+        native, message = str(disruption.get("reason") or ""), str(disruption.get("message") or "")
+    if native:
+        return End(native, Reason.NODE_FAIL, f"{native}: {message}" if message else native, code)
+    if not terminated:
+        return End("Failed", Reason.NODE_FAIL, "its pod has failed and does not say why")
+    native, message = str(terminated.get("reason") or ""), str(terminated.get("message") or "")
+    if native == "OOMKilled":
+        return End(native, Reason.OOM_KILLED, f"out of memory, the limit was {_memory_limit(pod)}", code)
+    if native in NOT_STARTED:
+        return End(native, Reason.START_FAILED, message or native, code)
+    if native == "ContainerStatusUnknown":
+        return End(native, Reason.NODE_FAIL, message or native, code)
+    exit_code = int(code or 0)
+    return End("Failed", reason_of(exit_code), describe_exit(exit_code), exit_code)
+
+
+def _is_disruption(condition: Object) -> bool:
+    return condition["type"] == "DisruptionTarget" and condition["status"] == "True"
+
+
+def _terminated(pod: Object) -> Mapping[str, Any]:
+    for status in (pod.get("status") or {}).get("containerStatuses") or ():
+        if status["name"] == CONTAINER:
+            terminated: Mapping[str, Any] = (status.get("state") or {}).get("terminated") or {}
+            return terminated
+    return {}
+
+
+def _ended_at(pod: Object) -> tuple[str, str]:
+    return str(_terminated(pod).get("finishedAt") or NEVER.isoformat()), str(pod["metadata"]["name"])
+
+
+def _memory_limit(pod: Object) -> str:
+    for container in pod["spec"]["containers"]:
+        if container["name"] == CONTAINER:
+            limit = (container.get("resources") or {}).get("limits", {}).get("memory")
+            return str(limit or "that of its node")
+    return "unknown"

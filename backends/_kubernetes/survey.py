@@ -1,0 +1,101 @@
+"""What is known of all Jobs and pods of an instance, from a listing and from the changes since. Pure."""
+
+import logging
+from collections.abc import Iterable, Iterator
+
+from backends._kubernetes.identity import JID, Object, identity_of
+from backends._kubernetes.state import ENDED_PHASES, conditions_of, observed_from, phase_of
+from pman_core.backend import Absent, JobRef, Observed, Sighting, Unknown
+
+log = logging.getLogger(__name__)
+
+
+class Survey:
+    """Jobs by generation, with their pods."""
+
+    def __init__(self, jobs: Iterable[Object] = (), pods: Iterable[Object] = ()) -> None:
+        self._jobs: dict[str, Object] = {}
+        self._pods: dict[str, dict[str, Object]] = {}
+        for job in jobs:
+            self.note("jobs", "ADDED", job)
+        for pod in pods:
+            self.note("pods", "ADDED", pod)
+
+    def note(self, kind: str, change: str, item: Object) -> str:
+        """Take in an object as it is now, or that it is gone. Returns its generation; empty if it is not pman's."""
+        identity = identity_of(item)
+        if identity is None:
+            return ""
+        generation, name = identity.generation, str(item["metadata"]["name"])
+        if kind == "jobs":
+            self._jobs[generation] = item
+            if change == "DELETED":
+                del self._jobs[generation]
+            return generation
+        pods = self._pods.setdefault(generation, {})
+        pods[name] = item
+        if change == "DELETED":
+            del pods[name]
+            if not pods:
+                del self._pods[generation]
+        return generation
+
+    def generations(self) -> Iterator[str]:
+        """Yield the generations of all Jobs."""
+        yield from list(self._jobs)
+
+    def job(self, generation: str) -> Object | None:
+        return self._jobs.get(generation)
+
+    def pods(self, generation: str) -> list[Object]:
+        return list(self._pods.get(generation, {}).values())
+
+    def sight(self, ref: JobRef) -> Sighting:
+        """Return how a job is, by this listing."""
+        job = self._jobs.get(ref.generation)
+        pods = self.pods(ref.generation)
+        identity = None if job is None else identity_of(job)
+        if job is None or identity is None:
+            if any(pod["metadata"]["annotations"].get(JID) == ref.jid for pod in pods):
+                return Unknown("its Job is gone, its pods are not yet")
+            return Absent()
+        return _sighting(job, pods) if identity.jid == ref.jid else Absent()
+
+    def observed(self, generation: str) -> Observed | None:
+        """Return how the Job of a generation is, if that is known."""
+        job = self._jobs.get(generation)
+        sighting = None if job is None else _sighting(job, self.pods(generation))
+        return sighting if isinstance(sighting, Observed) else None
+
+    def is_behind(self, generation: str) -> bool:
+        """Whether a Job tells an end whose pods have not all been heard of: its watch was faster than theirs."""
+        job = self._jobs.get(generation)
+        if job is None or not conditions_of(job).keys() & {"Complete", "Failed"}:
+            return False
+        status = job.get("status") or {}
+        ended = [pod for pod in self.pods(generation) if phase_of(pod) in ENDED_PHASES]
+        return len(ended) < max(1, (status.get("succeeded") or 0) + (status.get("failed") or 0))
+
+    def is_newer_than(self, generation: str, versions: tuple[int, int]) -> bool:
+        """Whether the Job, or a pod of it, has changed since these resource versions of Jobs and pods."""
+        job = self._jobs.get(generation)
+        if job is None:
+            return False
+        return version_of(job) > versions[0] or any(version_of(pod) > versions[1] for pod in self.pods(generation))
+
+
+def version_of(item: Object) -> int:
+    """Return a resource version as the number that it is.
+
+    https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
+    """
+    return int(item["metadata"]["resourceVersion"])
+
+
+def _sighting(job: Object, pods: list[Object]) -> Sighting:
+    """One that cannot be read, whosever fault it is, must not hide all the others."""
+    try:
+        return observed_from(job, pods)
+    except Exception as error:
+        log.exception("the Job %s cannot be read", job["metadata"]["name"])
+        return Unknown(f"{type(error).__name__}: {error}")

@@ -1,0 +1,101 @@
+"""What keeps a job from starting and does not pass by itself: its Job would wait for ever. Pure.
+
+None of this ever fails a Job: https://kubernetes.io/docs/concepts/containers/images/#imagepullbackoff,
+https://github.com/kubernetes/kubernetes/blob/v1.35.0/pkg/kubelet/images/types.go and
+https://github.com/kubernetes/kubernetes/blob/v1.35.0/pkg/kubelet/kuberuntime/kuberuntime_container.go
+What a kubelet cannot mount, and pods that the Job controller may not make, are told by events alone:
+https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from backends._kubernetes.identity import Object
+from backends._kubernetes.state import ENDED_PHASES, conditions_of, container_state, phase_of
+from pman_core.states import Reason
+
+WAITING = {
+    "ErrImagePull": Reason.IMAGE_PULL,
+    "ImagePullBackOff": Reason.IMAGE_PULL,
+    "InvalidImageName": Reason.IMAGE_PULL,
+    "ErrImageNeverPull": Reason.IMAGE_PULL,
+    "ImageInspectError": Reason.IMAGE_PULL,
+    "RegistryUnavailable": Reason.IMAGE_PULL,
+    "SignatureValidationFailed": Reason.IMAGE_PULL,
+    "CreateContainerConfigError": Reason.START_FAILED,
+    "CreateContainerError": Reason.START_FAILED,
+    "RunContainerError": Reason.START_FAILED,
+}
+"""``waiting.reason`` of a container."""
+EVENTS = {
+    "FailedMount": Reason.START_FAILED,
+    "FailedAttachVolume": Reason.START_FAILED,
+    "FailedMapVolume": Reason.START_FAILED,
+    "FailedCreatePodSandBox": Reason.START_FAILED,
+    "FailedCreate": Reason.REJECTED,
+}
+"""Reasons of events of type Warning; any other event after one of these says that it has passed."""
+WAITS_FOR_ROOM = re.compile("exceeded quota")
+"""A pod that a quota refuses: there is room when others have ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a job does not start."""
+
+    native: str
+    reason: Reason
+    message: str
+    is_lasting: bool = True
+    """It will not pass by itself; if not, it is only told."""
+
+
+def trouble_of(pods: Iterable[Object]) -> Trouble | None:
+    """Return what the containers of a job's pods tell."""
+    for pod in pods:
+        waiting = container_state(pod).get("waiting") or {}
+        reason = WAITING.get(str(waiting.get("reason")))
+        if reason is not None:
+            native = str(waiting["reason"])
+            return Trouble(native, reason, f"{native}: {waiting.get('message') or ''}".removesuffix(": "))
+    return None
+
+
+def who_is_silent(job: Object, pods: Sequence[Object]) -> str:
+    """Return the UID of what must be asked for its events: of a pod that is placed and has no container, or of a Job
+    that has no pods. Empty if all that is to be known can be seen.
+    """
+    if conditions_of(job):
+        return ""
+    if not pods:
+        return str(job["metadata"]["uid"])
+    for pod in pods:
+        waiting = container_state(pod).get("waiting") or {}
+        is_placed = bool((pod.get("spec") or {}).get("nodeName")) and phase_of(pod) not in ENDED_PHASES
+        if is_placed and waiting.get("reason", "ContainerCreating") == "ContainerCreating" and not _has_begun(pod):
+            return str(pod["metadata"]["uid"])
+    return ""
+
+
+def trouble_in(events: Iterable[Object]) -> Trouble | None:
+    """Return what the last event of an object tells, if that is trouble."""
+    last = max(events, key=_seen_at, default=None)
+    if last is None or last.get("type") != "Warning":
+        return None
+    native, message = str(last.get("reason") or ""), str(last.get("message") or "")
+    reason = EVENTS.get(native)
+    if reason is None:
+        return None
+    return Trouble(native, reason, f"{native}: {message}", is_lasting=not WAITS_FOR_ROOM.search(message))
+
+
+def _has_begun(pod: Object) -> bool:
+    return bool(container_state(pod).keys() & {"running", "terminated"})
+
+
+def _seen_at(event: Object) -> str:
+    """All forms of time that an event may have are RFC 3339 in UTC, and sort as text up to their seconds."""
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return max((str(time) for time in times if time), default=str(event["metadata"].get("creationTimestamp") or ""))
