@@ -5,9 +5,9 @@ Kubernetes 1.29 and later: https://kubernetes.io/docs/concepts/workloads/control
 * A Job starts by itself and its creation is atomic: a job is never half submitted.
 * Listings and watches, one of Jobs and one of pods, are shared by all jobs. A job itself costs four calls: create, log,
   delete the Job, delete its pods; two more if it is removed before its end. Those that do not start cost more.
-* Jobs are listed before pods, never the other way round: then the pods are at least as new as the Jobs, so an end has its
-  exit code; and what is Absent had no Job when the question began, and no pods after that. (A pod is only ever made for
-  a Job that is there. One without a Job is Unknown: its Job was made after the listing began, or it is being removed.)
+* Jobs are listed before pods, never the other way round: then the pods are at least as new as the Jobs, so an end has
+  its exit code; and what is Absent had no Job when the question began, and no pods after that. (A pod is only ever made
+  for a Job that is there. One without a Job is Unknown: its Job was made after the listing began, or is being removed.)
 * To end a job and keep its object, pman writes its verdict into the Job (see :mod:`backends._kubernetes.verdict`), and
   then either has the kubelet end the pods by their deadline, so that their logs stay; or, as long as no container has
   begun, suspends the Job, and its pods are deleted.
@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from backends._kubernetes import overlay
 from backends._kubernetes.connection import MERGE_PATCH, Api, connect
 from backends._kubernetes.errors import Doing, Forbidden, NameTaken, NotThere, OutOfDate
 from backends._kubernetes.follower import Follower, to_cursor
@@ -91,6 +92,7 @@ class KubernetesBackend(Backend):
         super().__init__(common, own)
         self._connection: Api | None = None
         self._storage: Storage | None = None
+        self._overlay: Body = {}
         self._patience = Patience(own.kube_start_grace_s)
         self._pods: dict[str, list[Object]] = {}
         self._removed_at_s: dict[str, float] = {}
@@ -106,6 +108,8 @@ class KubernetesBackend(Backend):
         ]
         if faults:
             raise Rejected("; ".join(map(str, faults)))
+        if self.own.kube_pod_overlay is not None:
+            self._overlay = overlay.read(self.own.kube_pod_overlay)
         self._storage = storage_of(self.common)
         api = connect(self.own)
         try:
@@ -157,7 +161,9 @@ class KubernetesBackend(Backend):
             raise Unavailable("the backend is not open")
         uid, gid = user_of(spec, self.common)
         owner = None if uid is None else (uid, -1 if gid is None else gid)
-        return build_job(spec, self.common, self.own, self._storage.volumes(spec, owner))
+        job = build_job(spec, self.common, self.own, self._storage.volumes(spec, owner))
+        job["spec"]["template"] = overlay.merged(job["spec"]["template"], self._overlay)
+        return job
 
     def _adopt(self, spec: JobSpec, refusal: str) -> Handle:
         job = self._api.call("GET", f"{self._jobs_path}/{job_name(spec.jid, spec.generation)}")
@@ -248,7 +254,7 @@ class KubernetesBackend(Backend):
         pods = self._pods.get(ref.generation) or self._list_pods(ref)
         if not pods:
             return ""
-        return logs_of(self._api, self._pods_path, pods, tail_lines, max_bytes, self.own.kube_timeout_s)
+        return logs_of(self._api, self._pods_path, pods, tail_lines, max_bytes, timeout_s=self.own.kube_timeout_s)
 
     def _list_pods(self, ref: JobRef) -> list[Object]:
         wanted = selector(self.common.pman_instance, ref.generation, ref.jid)
@@ -378,8 +384,8 @@ class KubernetesBackend(Backend):
             self._api,
             selector(self.common.pman_instance),
             {"jobs": self._jobs_path, "pods": self._pods_path},
-            self._patiently,
-            self._pods.__setitem__,
-            self._survey,
+            judge=self._patiently,
+            remember=self._pods.__setitem__,
+            relist=self._survey,
         )
         yield from follower.follow(cursor, stop)

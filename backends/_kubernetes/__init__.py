@@ -1,4 +1,4 @@
-"""What the backend ``kubernetes`` is made of. Private to it; everything but ``connection``, ``watch`` and ``logs`` is pure.
+"""What the backend ``kubernetes`` is made of. Private to it; most of it is pure.
 
-Kubernetes API 1.29 and later (podReplacementPolicy, podFailurePolicy): https://kubernetes.io/docs/reference/kubernetes-api/
+Kubernetes API 1.29 and later: https://kubernetes.io/docs/reference/kubernetes-api/
 """

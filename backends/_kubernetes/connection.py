@@ -62,7 +62,9 @@ class Api:
             BackendError: see :mod:`backends._kubernetes.errors`.
             Unavailable: no answer in time.
         """
-        with self._asked(method, path, query, body, content_type, self._timeout_s) as response:
+        with self._asked(
+            method, path, query, silence_s=self._timeout_s, body=body, content_type=content_type
+        ) as response:
             data = response.data
         if response.status >= 400:
             self._refuse(doing, response, data, secrets)
@@ -97,7 +99,7 @@ class Api:
             BackendError: it was refused.
             Unavailable: no answer, or it broke off.
         """
-        with self._asked("GET", path, query, None, JSON, silence_s) as response:
+        with self._asked("GET", path, query, silence_s=silence_s) as response:
             if response.status >= 400:
                 self._refuse(Doing.ASK, response, response.data, ())
             yield response
@@ -115,9 +117,10 @@ class Api:
         method: str,
         path: str,
         query: Mapping[str, str] | None,
-        body: Object | None,
-        content_type: str,
+        *,
         silence_s: float,
+        body: Object | None = None,
+        content_type: str = JSON,
     ) -> Iterator[urllib3.BaseHTTPResponse]:
         with self._lock:
             wait_s = self._quiet_until_s - time.monotonic()
@@ -137,8 +140,7 @@ class Api:
             try:
                 yield response
             finally:
-                # What was read whole goes back to the pool, the rest is cut off.
-                response.release_conn() if response.isclosed() else response.close()
+                response.close()  # the connection of what was read whole is back in the pool by now
 
     def _headers(self, content_type: str) -> dict[str, str]:
         headers = {"Accept": JSON, "Content-Type": content_type, "User-Agent": "pman"}
@@ -157,7 +159,7 @@ def connect(own: KubernetesSettings) -> Api:
     configuration = kubernetes.client.Configuration()
     try:
         if own.kubeconfig or own.kube_context or not _load_service_account(configuration):
-            kubernetes.config.load_kube_config(
+            kubernetes.config.load_kube_config(  # type: ignore[no-untyped-call]
                 own.kubeconfig or None, own.kube_context or None, configuration, persist_config=False
             )
     except (ConfigException, OSError) as error:
@@ -168,7 +170,7 @@ def connect(own: KubernetesSettings) -> Api:
 
 def _load_service_account(configuration: Any) -> bool:
     try:
-        kubernetes.config.load_incluster_config(configuration)
+        kubernetes.config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
     except ConfigException:
         return False
     return True

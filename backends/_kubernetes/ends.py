@@ -97,7 +97,7 @@ def _end_of(pod: Object) -> End:
 
 
 def _is_disruption(condition: Object) -> bool:
-    return condition["type"] == "DisruptionTarget" and condition["status"] == "True"
+    return bool(condition["type"] == "DisruptionTarget" and condition["status"] == "True")
 
 
 def _terminated(pod: Object) -> Mapping[str, Any]:

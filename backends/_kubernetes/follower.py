@@ -1,7 +1,7 @@
 """Follows all Jobs and pods of an instance and tells how each job is whenever that has changed.
 
-A stream begins with a listing, of which only what is newer than the cursor is told: so nothing that happened while nobody
-listened is missed, however old the cursor is, and ended jobs are not told again and again.
+A stream begins with a listing, of which only what is newer than the cursor is told: so nothing that happened while
+nobody listened is missed, however old the cursor is, and ended jobs are not told again and again.
 """
 
 import threading
@@ -47,6 +47,7 @@ class Follower:
         api: Api,
         selector: str,
         paths: dict[str, str],
+        *,
         judge: Judge,
         remember: Remember,
         relist: Callable[[str], Survey],
@@ -59,44 +60,50 @@ class Follower:
         self._relist = relist
         self._survey = Survey()
         self._versions: dict[str, str] = {}
-        self._told: dict[str, Sighting] = {}
+        self._told: dict[str, Observed] = {}
         self._unended: set[str] = set()
         self._behind_since_s: dict[str, float] = {}
+        self._cursor = ""
 
     def follow(self, cursor: str, stop: threading.Event) -> Iterator[WatchEvent]:
         """Yield what has changed since ``cursor``; see :meth:`pman_core.backend.Backend.watch`."""
-        since = from_cursor(cursor)
+        since, self._cursor = from_cursor(cursor), cursor
+        self._list()
+        for generation in self._survey.generations():
+            is_news = self._survey.is_newer_than(generation, since)
+            for observed in self._tell_observed(generation, self._survey, is_news=is_news):
+                yield WatchEvent(self._cursor, observed)
+        self._proceed()
+        with Streams(self._api, self._selector, self._paths, dict(self._versions)) as streams:
+            looked_s = time.monotonic()
+            while not stop.is_set():
+                event = streams.take()
+                news = [] if event is None else list(self._take(*event))
+                yield from (WatchEvent(self._cursor, observed) for observed in news)
+                if event is None or time.monotonic() - looked_s > SIGN_OF_LIFE_S:
+                    looked_s = time.monotonic()
+                    yield WatchEvent(self._cursor, None)
+                    yield from (WatchEvent(self._cursor, observed) for observed in self._look_again())
+
+    def _list(self) -> None:
         for kind, path in self._paths.items():  # Jobs first: see `backends.kubernetes`
             for number, page in enumerate(self._api.pages(path, self._selector)):
                 if number == 0:
                     self._versions[kind] = str(page["metadata"]["resourceVersion"])
                 for item in page["items"]:
                     self._note(kind, "ADDED", item)
-        for generation in self._survey.generations():
-            is_news = self._survey.is_newer_than(generation, since)
-            yield from self._tell(generation, is_news=is_news)
-        with Streams(self._api, self._selector, self._paths, dict(self._versions)) as streams:
-            looked_s = time.monotonic()
-            while not stop.is_set():
-                event = streams.take()
-                if event is not None:
-                    yield from self._take(*event)
-                if event is None or time.monotonic() - looked_s > SIGN_OF_LIFE_S:
-                    looked_s = time.monotonic()
-                    yield WatchEvent(self._cursor, None)
-                    yield from self._look_again()
 
-    @property
-    def _cursor(self) -> str:
-        return to_cursor(self._versions["jobs"], self._versions["pods"])
+    def _proceed(self) -> None:
+        """Let what is told from now on be resumed here: there is nothing before it that is not told."""
+        if not self._behind_since_s:
+            self._cursor = to_cursor(self._versions["jobs"], self._versions["pods"])
 
-    def _take(self, kind: str, change: str, item: Object) -> Iterator[WatchEvent]:
+    def _take(self, kind: str, change: str, item: Object) -> Iterator[Observed]:
         self._versions[kind] = str(item["metadata"]["resourceVersion"])
-        if change == "BOOKMARK":
-            return
-        generation = self._note(kind, change, item)
-        if generation:
-            yield from self._tell(generation)
+        generation = "" if change == "BOOKMARK" else self._note(kind, change, item)
+        told = list(self._tell(generation)) if generation else []
+        self._proceed()
+        yield from told
 
     def _note(self, kind: str, change: str, item: Object) -> str:
         generation = self._survey.note(kind, change, item)
@@ -108,17 +115,18 @@ class Follower:
             self._remember(generation, self._survey.pods(generation))
         return generation
 
-    def _tell(self, generation: str, *, is_news: bool = True) -> Iterator[WatchEvent]:
+    def _tell(self, generation: str) -> Iterator[Observed]:
         """Tell how a job is, unless that has been told or cannot be known yet."""
         if self._survey.is_behind(generation):
             self._behind_since_s.setdefault(generation, time.monotonic())
             return
         self._behind_since_s.pop(generation, None)
-        yield from self._tell_observed(generation, self._survey, is_news=is_news)
+        yield from self._tell_observed(generation, self._survey)
 
-    def _tell_observed(self, generation: str, survey: Survey, *, is_news: bool = True) -> Iterator[WatchEvent]:
+    def _tell_observed(self, generation: str, survey: Survey, *, is_news: bool = True) -> Iterator[Observed]:
         observed, job = survey.observed(generation), survey.job(generation)
-        if observed is None or job is None:
+        told = self._told.get(generation)
+        if observed is None or job is None or (told is not None and told.state in TERMINAL):
             return
         sighting: Sighting = observed
         if observed.state in TERMINAL:
@@ -126,17 +134,17 @@ class Follower:
         else:
             self._unended.add(generation)
             sighting = self._judge(observed, job, survey.pods(generation))
-        if isinstance(sighting, Observed) and self._told.get(generation) != sighting:
+        if isinstance(sighting, Observed) and told != sighting:
             self._told[generation] = sighting
             if is_news:
-                yield WatchEvent(self._cursor, sighting)
+                yield sighting
 
-    def _look_again(self) -> Iterator[WatchEvent]:
+    def _look_again(self) -> Iterator[Observed]:
         """What changes with time alone: trouble that lasts, and pods that are not heard of."""
         for generation in list(self._unended):
             if generation not in self._behind_since_s:
                 yield from self._tell(generation)
         for generation, since_s in list(self._behind_since_s.items()):
             if time.monotonic() - since_s > BEHIND_S:
-                del self._behind_since_s[generation]
                 yield from self._tell_observed(generation, self._relist(generation))
+                del self._behind_since_s[generation]

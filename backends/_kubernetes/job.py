@@ -1,4 +1,4 @@
-"""The body of ``POST /apis/batch/v1/namespaces/{namespace}/jobs``. Pure; ``tests/golden/kubernetes/`` holds whole bodies.
+"""The body of ``POST /apis/batch/v1/namespaces/{namespace}/jobs``. Pure; whole bodies: ``tests/golden/kubernetes/``.
 
 https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/
 
@@ -34,7 +34,7 @@ SHM_VOLUME = "shm"
 
 
 def build_job(spec: JobSpec, common: CommonSettings, own: KubernetesSettings, volumes: Volumes) -> Body:
-    """Return the whole Job.
+    """Return the whole Job, but for the site's overlay: see :mod:`backends._kubernetes.overlay`.
 
     Raises:
         Rejected: an argument or a variable is too long for any exec, or the job for the annotations.

@@ -19,21 +19,21 @@ ENTRY_BYTES = 16 * 1024
 https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md"""
 
 
-def logs_of(api: Api, path: str, pods: Sequence[Object], tail_lines: int, max_bytes: int, timeout_s: float) -> str:
+def logs_of(api: Api, path: str, pods: Sequence[Object], tail_lines: int, max_bytes: int, *, timeout_s: float) -> str:
     """Return the end of the logs of ``pods``; ``path`` is that of the pods of their namespace.
 
     Raises:
         Unavailable: not one of them can be read now.
     """
     if len(pods) == 1:
-        return _log_of(api, path, pods[0], tail_lines, max_bytes, timeout_s)
+        return _log_of(api, path, pods[0], tail_lines, max_bytes, timeout_s=timeout_s)
     sections, failures = [], []
     until_s = time.monotonic() + timeout_s
     for pod in sorted(pods, key=index_of):
         head = f"--- worker {index_of(pod) + 1} of {len(pods)} ---\n"
         share = max(0, max_bytes // len(pods) - len(head) - 1)
         try:
-            text = _log_of(api, path, pod, tail_lines, share, max(0.1, until_s - time.monotonic()))
+            text = _log_of(api, path, pod, tail_lines, share, timeout_s=max(0.1, until_s - time.monotonic()))
         except Unavailable as error:
             failures.append(error)
             text = f"(its log cannot be read: {error})"
@@ -49,7 +49,7 @@ def index_of(pod: Object) -> int:
     return int((metadata.get("annotations") or {}).get(INDEX, 0))
 
 
-def _log_of(api: Api, path: str, pod: Object, tail_lines: int, max_bytes: int, timeout_s: float) -> str:
+def _log_of(api: Api, path: str, pod: Object, tail_lines: int, max_bytes: int, *, timeout_s: float) -> str:
     # One byte more than asked for tells a log that is cut from one that is not.
     end, wanted = bytearray(), max_bytes + 1
     until_s = time.monotonic() + timeout_s

@@ -34,7 +34,7 @@ class KubernetesSettings(BaseSettings):
     kube_gpu_resource: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] = "nvidia.com/gpu"
     kube_workers_max: Annotated[int, Field(ge=1, le=WORKERS_MOST)] = 100
     kube_pod_overlay: Path | None = None
-    """A YAML or JSON file that is merged into the pod template of every job: see :mod:`backends._kubernetes.overlay`."""
+    """A YAML or JSON file, merged into the pod template of every job: see :mod:`backends._kubernetes.overlay`."""
     image_pull_policy: Literal["always", "missing", "never"] = "missing"
     gpus: Literal["auto", "yes", "no"] = "auto"
     """``auto``: whether a node has ``kube_gpu_resource``; where nodes may not be listed, yes."""

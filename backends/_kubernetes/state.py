@@ -21,7 +21,7 @@ verdict (annotation)           some live                                        
 verdict, Suspended             none lives                                           CANCELLED or FAILED: the verdict
 verdict, Complete or Failed    any                                                  the verdict
 Complete                       any                                                  SUCCEEDED
-Failed                         one has failed                                       FAILED by the first one, see ``ends``
+Failed                         one has failed                                       FAILED by the first, see ``ends``
 Failed                         none is left                                         FAILED by the condition
 =============================  ===================================================  ==================================
 

@@ -19,8 +19,8 @@ KUBECONFIG = os.environ.get("KUBECONFIG") or "/var/lib/pman-kube/admin.kubeconfi
 class KubernetesCase(ContainerCase):
     name = "kubernetes"
     marker = "kubernetes"
-    patience_s = 60.0
-    prompt_s = 15.0
+    patience_s = 30.0
+    prompt_s = 10.0
 
     @classmethod
     def missing(cls) -> str:
