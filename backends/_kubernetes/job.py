@@ -132,7 +132,6 @@ def build_container(spec: JobSpec, common: CommonSettings, own: KubernetesSettin
         "resources": build_resources(spec, common, own),
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [*volumes.mounts, *shm],
-        "terminationMessagePolicy": "File",
     }
     return container
 

@@ -153,6 +153,8 @@ class _Look:
 
 
 def _merge(mine: Any, other: Any) -> Any:
+    if other is None:  # a key of the file with nothing behind it
+        return mine
     if isinstance(mine, dict) and isinstance(other, Mapping):
         return mine | {name: _merge(mine[name], value) if name in mine else value for name, value in other.items()}
     if isinstance(mine, list) and isinstance(other, list):

@@ -1,0 +1,129 @@
+"""The site's overlay of every pod: what it may say, what it may not, and what comes of it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends._kubernetes.job import build_job
+from backends._kubernetes.overlay import faults_of, merged, read
+from backends._kubernetes.settings import KubernetesSettings
+from backends._kubernetes.storage import ClaimFolders
+from pman_core.errors import Rejected
+from tests.unit.kube_objects import common, spec
+
+GOOD = """
+metadata:
+  labels: {team: imaging}
+  annotations: {cluster-autoscaler.kubernetes.io/safe-to-evict: "false"}
+spec:
+  priorityClassName: plugins
+  runtimeClassName: gvisor
+  tolerations: [{key: gpu, operator: Exists, effect: NoSchedule}]
+  nodeSelector: {zone: b}
+  securityContext: {supplementalGroups: [7]}
+  volumes: [{name: scratch, emptyDir: {}}]
+  containers:
+  - name: plugin
+    env: [{name: A, value: theirs}, {name: PROXY, value: "http://proxy"}]
+    resources: {limits: {ephemeral-storage: 1Gi}}
+    volumeMounts: [{name: scratch, mountPath: /scratch}, {name: scratch, mountPath: /tmp, subPath: tmp}]
+"""
+
+
+def template() -> dict[str, Any]:
+    job_spec = spec()
+    volumes = ClaimFolders("claim", None).volumes(job_spec, None)
+    made = build_job(job_spec, common(node_selector="disk=fast"), KubernetesSettings(), volumes)
+    found: dict[str, Any] = made["spec"]["template"]
+    return found
+
+
+def overlay(tmp_path: Path, text: str) -> dict[str, Any]:
+    path = tmp_path / "overlay.yaml"
+    path.write_text(text)
+    return read(path)
+
+
+def test_an_overlay_adds_what_it_says(tmp_path: Path) -> None:
+    plain = template()
+    pod = merged(plain, overlay(tmp_path, GOOD))
+    assert pod["metadata"]["labels"] == plain["metadata"]["labels"] | {"team": "imaging"}
+    assert "cluster-autoscaler.kubernetes.io/safe-to-evict" in pod["metadata"]["annotations"]
+    assert pod["metadata"]["annotations"].items() > plain["metadata"]["annotations"].items()
+    assert pod["spec"]["priorityClassName"] == "plugins"
+    assert pod["spec"]["tolerations"] == [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert pod["spec"]["nodeSelector"] == {"disk": "fast", "zone": "b"}
+    assert pod["spec"]["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}, "supplementalGroups": [7]}
+    assert [volume["name"] for volume in pod["spec"]["volumes"]] == ["store", "scratch"]
+
+
+def test_what_the_job_asks_for_comes_before(tmp_path: Path) -> None:
+    plain = template()
+    [container] = merged(plain, overlay(tmp_path, GOOD))["spec"]["containers"]
+    [own] = plain["spec"]["containers"]
+    assert container["env"] == [*own["env"], {"name": "PROXY", "value": "http://proxy"}]
+    assert container["resources"]["limits"] == own["resources"]["limits"] | {"ephemeral-storage": "1Gi"}
+    assert [mount["mountPath"] for mount in container["volumeMounts"]] == [
+        "/share/incoming", "/share/outgoing", "/scratch", "/tmp",
+    ]  # fmt: skip
+    assert container["command"] == own["command"]
+
+
+def test_a_merge_changes_neither_side(tmp_path: Path) -> None:
+    plain, extra = template(), overlay(tmp_path, GOOD)
+    merged(plain, extra)
+    assert plain == template()
+    assert extra == overlay(tmp_path, GOOD)
+
+
+@pytest.mark.parametrize("nothing", ["", "{}", "metadata:\nspec:\n"])
+def test_an_empty_overlay_changes_nothing(tmp_path: Path, nothing: str) -> None:
+    assert merged(template(), overlay(tmp_path, nothing)) == template()
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("[]", "KUBE_POD_OVERLAY: must be a mapping"),
+        ("status: {}", "KUBE_POD_OVERLAY status: may not be set"),
+        ("metadata: {name: x}", "metadata.name"),
+        ("metadata: {labels: {pman.chrisproject.org/generation: x}}", "metadata.labels.pman.chrisproject.org/generation"),
+        ("metadata: {annotations: {pman.chrisproject.org/jid: x}}", "pman's own"),
+        ("metadata: {labels: {job-name: x}}", "the Job controller's"),
+        ("metadata: {labels: {a: 1}}", "must be text: put it into quotes"),
+        ("metadata: {labels: {a: 'b c'}}", "no name or value"),
+        ("metadata: {labels: [a]}", "metadata.labels: must be a mapping"),
+        ("spec: {restartPolicy: Always}", "spec.restartPolicy"),
+        ("spec: {activeDeadlineSeconds: 1}", "spec.activeDeadlineSeconds"),
+        ("spec: {terminationGracePeriodSeconds: 0}", "spec.terminationGracePeriodSeconds"),
+        ("spec: {automountServiceAccountToken: true}", "spec.automountServiceAccountToken"),
+        ("spec: {initContainers: []}", "spec.initContainers"),
+        ("spec: {shareProcessNamespace: true}", "spec.shareProcessNamespace"),
+        ("spec: {containers: [{name: sidecar, image: x}]}", "may hold the container plugin alone"),
+        ("spec: {containers: [{name: plugin}, {name: plugin}]}", "may hold the container plugin alone"),
+        ("spec: {containers: [{name: plugin, command: [x]}]}", "spec.containers[0].command"),
+        ("spec: {containers: [{name: plugin, args: [x]}]}", "spec.containers[0].args"),
+        ("spec: {containers: {name: plugin}}", "spec.containers: must be a list of mappings"),
+        ("spec: {volumes: [{name: outgoing, emptyDir: {}}]}", "outgoing is a volume of pman"),
+        ("spec: {containers: [{name: plugin, volumeMounts: [{name: x, mountPath: /share}]}]}", "/share is not free"),
+        ("spec: {containers: [{name: plugin, volumeMounts: [{name: x, mountPath: /share/outgoing/y}]}]}", "not free"),
+        ("spec: {containers: [{name: plugin, volumeMounts: [{name: x, mountPath: /}]}]}", "/ is not free"),
+        ("spec: {containers: [{name: plugin, volumeMounts: [{name: x}]}]}", "/ is not free"),
+        ("a: [", "KUBE_POD_OVERLAY: while parsing"),
+    ],
+)  # fmt: skip
+def test_what_the_truth_rests_on_cannot_be_touched(tmp_path: Path, text: str, where: str) -> None:
+    with pytest.raises(Rejected) as refused:
+        overlay(tmp_path, text)
+    assert where in str(refused.value)
+
+
+def test_every_fault_is_named_at_once() -> None:
+    faults = faults_of({"spec": {"restartPolicy": "Always", "volumes": [{"name": "store"}]}, "kind": "Pod"})
+    assert len(faults) == 3
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(Rejected, match="KUBE_POD_OVERLAY: .*No such file"):
+        read(tmp_path / "nothing.yaml")

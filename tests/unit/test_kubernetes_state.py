@@ -1,0 +1,276 @@
+"""Every native state of a Job and its pods, and what pman says of it."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from backends._kubernetes.identity import VERDICT
+from backends._kubernetes.state import moment, observed_from
+from backends._kubernetes.verdict import MESSAGE_CHARS_MAX, Verdict, verdict_of
+from pman_core.backend import Observed, Sighting, Unknown
+from pman_core.states import Reason, State
+from tests.unit.kube_objects import (
+    FINISHED,
+    LATER,
+    STARTED,
+    Object,
+    job,
+    pod,
+    running,
+    spec,
+    terminated,
+    waiting,
+)
+
+UNSCHEDULABLE = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "Unschedulable",
+    "message": "0/1 nodes are available: 1 Insufficient cpu.",
+}
+PREEMPTED = {
+    "type": "DisruptionTarget",
+    "status": "True",
+    "reason": "PreemptionByScheduler",
+    "message": "default-scheduler: preempting to accommodate a higher priority pod",
+}
+POLICY = "PodFailurePolicy"
+CANCELLED = {VERDICT: Verdict(Reason.CANCELLED, "ended on request", moment(LATER) or datetime.now(UTC)).to_json()}
+PULL = {VERDICT: Verdict(Reason.IMAGE_PULL, "ErrImagePull: no", moment(LATER) or datetime.now(UTC)).to_json()}
+
+UNFINISHED: dict[str, tuple[Object, list[Object], State, str, str]] = {
+    "nobody has looked at it": (job(), [], State.PENDING, "Created", ""),
+    "its controller has": (job(startTime=STARTED), [], State.PENDING, "Created", ""),
+    "active is not running": (job(active=1, ready=0), [], State.PENDING, "Created", ""),
+    "no node": (
+        job(active=1),
+        [pod(conditions=[UNSCHEDULABLE])],
+        State.PENDING,
+        "Unschedulable",
+        "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.",
+    ),
+    "placed": (job(active=1), [pod()], State.PENDING, "Pending", "Pending"),
+    "its container is made": (
+        job(active=1),
+        [pod(state=waiting("ContainerCreating"))],
+        State.PENDING,
+        "ContainerCreating",
+        "ContainerCreating",
+    ),
+    "no image": (
+        job(active=1),
+        [pod(state=waiting("ErrImagePull", "not found"))],
+        State.PENDING,
+        "ErrImagePull",
+        "ErrImagePull: not found",
+    ),
+    "running": (job(active=1, ready=1), [pod("Running", running())], State.RUNNING, "Running", ""),
+    "a phase without a container": (job(active=1), [pod("Running")], State.PENDING, "Pending", "Pending"),
+    "ended, not counted": (job(active=1), [pod("Succeeded", terminated(0))], State.RUNNING, "Running", ""),
+    "failed, not counted": (job(active=1), [pod("Failed", terminated(1))], State.RUNNING, "Running", ""),
+    "refused by its node": (job(active=1), [pod("Failed", reason="OutOfcpu")], State.PENDING, "Ending", ""),
+    "a hint of failure": (job("FailureTarget", active=1), [pod("Running", running())], State.RUNNING, "Running", ""),
+    "a hint of success": (
+        job("SuccessCriteriaMet", succeeded=1), [pod("Succeeded", terminated(0))], State.RUNNING, "Running", "",
+    ),
+    "one of two waits": (
+        job(active=2), [pod(index=0), pod("Running", running(), index=1)], State.RUNNING, "Running", "",
+    ),
+    "suspended by somebody": (job("Suspended"), [], State.PENDING, "Suspended", "the Job is suspended"),
+    "being ended": (
+        job(annotations=CANCELLED, active=1), [pod("Running", running())], State.RUNNING, "Running", "it is being ended",
+    ),
+    "being ended, its pod not gone": (
+        job("Suspended", annotations=CANCELLED, suspend=True), [pod()], State.PENDING, "Pending", "it is being ended",
+    ),
+    "being ended, its pod going": (
+        job("Suspended", annotations=CANCELLED, suspend=True, terminating=1), [], State.PENDING, "Suspended",
+        "it is being ended",
+    ),
+    "being ended, its controller away": (
+        job(annotations=CANCELLED, suspend=True), [], State.PENDING, "Created", "it is being ended",
+    ),
+}  # fmt: skip
+
+ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, str]] = {
+    "success": (job("Complete", succeeded=1), [pod("Succeeded", terminated(0))], State.SUCCEEDED, None, 0, ""),
+    "success, its pod gone": (job("SuccessCriteriaMet", "Complete"), [], State.SUCCEEDED, None, 0, ""),
+    "exit code": (
+        job("Failed"), [pod("Failed", terminated(3))], State.FAILED, Reason.NONZERO_EXIT, 3, "exit code 3",
+    ),
+    "signal": (
+        job("Failed"), [pod("Failed", terminated(139))], State.FAILED, Reason.SIGNALLED, 139,
+        "ended by signal 11 (SIGSEGV)",
+    ),
+    "the first to fail counts": (
+        job("Failed"),
+        [
+            pod("Failed", terminated(137, finished=LATER), index=0),
+            pod("Failed", terminated(5), index=1),
+            pod("Succeeded", terminated(0), index=2),
+        ],
+        State.FAILED, Reason.NONZERO_EXIT, 5, "exit code 5",
+    ),
+    "out of memory": (
+        job("Failed"), [pod("Failed", terminated(137, "OOMKilled"))], State.FAILED, Reason.OOM_KILLED, 137,
+        "out of memory, the limit was 300Mi",
+    ),
+    "no such command": (
+        job("Failed"), [pod("Failed", terminated(128, "StartError", 'exec: "/no": no such file'))], State.FAILED,
+        Reason.START_FAILED, 128, 'exec: "/no": no such file',
+    ),
+    "time limit": (
+        job("Failed"), [pod("Failed", terminated(137), reason="DeadlineExceeded", message="Pod was active ...")],
+        State.FAILED, Reason.TIME_LIMIT, 137, "ended at its time limit of 60 s",
+    ),
+    "evicted by its node": (
+        job(("Failed", POLICY, "")),
+        [pod("Failed", terminated(137), reason="Evicted", message="The node was low on resource: memory.")],
+        State.FAILED, Reason.NODE_FAIL, 137, "Evicted: The node was low on resource: memory.",
+    ),
+    "preempted, its pod still there": (
+        job(("Failed", POLICY, "")), [pod("Failed", terminated(143), conditions=[PREEMPTED])], State.FAILED,
+        Reason.NODE_FAIL, 143,
+        "PreemptionByScheduler: default-scheduler: preempting to accommodate a higher priority pod",
+    ),
+    "refused by its node": (
+        job("Failed"), [pod("Failed", reason="OutOfcpu", message="Pod was rejected: not enough cpu")], State.FAILED,
+        Reason.NODE_FAIL, None, "OutOfcpu: Pod was rejected: not enough cpu",
+    ),
+    "its node has lost sight of it": (
+        job("Failed"), [pod("Failed", terminated(137, "ContainerStatusUnknown", "could not be located"))], State.FAILED,
+        Reason.NODE_FAIL, 137, "could not be located",
+    ),
+    "says nothing": (
+        job("Failed"), [pod("Failed")], State.FAILED, Reason.NODE_FAIL, None,
+        "its pod has failed and does not say why",
+    ),
+    "exit code, its pod gone": (
+        job(("Failed", POLICY, "Container plugin for pod p/x failed with exit code 137 matching FailJob rule at index 1")),
+        [], State.FAILED, Reason.SIGNALLED, 137, "ended by signal 9 (SIGKILL); its pod is gone",
+    ),
+    "disrupted, its pod gone": (
+        job(("Failed", POLICY, "Pod p/x has condition DisruptionTarget matching FailJob rule at index 0")), [],
+        State.FAILED, Reason.NODE_FAIL, None,
+        "its pod was disrupted and is gone: preempted, evicted, or its node was lost or drained",
+    ),
+    "the Job's own deadline": (
+        job(("Failed", "DeadlineExceeded", "Job was active longer than specified deadline")), [], State.FAILED,
+        Reason.TIME_LIMIT, None, "Job was active longer than specified deadline",
+    ),
+    "nothing is left": (
+        job(("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")), [], State.FAILED,
+        Reason.VANISHED, None,
+        "its pod is gone; all that is left of it: BackoffLimitExceeded: Job has reached the specified backoff limit",
+    ),
+    "cancelled while it ran": (
+        job("Failed", annotations=CANCELLED), [pod("Failed", terminated(137), reason="DeadlineExceeded")],
+        State.CANCELLED, Reason.CANCELLED, 137, "ended on request",
+    ),
+    "cancelled, and it was faster": (
+        job("Complete", annotations=CANCELLED), [pod("Succeeded", terminated(0))], State.CANCELLED, Reason.CANCELLED,
+        None, "ended on request",
+    ),
+    "cancelled before it began": (
+        job("Suspended", annotations=CANCELLED, suspend=True, active=0), [], State.CANCELLED, Reason.CANCELLED, None,
+        "ended on request",
+    ),
+    "no image, given up": (
+        job("Suspended", annotations=PULL, suspend=True), [], State.FAILED, Reason.IMAGE_PULL, None, "ErrImagePull: no",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNFINISHED)
+def test_a_job_that_has_not_ended(name: str) -> None:
+    shown, pods, state, native, message = UNFINISHED[name]
+    found = observed(observed_from(shown, pods))
+    assert (found.state, found.native_state, found.message) == (state, native, message)
+    assert (found.finished_at, found.exit_code, found.reason) == (None, None, None)
+    assert found.started_at == (moment(STARTED) if state is State.RUNNING else None)
+
+
+@pytest.mark.parametrize("name", ENDED)
+def test_a_job_that_has_ended(name: str) -> None:
+    shown, pods, state, reason, code, message = ENDED[name]
+    found = observed(observed_from(shown, pods))
+    assert (found.state, found.reason, found.exit_code, found.message) == (state, reason, code, message)
+    assert found.finished_at is not None
+    assert found.started_at is None or found.started_at <= found.finished_at
+    assert found.native_state
+
+
+def test_the_times_of_an_end_are_those_of_its_containers() -> None:
+    found = observed(observed_from(job("Complete"), [pod("Succeeded", terminated(0))]))
+    assert (found.started_at, found.finished_at) == (moment(STARTED), moment(FINISHED))
+    assert observed(observed_from(job("Complete"), [])).finished_at == moment(LATER)
+
+
+def test_who_it_is() -> None:
+    found = observed(observed_from(job(), []))
+    assert (found.jid, found.generation, found.digest) == (spec().jid, spec().generation, spec().request.digest)
+    assert found.handle.data["uid"] == f"uid-{spec().generation}"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        job(failed=1),
+        job(succeeded=1),
+        job(uncountedTerminatedPods={"failed": ["uid"]}),
+    ],
+)
+def test_what_has_ended_and_is_not_told_yet_is_unknown(shown: Object) -> None:
+    assert isinstance(observed_from(shown, []), Unknown)
+
+
+def test_a_job_that_is_being_deleted_tells_nothing() -> None:
+    shown = job("Complete")
+    shown["metadata"]["deletionTimestamp"] = LATER
+    assert isinstance(observed_from(shown, [pod("Succeeded", terminated(0))]), Unknown)
+
+
+def test_what_is_not_ours_is_not_guessed_at() -> None:
+    with pytest.raises(ValueError, match="not a Job of pman"):
+        observed_from({"metadata": {"name": "x"}}, [])
+
+
+def test_conditions_that_are_not_true_are_none() -> None:
+    shown = job("Failed")
+    shown["status"]["conditions"][0]["status"] = "False"
+    assert observed(observed_from(shown, [])).state is State.PENDING
+
+
+@pytest.mark.parametrize("text", [None, "", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"])
+def test_times_that_are_none(text: str | None) -> None:
+    assert moment(text) is None
+
+
+# Verdicts
+
+
+def test_a_verdict_survives_its_annotation() -> None:
+    verdict = Verdict(Reason.IMAGE_PULL, "no such \"image\" ü", datetime(2026, 11, 25, tzinfo=UTC))
+    assert verdict_of({VERDICT: verdict.to_json()}) == verdict
+
+
+def test_a_verdict_has_an_end() -> None:
+    text = Verdict(Reason.IMAGE_PULL, "日" * 10_000, datetime.now(UTC)).to_json()
+    assert len(text.encode()) < 4096
+    shown = verdict_of({VERDICT: text})
+    assert shown is not None
+    assert "日" * 600 in shown.message
+    assert len(shown.message) <= MESSAGE_CHARS_MAX
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", '{"reason": "NO", "message": "", "at": "2026-11-25"}', "{}"])
+def test_a_spoiled_verdict_is_none(text: str) -> None:
+    assert verdict_of({VERDICT: text}) is None
+    assert verdict_of(None) is None
+
+
+def observed(sighting: Sighting) -> Observed:
+    assert isinstance(sighting, Observed), sighting
+    return sighting
+
+
