@@ -22,6 +22,8 @@ WATCH_S = 60
 """The server ends a watch after that, and it is resumed."""
 SILENCE_S = WATCH_S + 15.0
 """A server that has not ended it by then is not there any more."""
+PAUSE_S = 0.2
+"""A server that ends every watch at once must not be asked in a tight loop."""
 
 Event = tuple[str, str, Object]
 """``jobs`` or ``pods``; ADDED, MODIFIED, DELETED or BOOKMARK; the object."""
@@ -85,6 +87,7 @@ class Streams:
                     for change, item in _events(response):
                         version = str(item["metadata"]["resourceVersion"])
                         self._arrived.put((kind, change, item))
+                self._is_closed.wait(PAUSE_S)
         except Exception as error:  # noqa: BLE001 - it is handed on, and raised where somebody sees it
             self._arrived.put(error)
 

@@ -250,7 +250,7 @@ def test_times_that_are_none(text: str | None) -> None:
 
 
 def test_a_verdict_survives_its_annotation() -> None:
-    verdict = Verdict(Reason.IMAGE_PULL, "no such \"image\" ü", datetime(2026, 11, 25, tzinfo=UTC))
+    verdict = Verdict(Reason.IMAGE_PULL, 'no such "image" ü', datetime(2026, 11, 25, tzinfo=UTC))
     assert verdict_of({VERDICT: verdict.to_json()}) == verdict
 
 
@@ -272,5 +272,3 @@ def test_a_spoiled_verdict_is_none(text: str) -> None:
 def observed(sighting: Sighting) -> Observed:
     assert isinstance(sighting, Observed), sighting
     return sighting
-
-

@@ -15,12 +15,26 @@ from pman_core.settings import Settings
 NAMESPACE = "pman-contract"
 KUBECONFIG = os.environ.get("KUBECONFIG") or "/var/lib/pman-kube/admin.kubeconfig"
 
+NOWHERE = """
+apiVersion: v1
+kind: Config
+current-context: none
+clusters: [{name: none, cluster: {server: "http://127.0.0.1:1"}}]
+users: [{name: none, user: {}}]
+contexts: [{name: none, context: {cluster: none, user: none}}]
+"""
+
 
 class KubernetesCase(ContainerCase):
     name = "kubernetes"
     marker = "kubernetes"
     patience_s = 30.0
     prompt_s = 10.0
+
+    def __init__(self, folder: Path, instance: str) -> None:
+        super().__init__(folder, instance)
+        self._nowhere = folder / "kubeconfig"
+        self._nowhere.write_text(NOWHERE)
 
     @classmethod
     def missing(cls) -> str:
@@ -37,14 +51,7 @@ class KubernetesCase(ContainerCase):
         return False  # a Job starts by itself
 
     def unreachable(self) -> Backend:
-        nowhere = self.folder / "kubeconfig"
-        nowhere.write_text(
-            "apiVersion: v1\nkind: Config\ncurrent-context: none\n"
-            "clusters: [{name: none, cluster: {server: 'http://127.0.0.1:1'}}]\n"
-            "users: [{name: none, user: {}}]\n"
-            "contexts: [{name: none, context: {cluster: none, user: none}}]\n"
-        )
-        return KubernetesBackend(self.common(), KubernetesSettings(kubeconfig=str(nowhere)))
+        return KubernetesBackend(self.common(), KubernetesSettings(kubeconfig=str(self._nowhere)))
 
 
 @cache

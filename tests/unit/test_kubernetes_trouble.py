@@ -1,0 +1,144 @@
+"""What keeps a job from starting, how that is found out, and when it has lasted too long."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from backends._kubernetes.patience import AGAIN_S, SILENT_S, Patience
+from backends._kubernetes.trouble import EVENTS, WAITING, Trouble, trouble_in, trouble_of, who_is_silent
+from pman_core.states import Reason
+from tests.unit.kube_objects import FINISHED, LATER, STARTED, Object, event, job, pod, running, waiting
+
+RECORDED = json.loads((Path(__file__).parents[1] / "recorded" / "kubernetes" / "refusals.json").read_text())
+GRACE_S = 60.0
+
+
+@pytest.mark.parametrize("reason", WAITING)
+def test_what_a_container_waits_for_in_vain(reason: str) -> None:
+    assert trouble_of([pod(), pod(state=waiting(reason, "why"))]) == Trouble(reason, WAITING[reason], f"{reason}: why")
+
+
+@pytest.mark.parametrize("state", [None, waiting("ContainerCreating"), waiting("PodInitializing"), running()])
+def test_what_is_no_trouble(state: Object | None) -> None:
+    assert trouble_of([pod(state=state)]) is None
+
+
+def test_who_must_be_asked_for_events() -> None:
+    assert who_is_silent(job(), []) == job()["metadata"]["uid"]
+    assert who_is_silent(job(), [pod(node="")]) == "", "its conditions tell that it has no node"
+    assert who_is_silent(job(), [pod()]) == "uid-pod-0"
+    assert who_is_silent(job(), [pod(state=waiting("ContainerCreating"))]) == "uid-pod-0"
+    assert who_is_silent(job(), [pod(state=waiting("ErrImagePull"))]) == ""
+    assert who_is_silent(job(), [pod("Running", running()), pod(index=1)]) == "uid-pod-1"
+    assert who_is_silent(job(), [pod("Failed", reason="OutOfcpu")]) == ""
+    assert who_is_silent(job("Suspended"), []) == ""
+
+
+@pytest.mark.parametrize("reason", EVENTS)
+def test_what_events_tell(reason: str) -> None:
+    told = trouble_in([event("Scheduled", "", "Normal", STARTED), event(reason, "why", at=FINISHED)])
+    assert told == Trouble(reason, EVENTS[reason], f"{reason}: why")
+
+
+def test_trouble_that_has_passed_is_none() -> None:
+    events = [event("FailedMount", "why", at=FINISHED), event("Pulling", "", "Normal", LATER)]
+    assert trouble_in(events) is None
+    assert trouble_in(reversed(events)) is None
+    assert trouble_in([]) is None
+    assert trouble_in([event("Unhealthy", "a probe")]) is None
+
+
+def test_an_event_that_is_repeated_is_as_young_as_its_last_time() -> None:
+    again = event("FailedMount", "why", at=STARTED) | {"series": {"lastObservedTime": LATER}}
+    assert trouble_in([again, event("Pulling", "", "Normal", FINISHED)])
+
+
+@pytest.mark.parametrize(("name", "is_lasting"), [("pod security", True), ("limit range", True), ("pod quota", False)])
+def test_pods_that_may_not_be_made(name: str, is_lasting: bool) -> None:
+    told = trouble_in(RECORDED[f"event: {name}"]["events"])
+    assert told is not None
+    assert (told.native, told.reason, told.is_lasting) == ("FailedCreate", Reason.REJECTED, is_lasting)
+    assert "is forbidden" in told.message
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.asked: list[str] = []
+        self.events: list[Object] = []
+        self.patience = Patience(GRACE_S, lambda: self.now_s)
+
+    def events_of(self, uid: str) -> Iterable[Object]:
+        self.asked.append(uid)
+        return self.events
+
+    def look(self, *pods: Object, generation: str = "g") -> tuple[Trouble | None, bool]:
+        return self.patience.look(generation, job(), pods, self.events_of)
+
+    def later(self, seconds: float) -> "Clock":
+        self.now_s += seconds
+        return self
+
+
+def test_trouble_is_borne_for_the_grace_and_no_longer() -> None:
+    clock, stuck = Clock(), pod(state=waiting("ImagePullBackOff", "why"))
+    assert clock.look(stuck)[1] is False
+    trouble, is_over = clock.later(GRACE_S - 1).look(stuck)
+    assert trouble is not None
+    assert not is_over
+    assert clock.later(1).look(stuck)[1] is True
+
+
+def test_the_grace_begins_anew_when_the_trouble_has_passed() -> None:
+    clock = Clock()
+    clock.look(pod(state=waiting("ErrImagePull")))
+    clock.later(GRACE_S - 1).look(pod(state=waiting("ContainerCreating")))
+    assert clock.later(1).look(pod(state=waiting("ErrImagePull")))[1] is False
+    assert clock.later(GRACE_S).look(pod(state=waiting("ImagePullBackOff")))[1] is True
+
+
+def test_an_end_that_did_not_come_about_is_tried_again_after_a_while() -> None:
+    clock, stuck = Clock(), pod(state=waiting("ErrImagePull"))
+    clock.look(stuck)
+    assert clock.later(GRACE_S).look(stuck)[1] is True
+    assert clock.later(1).look(stuck)[1] is False
+    assert clock.later(AGAIN_S).look(stuck)[1] is True
+
+
+def test_one_job_is_not_blamed_for_another() -> None:
+    clock, stuck = Clock(), pod(state=waiting("ErrImagePull"))
+    clock.look(stuck)
+    assert clock.later(GRACE_S).look(stuck, generation="other")[1] is False
+
+
+def test_events_are_asked_for_seldom() -> None:
+    clock = Clock()
+    clock.events = [event("FailedMount", "why")]
+    assert clock.look(pod()) == (None, False)
+    assert clock.asked == []
+    trouble, _ = clock.later(SILENT_S).look(pod())
+    assert trouble is not None
+    assert clock.later(1).look(pod())[0] == trouble
+    assert clock.asked == ["uid-pod-0"]
+    clock.events = []
+    assert clock.later(AGAIN_S).look(pod()) == (None, False)
+    assert len(clock.asked) == 2
+
+
+def test_a_quota_is_waited_for() -> None:
+    clock = Clock()
+    clock.events = RECORDED["event: pod quota"]["events"]
+    clock.look()
+    clock.later(SILENT_S).look()
+    trouble, is_over = clock.later(10 * GRACE_S).look()
+    assert trouble is not None
+    assert not is_over
+
+
+def test_what_is_over_is_forgotten() -> None:
+    clock, stuck = Clock(), pod(state=waiting("ErrImagePull"))
+    clock.look(stuck)
+    clock.patience.forget_all_but(["another"])
+    assert clock.later(GRACE_S).look(stuck)[1] is False
