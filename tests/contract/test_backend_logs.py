@@ -16,7 +16,7 @@ def log_of(case: BackendCase, data: bytes, times: int = 1, lines: int = MANY, si
     backend = case.make()
     spec = case.spec(case.say(data, times))
     backend.submit(spec)
-    seen(backend, spec, State.SUCCEEDED)
+    seen(backend, spec, State.SUCCEEDED, timeout_s=case.patience_s)
     return backend.logs(ref_of(spec), lines, size)
 
 

@@ -1,7 +1,7 @@
-"""Records what a real API server refuses, and how: ``python tests/recorded/record_kubernetes_refusals.py KUBECONFIG``.
+"""Records what a real API server refuses: ``python -m tests.recorded.record_kubernetes_refusals KUBECONFIG``.
 
-Writes ``tests/recorded/kubernetes/refusals.json``, which ``tests/unit/test_kubernetes_errors.py`` reads. Needs a cluster
-on which namespaces of its own may be made and removed, and ``kubectl``. What differs each time is left as it was.
+Writes ``tests/recorded/kubernetes/refusals.json``, which ``tests/unit/test_kubernetes_errors.py`` reads. Needs a
+cluster on which namespaces may be made and removed, and ``kubectl``. What differs each time is left as it was.
 """
 
 import copy
@@ -40,9 +40,16 @@ class Recorder:
         return done.stdout.strip()
 
     def ask(
-        self, doing: str, name: str, method: str, path: str, body: Any = None, kind: str = "application/json",
+        self,
+        doing: str,
+        name: str,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        kind: str = "application/json",
         token: str = "",
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """Make a call; keep its answer if it is a refusal."""
         pool, headers = self._pool, {"Content-Type": kind}
         if token:
@@ -127,9 +134,11 @@ def ask_and_change(recorder: Recorder, plain: str, token: str) -> None:
     recorder.ask("create", "", "POST", jobs(plain), job)
     template = copy.deepcopy(job["spec"]["template"])
     template["spec"]["containers"][0]["image"] = "other"
-    recorder.ask("change", "field is immutable", "PATCH", jobs(plain, name), {"spec": {"template": template}}, MERGE)
+    recorder.ask(
+        "change", "field is immutable", "PATCH", jobs(plain, name), {"spec": {"template": template}}, kind=MERGE
+    )
     stale = {"metadata": {"resourceVersion": "1", "annotations": {"a": "b"}}}
-    recorder.ask("change", "out of date", "PATCH", jobs(plain, name), stale, MERGE)
+    recorder.ask("change", "out of date", "PATCH", jobs(plain, name), stale, kind=MERGE)
     recorder.ask("ask", "job not there", "GET", jobs(plain, "nothing"))
     recorder.ask("change", "delete, not there", "DELETE", jobs(plain, "nothing"), {})
     recorder.ask("ask", "list, no right", "GET", jobs(plain), token=token)

@@ -88,7 +88,7 @@ def test_an_empty_overlay_changes_nothing(tmp_path: Path, nothing: str) -> None:
         ("[]", "KUBE_POD_OVERLAY: must be a mapping"),
         ("status: {}", "KUBE_POD_OVERLAY status: may not be set"),
         ("metadata: {name: x}", "metadata.name"),
-        ("metadata: {labels: {pman.chrisproject.org/generation: x}}", "metadata.labels.pman.chrisproject.org/generation"),
+        ("metadata: {labels: {pman.chrisproject.org/jid: x}}", "metadata.labels.pman.chrisproject.org/jid"),
         ("metadata: {annotations: {pman.chrisproject.org/jid: x}}", "pman's own"),
         ("metadata: {labels: {job-name: x}}", "the Job controller's"),
         ("metadata: {labels: {a: 1}}", "must be text: put it into quotes"),
@@ -125,5 +125,5 @@ def test_every_fault_is_named_at_once() -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(Rejected, match="KUBE_POD_OVERLAY: .*No such file"):
+    with pytest.raises(Rejected, match=r"KUBE_POD_OVERLAY: .*No such file"):
         read(tmp_path / "nothing.yaml")

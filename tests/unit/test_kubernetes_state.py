@@ -35,6 +35,7 @@ PREEMPTED = {
     "message": "default-scheduler: preempting to accommodate a higher priority pod",
 }
 POLICY = "PodFailurePolicy"
+EXITED = "Container plugin for pod p/x failed with exit code 137 matching FailJob rule at index 1"
 CANCELLED = {VERDICT: Verdict(Reason.CANCELLED, "ended on request", moment(LATER) or datetime.now(UTC)).to_json()}
 PULL = {VERDICT: Verdict(Reason.IMAGE_PULL, "ErrImagePull: no", moment(LATER) or datetime.now(UTC)).to_json()}
 
@@ -78,7 +79,8 @@ UNFINISHED: dict[str, tuple[Object, list[Object], State, str, str]] = {
     ),
     "suspended by somebody": (job("Suspended"), [], State.PENDING, "Suspended", "the Job is suspended"),
     "being ended": (
-        job(annotations=CANCELLED, active=1), [pod("Running", running())], State.RUNNING, "Running", "it is being ended",
+        job(annotations=CANCELLED, active=1), [pod("Running", running())], State.RUNNING, "Running",
+        "it is being ended",
     ),
     "being ended, its pod not gone": (
         job("Suspended", annotations=CANCELLED, suspend=True), [pod()], State.PENDING, "Pending", "it is being ended",
@@ -146,7 +148,7 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
         "its pod has failed and does not say why",
     ),
     "exit code, its pod gone": (
-        job(("Failed", POLICY, "Container plugin for pod p/x failed with exit code 137 matching FailJob rule at index 1")),
+        job(("Failed", POLICY, EXITED)),
         [], State.FAILED, Reason.SIGNALLED, 137, "ended by signal 9 (SIGKILL); its pod is gone",
     ),
     "disrupted, its pod gone": (
