@@ -16,6 +16,7 @@ Kubernetes 1.29 and later: https://kubernetes.io/docs/concepts/workloads/control
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,34 +24,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from backends._kubernetes import overlay
-from backends._kubernetes.connection import MERGE_PATCH, Api, connect
-from backends._kubernetes.errors import Doing, Forbidden, NameTaken, NotThere, OutOfDate
-from backends._kubernetes.follower import Follower, to_cursor
-from backends._kubernetes.identity import (
-    VERDICT,
-    WORKERS,
-    Identity,
-    Object,
-    identity_of,
-    job_name,
-    label_faults,
-    selector,
-    spec_of,
-)
+from backends._kubernetes.connection import connect
+from backends._kubernetes.errors import Forbidden, NameTaken, NotThere, OutOfDate
+from backends._kubernetes.identity import WORKERS, Identity, Object, identity_of, label_faults, spec_of
 from backends._kubernetes.job import Body, build_job, user_of
-from backends._kubernetes.logs import logs_of
+from backends._kubernetes.namespace import Namespace
 from backends._kubernetes.patience import Patience
-from backends._kubernetes.rights import PATH as RIGHTS_PATH
-from backends._kubernetes.rights import explain_missing, missing
 from backends._kubernetes.settings import KubernetesSettings
-from backends._kubernetes.state import (
-    ENDED_PHASES,
-    HANDLE_VERSION,
-    container_state,
-    handle_of,
-    phase_of,
-)
-from backends._kubernetes.storage import Storage, storage_of
+from backends._kubernetes.state import HANDLE_VERSION, handle_of, has_begun, has_ended
+from backends._kubernetes.storage import Storage, Volumes, storage_of
 from backends._kubernetes.survey import Survey
 from backends._kubernetes.trouble import Trouble
 from backends._kubernetes.verdict import Verdict, verdict_of
@@ -90,15 +72,13 @@ class KubernetesBackend(Backend):
 
     def __init__(self, common: CommonSettings, own: KubernetesSettings) -> None:
         super().__init__(common, own)
-        self._connection: Api | None = None
+        self._namespace: Namespace | None = None
         self._storage: Storage | None = None
         self._overlay: Body = {}
         self._patience = Patience(own.kube_start_grace_s)
         self._pods: dict[str, list[Object]] = {}
         self._removed_at_s: dict[str, float] = {}
-        self._rights_asked_s = float("-inf")
-        core, batch = (f"/{group}/namespaces/{common.job_namespace}" for group in ("api/v1", "apis/batch/v1"))
-        self._jobs_path, self._pods_path, self._events_path = f"{batch}/jobs", f"{core}/pods", f"{core}/events"
+        self._rights_asked_s = -math.inf
         self.capabilities = self._capabilities(has_gpus=own.gpus == "yes")
 
     def open(self) -> None:
@@ -112,61 +92,62 @@ class KubernetesBackend(Backend):
             self._overlay = overlay.read(self.own.kube_pod_overlay)
         self._storage = storage_of(self.common)
         api = connect(self.own)
+        namespace = Namespace(api, self.common.job_namespace, self.common.pman_instance, self.own.kube_timeout_s)
         try:
-            api.call("GET", "/version")
-            self.capabilities = self._capabilities(has_gpus=self._has_gpus(api))
+            namespace.ping()
+            has_gpus = self.own.gpus == "yes"
+            if self.own.gpus == "auto":
+                has_gpus = namespace.has_on_a_node(self.own.kube_gpu_resource)
+            if self._overlay:
+                self._check_overlay(namespace)
         except BaseException:
-            api.close()
+            namespace.close()
             raise
-        self._connection = api
+        self.capabilities = self._capabilities(has_gpus=has_gpus)
+        self._namespace = namespace
 
     def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        namespace, self._namespace = self._namespace, None
+        if namespace is not None:
+            namespace.close()
 
     def _capabilities(self, *, has_gpus: bool) -> Capabilities:
         return Capabilities(number_of_workers_max=self.own.kube_workers_max, gpus=has_gpus, watches=True)
 
-    def _has_gpus(self, api: Api) -> bool:
-        if self.own.gpus != "auto":
-            return self.own.gpus == "yes"
-        try:
-            nodes = [node for page in api.pages("/api/v1/nodes", "") for node in page["items"]]
-        except Forbidden:
-            return True  # who may not look lets the scheduler decide
-        return any(self.own.kube_gpu_resource in (node["status"].get("allocatable") or {}) for node in nodes)
-
     @property
-    def _api(self) -> Api:
-        if self._connection is None:
+    def _cluster(self) -> Namespace:
+        if self._namespace is None:
             raise Unavailable("the backend is not open")
-        return self._connection
+        return self._namespace
 
     # Submit
 
     def submit(self, spec: JobSpec) -> Handle:
         if faults := self.capabilities.refusals(spec.request):
             raise Rejected("; ".join(map(str, faults)))
-        try:
-            made = self._api.call(
-                "POST", self._jobs_path, doing=Doing.CREATE, body=self._build(spec), secrets=spec.env.values()
-            )
-        except NameTaken as error:
-            return self._adopt(spec, str(error))
-        return handle_of(made)
-
-    def _build(self, spec: JobSpec) -> Body:
         if self._storage is None:
             raise Unavailable("the backend is not open")
         uid, gid = user_of(spec, self.common)
         owner = None if uid is None else (uid, -1 if gid is None else gid)
-        job = build_job(spec, self.common, self.own, self._storage.volumes(spec, owner))
+        body = self._build(spec, self._storage.volumes(spec, owner))
+        try:
+            return handle_of(self._cluster.create(body, secrets=spec.env.values()))
+        except NameTaken as error:
+            return self._adopt(spec, str(error))
+
+    def _build(self, spec: JobSpec, volumes: Volumes) -> Body:
+        job = build_job(spec, self.common, self.own, volumes)
         job["spec"]["template"] = overlay.merged(job["spec"]["template"], self._overlay)
         return job
 
+    def _check_overlay(self, namespace: Namespace) -> None:
+        try:
+            namespace.check(self._build(overlay.sample(self.common.pman_instance), Volumes()))
+        except Rejected as error:
+            raise Rejected(f"KUBE_POD_OVERLAY: {error}") from error
+
     def _adopt(self, spec: JobSpec, refusal: str) -> Handle:
-        job = self._api.call("GET", f"{self._jobs_path}/{job_name(spec.jid, spec.generation)}")
+        job = self._cluster.job(spec.jid, spec.generation)
         if identity_of(job) != Identity(spec.jid, spec.generation, spec.instance, spec.request.digest):
             raise Conflict(f"the name is held by another Job: {refusal}")
         if job["metadata"].get("deletionTimestamp"):
@@ -187,7 +168,7 @@ class KubernetesBackend(Backend):
                 asked.append(ref)
         if asked:
             survey = self._survey(asked[0].generation if len(asked) == 1 else "")
-            found |= {(ref.jid, ref.generation): self._settled(ref, survey) for ref in asked}
+            found |= {(ref.jid, ref.generation): self._sight(ref, survey) for ref in asked}
         return found
 
     def owned(self) -> Iterator[Owned]:
@@ -198,24 +179,20 @@ class KubernetesBackend(Backend):
                 yield Owned(observed, spec_of(job))
 
     def _survey(self, generation: str = "") -> Survey:
-        """List our Jobs and then our pods, all of them or those of ``generation``; see the text of the module."""
-        wanted = selector(self.common.pman_instance, generation)
-        jobs = [job for page in self._api.pages(self._jobs_path, wanted) for job in page["items"]]
-        pods = [pod for page in self._api.pages(self._pods_path, wanted) for pod in page["items"]]
-        survey = Survey(jobs, pods)
+        survey = self._cluster.survey(generation)
         if not generation:
             self._patience.forget_all_but(survey.generations())
             self._pods = {known: survey.pods(known) for known in survey.generations()}
         return survey
 
-    def _settled(self, ref: JobRef, survey: Survey) -> Sighting:
-        """Return how a job is; end one that has been in trouble for too long."""
+    def _sight(self, ref: JobRef, survey: Survey) -> Sighting:
         sighting, job = survey.sight(ref), survey.job(ref.generation)
         if not isinstance(sighting, Observed) or sighting.state in TERMINAL or job is None:
             return sighting
         return self._patiently(sighting, job, survey.pods(ref.generation))
 
     def _patiently(self, observed: Observed, job: Object, pods: Sequence[Object]) -> Sighting:
+        """Tell of a job that has not ended what keeps it from starting; end it if that has lasted too long."""
         if verdict_of(job["metadata"].get("annotations")) is not None:
             return observed
         trouble, is_too_long = self._patience.look(observed.generation, job, pods, self._events_of)
@@ -237,28 +214,20 @@ class KubernetesBackend(Backend):
         except BackendError as error:
             log.warning("not ended yet, for all its trouble: jid=%s %s: %s", observed.jid, trouble.message, error)
 
-    def _events_of(self, uid: str) -> list[Object]:
-        query = {"fieldSelector": f"involvedObject.uid={uid}"}
+    def _events_of(self, uid: str) -> Sequence[Object]:
         try:
-            items: list[Object] = self._api.call("GET", self._events_path, query=query)["items"]
+            return self._cluster.events_of(uid)
         except Forbidden as error:
             log.warning("it cannot be told why a job does not start: %s", error)
             return []
-        return items
 
     # Logs
 
     def logs(self, ref: JobRef, tail_lines: int, max_bytes: int) -> str:
         if ref.is_newer_than(HANDLE_VERSION):
             raise Unavailable(f"the handle of {ref.jid} was written by a newer release")
-        pods = self._pods.get(ref.generation) or self._list_pods(ref)
-        if not pods:
-            return ""
-        return logs_of(self._api, self._pods_path, pods, tail_lines, max_bytes, timeout_s=self.own.kube_timeout_s)
-
-    def _list_pods(self, ref: JobRef) -> list[Object]:
-        wanted = selector(self.common.pman_instance, ref.generation, ref.jid)
-        return [pod for page in self._api.pages(self._pods_path, wanted) for pod in page["items"]]
+        pods = self._pods.get(ref.generation) or self._cluster.pods(ref)
+        return self._cluster.logs(pods, tail_lines, max_bytes) if pods else ""
 
     # End and remove
 
@@ -267,77 +236,38 @@ class KubernetesBackend(Backend):
 
     def _end(self, jid: str, generation: str, verdict: Verdict) -> None:
         for _ in range(CHANGES_MAX):
-            survey = self._survey(generation)
+            survey = self._cluster.survey(generation)
             sighting, job = survey.sight(JobRef(jid, generation)), survey.job(generation)
             if job is None or not isinstance(sighting, Observed) or sighting.state in TERMINAL:
                 return
-            pods = survey.pods(generation)
-            begun = [pod for pod in pods if container_state(pod).keys() & {"running", "terminated"}]
+            begun = [pod for pod in survey.pods(generation) if has_begun(pod)]
             try:
                 if verdict_of(job["metadata"].get("annotations")) is None:
-                    self._judge(job, verdict, suspend=not begun)
+                    self._cluster.judge(job, verdict, suspend=not begun)
             except OutOfDate:
                 continue
             except NotThere:
                 return
             for pod in begun:
-                if phase_of(pod) not in ENDED_PHASES:
-                    self._end_pod(str(pod["metadata"]["name"]))
+                if not has_ended(pod):
+                    self._cluster.end_pod(pod)
             return
         raise Unavailable(f"the Job of {jid} changes all the time")
 
-    def _judge(self, job: Object, verdict: Verdict, *, suspend: bool) -> None:
-        """Write the verdict into a Job that is still as it was read; to suspend it is part of the same change."""
-        metadata = job["metadata"]
-        body: Body = {
-            "metadata": {
-                "resourceVersion": metadata["resourceVersion"],
-                "annotations": {VERDICT: verdict.to_json()},
-            }
-        }
-        if suspend:
-            body["spec"] = {"suspend": True}
-        self._change(f"{self._jobs_path}/{metadata['name']}", body)
-
-    def _end_pod(self, name: str) -> None:
-        """Have the kubelet end a pod, and keep it with its log: by its deadline, which may be brought forward.
-
-        https://kubernetes.io/docs/concepts/workloads/pods/#pod-update-and-replacement
-        """
-        try:
-            self._change(f"{self._pods_path}/{name}", {"spec": {"activeDeadlineSeconds": 1}})
-        except NotThere:
-            return
-
-    def _change(self, path: str, body: Body) -> None:
-        self._api.call("PATCH", path, doing=Doing.CHANGE, body=body, content_type=MERGE_PATCH)
-
     def remove(self, jid: str, generation: str) -> bool:
         # By its name alone, which only this job can have: to look first would be one more call for every job.
-        path, options = f"{self._jobs_path}/{job_name(jid, generation)}", {"propagationPolicy": "Background"}
         try:
-            deleted = self._api.call("DELETE", path, doing=Doing.CHANGE, body=options)
+            is_gone, was_there = self._cluster.delete_job(jid, generation), True
         except NotThere:
-            deleted = None
-        pods = self._delete_pods(jid, generation)
-        is_gone = all(phase_of(pod) in ENDED_PHASES and not pod["metadata"].get("finalizers") for pod in pods)
-        if deleted is None:
+            is_gone, was_there = True, False
+        pods = self._cluster.delete_pods(jid, generation, self.own.kube_end_grace_s)
+        is_gone &= all(has_ended(pod) and not pod["metadata"].get("finalizers") for pod in pods)
+        if not was_there:
             return is_gone
-        if deleted["kind"] != "Status":  # it has finalizers of somebody, and is only being deleted
-            return False
         if is_gone and pods and len(pods) == int(pods[0]["metadata"]["annotations"][WORKERS]):
-            return True
+            return True  # it had all the pods that it was ever to have
         self._removed_at_s[generation] = time.monotonic()
         return False
-
-    def _delete_pods(self, jid: str, generation: str) -> list[Object]:
-        """Delete the pods of a job, and return what they were just before."""
-        query = {"labelSelector": selector(self.common.pman_instance, generation, jid)}
-        options = {"gracePeriodSeconds": self.own.kube_end_grace_s}
-        items: list[Object] = self._api.call("DELETE", self._pods_path, doing=Doing.CHANGE, query=query, body=options)[
-            "items"
-        ]
-        return items
 
     def _was_just_removed(self, generation: str) -> bool:
         now_s = time.monotonic()
@@ -350,7 +280,7 @@ class KubernetesBackend(Backend):
 
     def health(self) -> Health:
         try:
-            self._api.call("GET", "/version")
+            self._cluster.ping()
             lacking = self._lacking()
         except Unavailable as error:
             return Health(ok=False, message=str(error))
@@ -359,33 +289,17 @@ class KubernetesBackend(Backend):
         return Health(ok=not lacking, message=lacking)
 
     def _lacking(self) -> str:
-        """Say which rights are missing. All are asked for seldom, as long as none is."""
+        """Say which rights are missing. As long as none is, that is asked seldom: it is a dozen calls."""
         now_s = time.monotonic()
         if now_s - self._rights_asked_s < RIGHTS_EVERY_S:
             return ""
-        rights = missing(
-            lambda body: self._api.call("POST", RIGHTS_PATH, doing=Doing.CHANGE, body=body), self.common.job_namespace
-        )
-        if rights:
-            return explain_missing(rights, self.common.job_namespace)
-        self._rights_asked_s = now_s
-        return ""
+        lacking = self._cluster.lacking()
+        if not lacking:
+            self._rights_asked_s = now_s
+        return lacking
 
     def cursor(self) -> str:
-        wanted = {"labelSelector": selector(self.common.pman_instance), "limit": "1"}
-        jobs, pods = (
-            self._api.call("GET", path, query=wanted)["metadata"]["resourceVersion"]
-            for path in (self._jobs_path, self._pods_path)
-        )
-        return to_cursor(jobs, pods)
+        return self._cluster.cursor()
 
     def watch(self, cursor: str, stop: threading.Event) -> Iterator[WatchEvent]:
-        follower = Follower(
-            self._api,
-            selector(self.common.pman_instance),
-            {"jobs": self._jobs_path, "pods": self._pods_path},
-            judge=self._patiently,
-            remember=self._pods.__setitem__,
-            relist=self._survey,
-        )
-        yield from follower.follow(cursor, stop)
+        yield from self._cluster.follower(self._patiently, self._pods.__setitem__).follow(cursor, stop)

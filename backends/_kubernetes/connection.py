@@ -20,6 +20,7 @@ from kubernetes.client.rest import RESTClientObject
 from kubernetes.config import ConfigException
 
 from backends._kubernetes.errors import Busy, Doing, explain
+from backends._kubernetes.identity import Object
 from backends._kubernetes.settings import KubernetesSettings
 from pman_core.errors import BackendError, Rejected, Unavailable, Unparseable
 
@@ -28,8 +29,6 @@ MERGE_PATCH = "application/merge-patch+json"
 PAGE = 500
 QUIET_MAX_S = 30.0
 """The API server may ask for more patience than a job should need."""
-
-Object = dict[str, Any]
 
 
 class Api:

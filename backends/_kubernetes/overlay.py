@@ -23,6 +23,8 @@ import yaml
 from backends._kubernetes.identity import LABEL_NAME, LABEL_VALUE, PREFIX
 from backends._kubernetes.job import CONTAINER, SHM_VOLUME
 from pman_core.errors import Fault, Rejected
+from pman_core.job import JobSpec, mint_generation
+from pman_core.request import parse_request
 
 Body = dict[str, Any]
 
@@ -110,6 +112,14 @@ def merged(template: Body, overlay: Mapping[str, Any]) -> Body:
     taken = {entry["name"] for entry in own["env"]}
     container["env"] = [*own["env"], *(entry for entry in container["env"] if entry["name"] not in taken)]
     return result
+
+
+def sample(instance: str) -> JobSpec:
+    """Return a job that the server is shown, with the overlay in it, and never runs."""
+    request = {"jid": "check", "auid": "pman", "image": "check", "type": "fs", "entrypoint": ["check"]}
+    limits = {"number_of_workers": 1, "cpu_limit": 1000, "memory_limit": 100, "gpu_limit": 0}
+    folders = {"input_dir": "check", "output_dir": "check"}
+    return JobSpec(mint_generation(), instance, parse_request(request | limits | folders))
 
 
 class _Look:

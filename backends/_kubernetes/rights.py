@@ -6,7 +6,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/self
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from backends._kubernetes.connection import Object
+from backends._kubernetes.identity import Object
 
 PATH = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 

@@ -79,7 +79,16 @@ def is_alive(job: Object, pods: Sequence[Object]) -> bool:
     """Whether anything of the job may still run, as far as both know."""
     status = job.get("status") or {}
     counted = (status.get("active") or 0) + (status.get("terminating") or 0)
-    return bool(counted) or any(phase_of(pod) not in ENDED_PHASES for pod in pods)
+    return bool(counted) or any(not has_ended(pod) for pod in pods)
+
+
+def has_ended(pod: Object) -> bool:
+    return phase_of(pod) in ENDED_PHASES
+
+
+def has_begun(pod: Object) -> bool:
+    """Whether the job's container runs, or has run: then the pod has a log."""
+    return bool(container_state(pod).keys() & {"running", "terminated"})
 
 
 def phase_of(pod: Object) -> str:
@@ -124,14 +133,14 @@ def _unfinished(identity: Identity, job: Object, pods: Sequence[Object], more: s
     if began_at is not None:
         return _observed(identity, handle, State.RUNNING, "Running", more, started_at=began_at)
     if not pods:
-        has_ended = (status.get("failed") or 0) + (status.get("succeeded") or 0)
+        count = (status.get("failed") or 0) + (status.get("succeeded") or 0)
         uncounted = status.get("uncountedTerminatedPods") or {}
-        if has_ended or any(uncounted.values()):
+        if count or any(uncounted.values()):
             return Unknown("its pods have ended, and the Job does not say how yet")
         if "Suspended" in conditions_of(job):
             return _observed(identity, handle, State.PENDING, "Suspended", more or "the Job is suspended")
         return _observed(identity, handle, State.PENDING, "Created", more)
-    if any(phase_of(pod) in ENDED_PHASES for pod in pods):  # refused by its node: it never had a container
+    if any(has_ended(pod) for pod in pods):  # refused by its node: it never had a container
         return _observed(identity, handle, State.PENDING, "Ending", more)
     word, message = waiting_words(min(pods, key=lambda pod: str(pod["metadata"]["name"])))
     return _observed(identity, handle, State.PENDING, word, more or (f"{word}: {message}" if message else word))

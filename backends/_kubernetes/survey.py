@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator
 
 from backends._kubernetes.identity import JID, Object, identity_of
-from backends._kubernetes.state import ENDED_PHASES, conditions_of, observed_from, phase_of
+from backends._kubernetes.state import conditions_of, has_ended, observed_from
 from pman_core.backend import Absent, JobRef, Observed, Sighting, Unknown
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Survey:
         if job is None or not conditions_of(job).keys() & {"Complete", "Failed"}:
             return False
         status = job.get("status") or {}
-        ended = [pod for pod in self.pods(generation) if phase_of(pod) in ENDED_PHASES]
+        ended = [pod for pod in self.pods(generation) if has_ended(pod)]
         return len(ended) < max(1, (status.get("succeeded") or 0) + (status.get("failed") or 0))
 
     def is_newer_than(self, generation: str, versions: tuple[int, int]) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from backends._kubernetes.identity import Object
-from backends._kubernetes.state import ENDED_PHASES, conditions_of, container_state, phase_of
+from backends._kubernetes.state import conditions_of, container_state, has_begun, has_ended
 from pman_core.states import Reason
 
 WAITING = {
@@ -72,8 +72,8 @@ def who_is_silent(job: Object, pods: Sequence[Object]) -> str:
         return str(job["metadata"]["uid"])
     for pod in pods:
         waiting = container_state(pod).get("waiting") or {}
-        is_placed = bool((pod.get("spec") or {}).get("nodeName")) and phase_of(pod) not in ENDED_PHASES
-        if is_placed and waiting.get("reason", "ContainerCreating") == "ContainerCreating" and not _has_begun(pod):
+        is_placed = bool((pod.get("spec") or {}).get("nodeName")) and not has_ended(pod)
+        if is_placed and waiting.get("reason", "ContainerCreating") == "ContainerCreating" and not has_begun(pod):
             return str(pod["metadata"]["uid"])
     return ""
 
@@ -88,10 +88,6 @@ def trouble_in(events: Iterable[Object]) -> Trouble | None:
     if reason is None:
         return None
     return Trouble(native, reason, f"{native}: {message}", is_lasting=not WAITS_FOR_ROOM.search(message))
-
-
-def _has_begun(pod: Object) -> bool:
-    return bool(container_state(pod).keys() & {"running", "terminated"})
 
 
 def _seen_at(event: Object) -> str:

@@ -1,0 +1,161 @@
+"""All calls that pman makes of a cluster: one namespace, and in it the objects of one instance."""
+
+from collections.abc import Iterable, Sequence
+
+from backends._kubernetes.connection import MERGE_PATCH, Api
+from backends._kubernetes.errors import Doing, Forbidden, NotThere
+from backends._kubernetes.follower import Follower, Judge, Remember, to_cursor
+from backends._kubernetes.identity import VERDICT, Object, job_name, selector
+from backends._kubernetes.job import Body
+from backends._kubernetes.logs import logs_of
+from backends._kubernetes.rights import PATH as RIGHTS_PATH
+from backends._kubernetes.rights import explain_missing, missing
+from backends._kubernetes.survey import Survey
+from backends._kubernetes.verdict import Verdict
+from pman_core.backend import JobRef
+
+
+class Namespace:
+    """See the text of the module. Every method may raise ``Unavailable`` and ``Unparseable``."""
+
+    def __init__(self, api: Api, name: str, instance: str, timeout_s: float) -> None:
+        self._api = api
+        self.name = name
+        self._instance = instance
+        self._timeout_s = timeout_s
+        self._jobs = f"/apis/batch/v1/namespaces/{name}/jobs"
+        self._pods = f"/api/v1/namespaces/{name}/pods"
+        self._events = f"/api/v1/namespaces/{name}/events"
+
+    def close(self) -> None:
+        self._api.close()
+
+    # Submit
+
+    def create(self, job: Body, secrets: Iterable[str]) -> Object:
+        """Create a Job.
+
+        Raises:
+            NameTaken, Rejected: see :mod:`backends._kubernetes.errors`.
+        """
+        return self._api.call("POST", self._jobs, doing=Doing.CREATE, body=job, secrets=secrets)
+
+    def check(self, job: Body) -> None:
+        """Have the server look at a Job and not create it; a field that it does not know is a fault.
+
+        Raises:
+            Rejected: it would not be created.
+        """
+        query = {"dryRun": "All", "fieldValidation": "Strict"}
+        self._api.call("POST", self._jobs, doing=Doing.CREATE, body=job, query=query)
+
+    def job(self, jid: str, generation: str) -> Object:
+        """Return one Job.
+
+        Raises:
+            NotThere: there is none.
+        """
+        return self._api.call("GET", f"{self._jobs}/{job_name(jid, generation)}")
+
+    # Observe
+
+    def survey(self, generation: str = "") -> Survey:
+        """List our Jobs and then our pods, all of them or those of ``generation``; see :mod:`backends.kubernetes`."""
+        wanted = selector(self._instance, generation)
+        jobs = [job for page in self._api.pages(self._jobs, wanted) for job in page["items"]]
+        pods = [pod for page in self._api.pages(self._pods, wanted) for pod in page["items"]]
+        return Survey(jobs, pods)
+
+    def pods(self, ref: JobRef) -> list[Object]:
+        """List the pods of one job."""
+        wanted = selector(self._instance, ref.generation, ref.jid)
+        return [pod for page in self._api.pages(self._pods, wanted) for pod in page["items"]]
+
+    def events_of(self, uid: str) -> list[Object]:
+        """List the events of one object."""
+        query = {"fieldSelector": f"involvedObject.uid={uid}"}
+        items: list[Object] = self._api.call("GET", self._events, query=query)["items"]
+        return items
+
+    def logs(self, pods: Sequence[Object], tail_lines: int, max_bytes: int) -> str:
+        """Return the end of the logs of ``pods``."""
+        return logs_of(self._api, self._pods, pods, tail_lines, max_bytes, timeout_s=self._timeout_s)
+
+    def cursor(self) -> str:
+        """Return the present resource versions of Jobs and pods."""
+        query = {"labelSelector": selector(self._instance), "limit": "1"}
+        jobs, pods = (self._api.call("GET", path, query=query)["metadata"] for path in (self._jobs, self._pods))
+        return to_cursor(jobs["resourceVersion"], pods["resourceVersion"])
+
+    def follower(self, judge: Judge, remember: Remember) -> Follower:
+        """Return a stream of all changes, not begun yet."""
+        paths = {"jobs": self._jobs, "pods": self._pods}
+        return Follower(self._api, selector(self._instance), paths, judge=judge, remember=remember, relist=self.survey)
+
+    # End and remove
+
+    def judge(self, job: Object, verdict: Verdict, *, suspend: bool) -> None:
+        """Write the verdict into a Job that is still as it was read; to suspend it is part of the same change.
+
+        Raises:
+            OutOfDate: it has changed.
+            NotThere: it is gone.
+        """
+        metadata = job["metadata"]
+        annotations = {VERDICT: verdict.to_json()}
+        body: Body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "annotations": annotations}}
+        if suspend:
+            body["spec"] = {"suspend": True}
+        self._change(f"{self._jobs}/{metadata['name']}", body)
+
+    def end_pod(self, pod: Object) -> None:
+        """Have the kubelet end a pod, and keep it with its log: by its deadline, which may be brought forward.
+
+        https://kubernetes.io/docs/concepts/workloads/pods/#pod-update-and-replacement
+        """
+        try:
+            self._change(f"{self._pods}/{pod['metadata']['name']}", {"spec": {"activeDeadlineSeconds": 1}})
+        except NotThere:
+            return
+
+    def _change(self, path: str, body: Body) -> None:
+        self._api.call("PATCH", path, doing=Doing.CHANGE, body=body, content_type=MERGE_PATCH)
+
+    def delete_job(self, jid: str, generation: str) -> bool:
+        """Delete a Job, and let Kubernetes delete its pods.
+
+        Returns:
+            Whether it is gone at once. If not, it has finalizers of somebody, and is only being deleted.
+
+        Raises:
+            NotThere: there was none.
+        """
+        path = f"{self._jobs}/{job_name(jid, generation)}"
+        body = {"propagationPolicy": "Background"}
+        return bool(self._api.call("DELETE", path, doing=Doing.CHANGE, body=body)["kind"] == "Status")
+
+    def delete_pods(self, jid: str, generation: str, grace_s: int) -> list[Object]:
+        """Delete the pods of a job, and return what they were just before."""
+        query = {"labelSelector": selector(self._instance, generation, jid)}
+        body = {"gracePeriodSeconds": grace_s}
+        items: list[Object] = self._api.call("DELETE", self._pods, doing=Doing.CHANGE, query=query, body=body)["items"]
+        return items
+
+    # The cluster
+
+    def ping(self) -> None:
+        """Ask for next to nothing."""
+        self._api.call("GET", "/version")
+
+    def has_on_a_node(self, resource: str) -> bool:
+        """Whether a node has such an extended resource; who may not look leaves it to the scheduler."""
+        try:
+            nodes = [node for page in self._api.pages("/api/v1/nodes", "") for node in page["items"]]
+        except Forbidden:
+            return True
+        return any(resource in (node["status"].get("allocatable") or {}) for node in nodes)
+
+    def lacking(self) -> str:
+        """Say which rights are missing, as rules that can be pasted; ``""`` if none is."""
+        rights = missing(lambda body: self._api.call("POST", RIGHTS_PATH, doing=Doing.CHANGE, body=body), self.name)
+        return explain_missing(rights, self.name) if rights else ""
