@@ -1,0 +1,141 @@
+"""A namespace of a real cluster for one module of tests, and jobs in it."""
+
+import json
+import os
+import secrets
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from backends._kubernetes.connection import Api
+from backends._kubernetes.identity import job_name
+from backends.kubernetes import KubernetesBackend, KubernetesSettings
+from pman_core.backend import JobRef, Observed, Sighting, Unknown
+from pman_core.job import JobSpec, mint_generation
+from pman_core.request import JobRequest
+from pman_core.settings import Settings
+from pman_core.states import TERMINAL, State
+from testbed.system import wait_for
+
+KUBECONFIG = os.environ.get("KUBECONFIG") or "/var/lib/pman-kube/admin.kubeconfig"
+PATIENCE_S = 60
+
+
+def kubectl(*args: str, given: Any = None, check: bool = True) -> str:
+    """Call kubectl; ``given`` is handed to it as JSON."""
+    done = subprocess.run(
+        ["kubectl", "--kubeconfig", KUBECONFIG, *args],
+        input=None if given is None else json.dumps(given), capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0 or not check, f"kubectl {args}: {done.stderr}"
+    return done.stdout
+
+
+class Counted(Api):
+    """A connection that writes down what is asked."""
+
+    calls: list[str]
+
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        self.calls.append(f"{method} {path}")
+        return super().call(method, path, **options)
+
+    def stream(self, path: str, *args: Any, **options: Any) -> Any:
+        self.calls.append(f"GET {path}")
+        return super().stream(path, *args, **options)
+
+
+class Cluster:
+    """One namespace, and backends and jobs in it."""
+
+    def __init__(self, namespace: str, store_base: Path) -> None:
+        self.namespace = namespace
+        self.store_base = store_base
+        self._backends: list[KubernetesBackend] = []
+        self._jobs = 0
+
+    def kubectl(self, *args: str, given: Any = None, check: bool = True) -> str:
+        return kubectl("-n", self.namespace, *args, given=given, check=check)
+
+    def settings(self, **values: Any) -> Settings:
+        given = {"container_env": "kubernetes", "storebase": self.store_base, "job_namespace": self.namespace}
+        return Settings(**(given | {"pman_instance": "engines"} | values))
+
+    def backend(self, common: dict[str, Any] | None = None, **own: Any) -> KubernetesBackend:
+        """Open one more backend."""
+        values = {"kubeconfig": KUBECONFIG, "kube_request_ratio": 0.01} | own
+        backend = KubernetesBackend(self.settings(**common or {}), KubernetesSettings(**values))
+        backend.open()
+        self._backends.append(backend)
+        return backend
+
+    def spec(self, script: str, **fields: Any) -> JobSpec:
+        """Return a job that writes a line to ``runs`` and then runs ``script``; ``$0`` is its output folder."""
+        self._jobs += 1
+        jid = f"job-{self._jobs}"
+        values: dict[str, Any] = {
+            "jid": jid,
+            "auid": "engines",
+            "number_of_workers": 1,
+            "cpu_limit": 100,
+            "memory_limit": 64,
+            "gpu_limit": 0,
+            "image": "busybox:test",
+            "type": "fs",
+            "input_dir": f"{jid}/in",
+            "output_dir": f"{jid}/out",
+        }
+        request = JobRequest(entrypoint=("sh", "-c", f'echo ran >> "$0/runs"; {script}'), **(values | fields))
+        for folder in (request.input_dir, request.output_dir):
+            (self.store_base / folder).mkdir(parents=True, exist_ok=True)
+            (self.store_base / folder).chmod(0o777)
+        return JobSpec(mint_generation(), "engines", request)
+
+    def runs(self, spec: JobSpec) -> int:
+        """Return how often a job has begun."""
+        counted = self.store_base / spec.request.output_dir / "runs"
+        return len(counted.read_text().splitlines()) if counted.exists() else 0
+
+    def pods(self, spec: JobSpec) -> list[str]:
+        """Return the names of a job's pods, as Kubernetes itself tells them."""
+        wanted = f"job-name={job_name(spec.jid, spec.generation)}"
+        return self.kubectl("get", "pods", "-l", wanted, "-o", "name").split()
+
+    def close(self) -> None:
+        for backend in self._backends:
+            backend.close()
+
+
+@contextmanager
+def cluster() -> Iterator[Cluster]:
+    """Make a namespace and a store; remove both."""
+    namespace = f"pman-engines-{secrets.token_hex(3)}"
+    kubectl("create", "namespace", namespace)
+    with TemporaryDirectory(prefix="pman-kube-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        made = Cluster(namespace, Path(folder))
+        try:
+            yield made
+        finally:
+            made.close()
+            kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def look(backend: KubernetesBackend, spec: JobSpec) -> Sighting:
+    return backend.observe([JobRef(spec.jid, spec.generation)])[spec.jid, spec.generation]
+
+
+def seen(backend: KubernetesBackend, spec: JobSpec, *states: State) -> Observed:
+    """Wait until the job is in one of ``states``, any terminal one if none is given."""
+    wanted, found = frozenset(states) or TERMINAL, [Unknown()]
+
+    def is_it() -> bool:
+        found[0] = look(backend, spec)  # type: ignore[call-overload]
+        return isinstance(found[0], Observed) and found[0].state in wanted
+
+    wait_for(f"{spec.jid} in {sorted(wanted)}", is_it, PATIENCE_S)
+    assert isinstance(found[0], Observed)
+    return found[0]
