@@ -28,6 +28,7 @@ from backends._kubernetes.connection import connect
 from backends._kubernetes.errors import Forbidden, NameTaken, NotThere, OutOfDate
 from backends._kubernetes.identity import WORKERS, Identity, Object, identity_of, label_faults, spec_of
 from backends._kubernetes.job import Body, build_job, user_of
+from backends._kubernetes.logs import Worker, workers_of
 from backends._kubernetes.namespace import Namespace
 from backends._kubernetes.patience import Patience
 from backends._kubernetes.settings import KubernetesSettings
@@ -67,7 +68,7 @@ class KubernetesBackend(Backend):
 
     name = "kubernetes"
     Settings = KubernetesSettings
-    submit_timeout_s = 45.0
+    submit_timeout_s = 40.0
     own: KubernetesSettings
 
     def __init__(self, common: CommonSettings, own: KubernetesSettings) -> None:
@@ -76,7 +77,7 @@ class KubernetesBackend(Backend):
         self._storage: Storage | None = None
         self._overlay: Body = {}
         self._patience = Patience(own.kube_start_grace_s)
-        self._pods: dict[str, list[Object]] = {}
+        self._workers: dict[str, tuple[Worker, ...]] = {}
         self._removed_at_s: dict[str, float] = {}
         self._rights_asked_s = -math.inf
         self.capabilities = self._capabilities(has_gpus=own.gpus == "yes")
@@ -182,8 +183,14 @@ class KubernetesBackend(Backend):
         survey = self._cluster.survey(generation)
         if not generation:
             self._patience.forget_all_but(survey.generations())
-            self._pods = {known: survey.pods(known) for known in survey.generations()}
+            self._workers.clear()
+        for known in survey.generations():
+            self._remember(known, survey.pods(known))
         return survey
+
+    def _remember(self, generation: str, pods: Sequence[Object]) -> None:
+        """Keep where the logs of a job are: to look for them would be one more call for every job."""
+        self._workers[generation] = workers_of(pods)
 
     def _sight(self, ref: JobRef, survey: Survey) -> Sighting:
         sighting, job = survey.sight(ref), survey.job(ref.generation)
@@ -226,8 +233,8 @@ class KubernetesBackend(Backend):
     def logs(self, ref: JobRef, tail_lines: int, max_bytes: int) -> str:
         if ref.is_newer_than(HANDLE_VERSION):
             raise Unavailable(f"the handle of {ref.jid} was written by a newer release")
-        pods = self._pods.get(ref.generation) or self._cluster.pods(ref)
-        return self._cluster.logs(pods, tail_lines, max_bytes) if pods else ""
+        workers = self._workers.get(ref.generation) or self._cluster.workers(ref)
+        return self._cluster.logs(workers, tail_lines, max_bytes) if workers else ""
 
     # End and remove
 
@@ -255,16 +262,16 @@ class KubernetesBackend(Backend):
         raise Unavailable(f"the Job of {jid} changes all the time")
 
     def remove(self, jid: str, generation: str) -> bool:
-        # By its name alone, which only this job can have: to look first would be one more call for every job.
-        try:
-            is_gone, was_there = self._cluster.delete_job(jid, generation), True
-        except NotThere:
-            is_gone, was_there = True, False
+        # By its name alone, which only this job can have: to look first would be one more call for every job. The pods
+        # first: they are told to end at once, and the answer shows them before Kubernetes takes them away with the Job.
+        self._workers.pop(generation, None)
         pods = self._cluster.delete_pods(jid, generation, self.own.kube_end_grace_s)
-        is_gone &= all(has_ended(pod) and not pod["metadata"].get("finalizers") for pod in pods)
-        if not was_there:
-            return is_gone
-        if is_gone and pods and len(pods) == int(pods[0]["metadata"]["annotations"][WORKERS]):
+        are_gone = all(has_ended(pod) and not pod["metadata"].get("finalizers") for pod in pods)
+        try:
+            is_gone = self._cluster.delete_job(jid, generation)
+        except NotThere:
+            return are_gone
+        if is_gone and are_gone and pods and len(pods) == int(pods[0]["metadata"]["annotations"][WORKERS]):
             return True  # it had all the pods that it was ever to have
         self._removed_at_s[generation] = time.monotonic()
         return False
@@ -302,4 +309,4 @@ class KubernetesBackend(Backend):
         return self._cluster.cursor()
 
     def watch(self, cursor: str, stop: threading.Event) -> Iterator[WatchEvent]:
-        yield from self._cluster.follower(self._patiently, self._pods.__setitem__).follow(cursor, stop)
+        yield from self._cluster.follower(self._patiently, self._remember).follow(cursor, stop)

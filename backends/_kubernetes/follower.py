@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from backends._kubernetes.connection import Api
-from backends._kubernetes.identity import Object
+from backends._kubernetes.identity import Object, generation_of
 from backends._kubernetes.survey import Survey
 from backends._kubernetes.watch import SIGN_OF_LIFE_S, Streams
 from pman_core.backend import Observed, Sighting, WatchEvent
@@ -106,6 +106,9 @@ class Follower:
         yield from told
 
     def _note(self, kind: str, change: str, item: Object) -> str:
+        ended = self._told.get(generation_of(item))
+        if ended is not None and ended.state in TERMINAL and change != "DELETED":
+            return ""
         generation = self._survey.note(kind, change, item)
         if generation and kind == "jobs" and change == "DELETED":
             self._told.pop(generation, None)
@@ -136,6 +139,8 @@ class Follower:
             sighting = self._judge(observed, job, survey.pods(generation))
         if isinstance(sighting, Observed) and told != sighting:
             self._told[generation] = sighting
+            if sighting.state in TERMINAL:
+                self._survey.forget(generation)
             if is_news:
                 yield sighting
 

@@ -102,6 +102,11 @@ def identity_of(item: Object) -> Identity | None:
     return Identity(*map(str, values)) if all(values) else None
 
 
+def generation_of(item: Object) -> str:
+    """Return the generation that an object's label tells, or ``""``."""
+    return str((item["metadata"].get("labels") or {}).get(GENERATION, ""))
+
+
 def spec_of(job: Object) -> JobSpec | None:
     """Return the spec that a Job carries; ``None`` if it cannot be read."""
     try:

@@ -4,7 +4,8 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#g
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from backends._kubernetes.connection import Api
 from backends._kubernetes.errors import NotThere
@@ -19,43 +20,58 @@ ENTRY_BYTES = 16 * 1024
 https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md"""
 
 
-def logs_of(api: Api, path: str, pods: Sequence[Object], tail_lines: int, max_bytes: int, *, timeout_s: float) -> str:
-    """Return the end of the logs of ``pods``; ``path`` is that of the pods of their namespace.
+@dataclass(frozen=True, slots=True, order=True)
+class Worker:
+    """Where one worker's log is."""
+
+    index: int
+    """From 0."""
+    pod_name: str
+
+
+def workers_of(pods: Iterable[Object]) -> tuple[Worker, ...]:
+    """Return the workers of a job, in order."""
+    return tuple(sorted(Worker(_index_of(pod), str(pod["metadata"]["name"])) for pod in pods))
+
+
+def logs_of(
+    api: Api, path: str, workers: Sequence[Worker], tail_lines: int, max_bytes: int, *, timeout_s: float
+) -> str:
+    """Return the end of the logs of ``workers``; ``path`` is that of the pods of their namespace.
 
     Raises:
         Unavailable: not one of them can be read now.
     """
-    if len(pods) == 1:
-        return _log_of(api, path, pods[0], tail_lines, max_bytes, timeout_s=timeout_s)
+    if len(workers) == 1:
+        return _log_of(api, path, workers[0], tail_lines, max_bytes, timeout_s=timeout_s)
     sections, failures = [], []
     until_s = time.monotonic() + timeout_s
-    for pod in sorted(pods, key=index_of):
-        head = f"--- worker {index_of(pod) + 1} of {len(pods)} ---\n"
-        share = max(0, max_bytes // len(pods) - len(head) - 1)
+    for worker in workers:
+        head = f"--- worker {worker.index + 1} of {len(workers)} ---\n"
+        share = max(0, max_bytes // len(workers) - len(head) - 1)
         try:
-            text = _log_of(api, path, pod, tail_lines, share, timeout_s=max(0.1, until_s - time.monotonic()))
+            text = _log_of(api, path, worker, tail_lines, share, timeout_s=max(0.1, until_s - time.monotonic()))
         except Unavailable as error:
             failures.append(error)
             text = f"(its log cannot be read: {error})"
         sections.append(f"{head}{text}" if text.endswith("\n") or not text else f"{head}{text}\n")
-    if failures and len(failures) == len(pods):
+    if failures and len(failures) == len(workers):
         raise failures[0]
     return tail("".join(sections).encode(), tail_lines, max_bytes)
 
 
-def index_of(pod: Object) -> int:
-    """Return the number of a worker, from 0."""
+def _index_of(pod: Object) -> int:
     metadata = pod["metadata"]
     return int((metadata.get("annotations") or {}).get(INDEX, 0))
 
 
-def _log_of(api: Api, path: str, pod: Object, tail_lines: int, max_bytes: int, *, timeout_s: float) -> str:
+def _log_of(api: Api, path: str, worker: Worker, tail_lines: int, max_bytes: int, *, timeout_s: float) -> str:
     # One byte more than asked for tells a log that is cut from one that is not.
     end, wanted = bytearray(), max_bytes + 1
     until_s = time.monotonic() + timeout_s
     query = {"container": CONTAINER, "tailLines": str(tail_lines + wanted // ENTRY_BYTES + 2)}
     try:
-        with api.stream(f"{path}/{pod['metadata']['name']}/log", query, timeout_s) as response:
+        with api.stream(f"{path}/{worker.pod_name}/log", query, timeout_s) as response:
             for chunk in response.stream(65536, decode_content=True):
                 if time.monotonic() > until_s:
                     raise Unavailable(f"the log is too long to be read within {timeout_s:g} s")

@@ -7,7 +7,7 @@ from backends._kubernetes.errors import Doing, Forbidden, NotThere
 from backends._kubernetes.follower import Follower, Judge, Remember, to_cursor
 from backends._kubernetes.identity import VERDICT, Object, job_name, selector
 from backends._kubernetes.job import Body
-from backends._kubernetes.logs import logs_of
+from backends._kubernetes.logs import Worker, logs_of, workers_of
 from backends._kubernetes.rights import PATH as RIGHTS_PATH
 from backends._kubernetes.rights import explain_missing, missing
 from backends._kubernetes.survey import Survey
@@ -62,14 +62,17 @@ class Namespace:
     def survey(self, generation: str = "") -> Survey:
         """List our Jobs and then our pods, all of them or those of ``generation``; see :mod:`backends.kubernetes`."""
         wanted = selector(self._instance, generation)
-        jobs = [job for page in self._api.pages(self._jobs, wanted) for job in page["items"]]
-        pods = [pod for page in self._api.pages(self._pods, wanted) for pod in page["items"]]
-        return Survey(jobs, pods)
+        survey = Survey()
+        for kind, path in (("jobs", self._jobs), ("pods", self._pods)):
+            for page in self._api.pages(path, wanted):
+                for item in page["items"]:
+                    survey.note(kind, "ADDED", item)
+        return survey
 
-    def pods(self, ref: JobRef) -> list[Object]:
+    def workers(self, ref: JobRef) -> tuple[Worker, ...]:
         """List the pods of one job."""
         wanted = selector(self._instance, ref.generation, ref.jid)
-        return [pod for page in self._api.pages(self._pods, wanted) for pod in page["items"]]
+        return workers_of(pod for page in self._api.pages(self._pods, wanted) for pod in page["items"])
 
     def events_of(self, uid: str) -> list[Object]:
         """List the events of one object."""
@@ -77,9 +80,9 @@ class Namespace:
         items: list[Object] = self._api.call("GET", self._events, query=query)["items"]
         return items
 
-    def logs(self, pods: Sequence[Object], tail_lines: int, max_bytes: int) -> str:
-        """Return the end of the logs of ``pods``."""
-        return logs_of(self._api, self._pods, pods, tail_lines, max_bytes, timeout_s=self._timeout_s)
+    def logs(self, workers: Sequence[Worker], tail_lines: int, max_bytes: int) -> str:
+        """Return the end of the logs of ``workers``."""
+        return logs_of(self._api, self._pods, workers, tail_lines, max_bytes, timeout_s=self._timeout_s)
 
     def cursor(self) -> str:
         """Return the present resource versions of Jobs and pods."""

@@ -26,7 +26,7 @@ class Survey:
         identity = identity_of(item)
         if identity is None:
             return ""
-        generation, name = identity.generation, str(item["metadata"]["name"])
+        generation, name, item = identity.generation, str(item["metadata"]["name"]), slim(item)
         if kind == "jobs":
             self._jobs[generation] = item
             if change == "DELETED":
@@ -61,6 +61,11 @@ class Survey:
             return Absent()
         return _sighting(job, pods) if identity.jid == ref.jid else Absent()
 
+    def forget(self, generation: str) -> None:
+        """Drop a job that need not be told of any more."""
+        self._jobs.pop(generation, None)
+        self._pods.pop(generation, None)
+
     def observed(self, generation: str) -> Observed | None:
         """Return how the Job of a generation is, if that is known."""
         job = self._jobs.get(generation)
@@ -82,6 +87,20 @@ class Survey:
         if job is None:
             return False
         return version_of(job) > versions[0] or any(version_of(pod) > versions[1] for pod in self.pods(generation))
+
+
+def slim(item: Object) -> Object:
+    """Return what is looked at of a Job or a pod: a tenth of it, and there are thousands."""
+    metadata, spec = dict(item["metadata"]), item.get("spec") or {}
+    for name in ("managedFields", "ownerReferences"):
+        metadata.pop(name, None)
+    kept = {name: spec[name] for name in ("suspend", "nodeName", "activeDeadlineSeconds") if name in spec}
+    if "containers" in spec:
+        kept["containers"] = [
+            {name: container[name] for name in ("name", "resources") if name in container}
+            for container in spec["containers"]
+        ]
+    return {"metadata": metadata, "spec": kept, "status": item.get("status") or {}}
 
 
 def version_of(item: Object) -> int:

@@ -116,7 +116,7 @@ def test_a_claim_is_all_that_the_strictest_namespace_needs(kube: Cluster) -> Non
         claim(strict)
         settings = {"storage_type": "kubernetes_pvc", "volume_name": "store", "securitycontext_run_as_user": 1234}
         backend = strict.backend(settings, kube_start_grace_s=10)
-        spec = strict.spec('id -u > "$0/uid"; ! : > /share/incoming/x')
+        spec = strict.spec('id -u > "$0/uid"; ! touch /share/incoming/x')
         backend.submit(spec)
         assert seen(backend, spec).state is State.SUCCEEDED
         assert (strict.store_base / spec.request.output_dir / "uid").read_text() == "1234\n"

@@ -8,7 +8,7 @@ import pytest
 
 from backends._kubernetes.connection import Api, connect
 from backends._kubernetes.errors import NotThere
-from backends._kubernetes.logs import index_of, logs_of
+from backends._kubernetes.logs import Worker, logs_of, workers_of
 from backends._kubernetes.rights import NEEDED, Right, explain_missing, missing, review
 from backends._kubernetes.settings import KubernetesSettings
 from pman_core.errors import InvalidSettings, Rejected, Unavailable
@@ -70,8 +70,8 @@ class Chunks:
 
 
 def read(logs: dict[int, list[bytes] | Exception], lines: int = 100, size: int = 1000) -> str:
-    pods = [pod(index=index) for index in reversed(logs)]
-    return logs_of(cast(Api, Logs(logs)), "/pods", pods, lines, size, timeout_s=5)
+    workers = workers_of(pod(index=index) for index in reversed(logs))
+    return logs_of(cast(Api, Logs(logs)), "/pods", workers, lines, size, timeout_s=5)
 
 
 def test_one_pod_is_told_as_it_is() -> None:
@@ -108,13 +108,13 @@ def test_an_endless_log_does_not_fill_the_memory() -> None:
 
 def test_the_kubelet_is_asked_for_pieces_of_long_lines_too() -> None:
     logs = Logs({0: [b""]})
-    logs_of(cast(Api, logs), "/pods", [pod()], 10, 64 * 1024, timeout_s=5)
+    logs_of(cast(Api, logs), "/pods", workers_of([pod()]), 10, 64 * 1024, timeout_s=5)
     assert int(logs.queries[0]["tailLines"]) >= 14
 
 
 def test_the_number_of_a_worker() -> None:
-    assert index_of(pod(index=3)) == 3
-    assert index_of({"metadata": {"annotations": None}}) == 0
+    assert [worker.index for worker in workers_of([pod(index=10), pod(index=9)])] == [9, 10]
+    assert workers_of([{"metadata": {"name": "x", "annotations": None}}]) == (Worker(0, "x"),)
 
 
 # The connection
