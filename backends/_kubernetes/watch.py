@@ -84,6 +84,8 @@ class Streams:
                 }
                 with self._api.stream(path, query, SILENCE_S) as response:
                     self._responses[kind] = response
+                    if self._is_closed.is_set():  # too early for this response to be shut down
+                        return
                     for change, item in _events(response):
                         version = str(item["metadata"]["resourceVersion"])
                         self._arrived.put((kind, change, item))
