@@ -1,11 +1,12 @@
 """A namespace of a real cluster for one module of tests, and jobs in it."""
 
 import json
-import os
 import secrets
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,16 +19,28 @@ from pman_core.job import JobSpec, mint_generation
 from pman_core.request import JobRequest
 from pman_core.settings import Settings
 from pman_core.states import TERMINAL, State
+from testbed.cluster import kubeconfig, lack
 from testbed.system import wait_for
 
-KUBECONFIG = os.environ.get("KUBECONFIG") or "/var/lib/pman-kube/admin.kubeconfig"
+IMAGE = "busybox:test"
 PATIENCE_S = 60
+
+
+@cache
+def access() -> Path | None:
+    """Return the kubeconfig of the cluster, asked for once."""
+    return kubeconfig()
+
+
+def missing() -> str:
+    """Say what is missing to run these tests, or ``""``."""
+    return lack(access(), IMAGE) or ("" if shutil.which("kubectl") else "there is no kubectl")
 
 
 def kubectl(*args: str, given: Any = None, check: bool = True) -> str:
     """Call kubectl; ``given`` is handed to it as JSON."""
     done = subprocess.run(
-        ["kubectl", "--kubeconfig", KUBECONFIG, *args],
+        ["kubectl", "--kubeconfig", str(access()), *args],
         input=None if given is None else json.dumps(given), capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0 or not check, f"kubectl {args}: {done.stderr}"
@@ -66,7 +79,7 @@ class Cluster:
 
     def backend(self, common: dict[str, Any] | None = None, **own: Any) -> KubernetesBackend:
         """Open one more backend."""
-        values = {"kubeconfig": KUBECONFIG, "kube_request_ratio": 0.01} | own
+        values = {"kubeconfig": str(access()), "kube_request_ratio": 0.01} | own
         backend = KubernetesBackend(self.settings(**common or {}), KubernetesSettings(**values))
         backend.open()
         self._backends.append(backend)
@@ -83,7 +96,7 @@ class Cluster:
             "cpu_limit": 100,
             "memory_limit": 64,
             "gpu_limit": 0,
-            "image": "busybox:test",
+            "image": IMAGE,
             "type": "fs",
             "input_dir": f"{jid}/in",
             "output_dir": f"{jid}/out",

@@ -13,7 +13,7 @@ from pman_core.errors import Rejected, Unavailable
 from pman_core.job import JobSpec
 from pman_core.states import TERMINAL, Reason, State
 from testbed.system import wait_for
-from tests.engines.kube import PATIENCE_S, Cluster, Counted, cluster, kubectl, look, seen
+from tests.engines.kube import PATIENCE_S, Cluster, Counted, cluster, kubectl, look, missing, seen
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180), pytest.mark.xdist_group("kubernetes-backend")]
 
@@ -21,7 +21,10 @@ NOWHERE = "registry.invalid/nothing:1"
 
 
 @pytest.fixture(scope="module")
-def kube() -> Iterator[Cluster]:
+def kube(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    if lacking := missing():
+        required = "kubernetes" in request.config.getoption("--require")
+        (pytest.fail if required else pytest.skip)(lacking)
     with cluster() as made:
         yield made
 

@@ -1,19 +1,19 @@
 """Kubernetes' case: a real cluster of one node, which is this machine, with the test image."""
 
-import os
-import shutil
-import subprocess
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
+
+from kubernetes import client, config
 
 from backends.kubernetes import KubernetesBackend, KubernetesSettings
 from cases._containers import ContainerCase
 from pman_core.backend import Backend
 from pman_core.job import JobSpec
 from pman_core.settings import Settings
+from testbed.cluster import kubeconfig, lack
 
 NAMESPACE = "pman-contract"
-KUBECONFIG = os.environ.get("KUBECONFIG") or "/var/lib/pman-kube/admin.kubeconfig"
 
 NOWHERE = """
 apiVersion: v1
@@ -38,11 +38,15 @@ class KubernetesCase(ContainerCase):
 
     @classmethod
     def missing(cls) -> str:
-        return _missing(cls.image)
+        path = _access()
+        lacking = lack(path, cls.image)
+        if path is not None and not lacking:
+            _make_namespace(path)
+        return lacking
 
     def build(self, common: Settings) -> Backend:
         # Next to nothing is set aside: the suite asks for more CPUs at once than a small machine has.
-        return KubernetesBackend(common, KubernetesSettings(kubeconfig=KUBECONFIG, kube_request_ratio=0.01))
+        return KubernetesBackend(common, KubernetesSettings(kubeconfig=str(_access()), kube_request_ratio=0.01))
 
     def common(self, **overrides: object) -> Settings:  # type: ignore[override]
         return super().common(job_namespace=NAMESPACE, **overrides)
@@ -55,18 +59,14 @@ class KubernetesCase(ContainerCase):
 
 
 @cache
-def _missing(image: str) -> str:
-    """Say what is missing; make the namespace of the tests."""
-    if shutil.which("kubectl") is None or not Path(KUBECONFIG).is_file():
-        return "no kubectl, or no kubeconfig: see testbed/README.md"
-    kubectl = ["kubectl", "--kubeconfig", KUBECONFIG, "--request-timeout=10s"]
-    nodes = subprocess.run(
-        [*kubectl, "get", "nodes", "-o", "jsonpath={.items[*].status.images[*].names[*]}"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if nodes.returncode:
-        return f"the cluster does not answer: {nodes.stderr.strip()}"
-    if f"docker.io/library/{image}" not in nodes.stdout.split():
-        return f"its node has no image {image}: see testbed/README.md"
-    subprocess.run([*kubectl, "create", "namespace", NAMESPACE], capture_output=True, check=False)
-    return ""
+def _access() -> Path | None:
+    """Return the kubeconfig, asked for once: a busy cluster may not answer within that short time."""
+    return kubeconfig()
+
+
+@cache
+def _make_namespace(path: Path) -> None:
+    settings = client.Configuration()
+    config.load_kube_config(str(path), client_configuration=settings, persist_config=False)
+    with closing(client.ApiClient(settings)) as api, suppress(client.ApiException):  # it is there already
+        client.CoreV1Api(api).create_namespace({"metadata": {"name": NAMESPACE}}, _request_timeout=10)
