@@ -5,10 +5,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test coverage e2e faults model engines chaos lint fuzz soak bench clean
+.PHONY: help demo up test coverage e2e faults model engines kubernetes chaos lint fuzz soak bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## watch one real job go through pman on this machine; needs no Redis and no Docker
 	@$(BIN)/python demo/run.py
@@ -23,10 +23,10 @@ coverage: $(VENV)/.dev ## the tests again, with the lines and branches they miss
 	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=80
 
 e2e: $(VENV)/.dev ## the slow tests with real processes, one after the other
-	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm' -n 0 --ignore tests/faults
+	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm and not kubernetes' -n 0 --ignore tests/faults
 
 faults: $(VENV)/.dev ## one fault after the other, done to the real processes; root may mount, and tests full stores too
-	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm' -n 0 tests/faults
+	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm and not kubernetes' -n 0 tests/faults
 
 model: $(VENV)/.dev ## the protocol as a model: every order of steps, crashes and sleeps within bounds; then two stores side by side
 	$(BIN)/pytest -m exhaustive -n 0 -p no:randomly -s tests/model tests/contract/test_store_properties.py
@@ -34,6 +34,9 @@ model: $(VENV)/.dev ## the protocol as a model: every order of steps, crashes an
 engines: $(VENV)/.dev ## the tests on real engines, which must be there (see testbed/README.md)
 	$(BIN)/pytest -m '(docker or podman or swarm) and not e2e' --require docker,podman,swarm -n 4 --dist worksteal
 	$(BIN)/pytest -m 'docker and e2e' --require docker -n 0 tests/faults
+
+kubernetes: $(VENV)/.dev ## the tests on a real Kubernetes cluster, which must be there (see testbed/README.md)
+	$(BIN)/pytest -m 'kubernetes and not e2e' --require kubernetes -n 4 --dist worksteal tests/contract tests/engines
 
 chaos: $(VENV)/.dev ## 1,000 jobs under 60 faults, then an audit; BACKEND=process, docker or mock, SEED= to repeat a night
 	$(BIN)/python -m tests.faults.chaos --backend $(or $(BACKEND),process) $(addprefix --seed ,$(SEED)) $(CHAOS)
