@@ -49,7 +49,7 @@ from pman_core.backend import (
     Unknown,
     WatchEvent,
 )
-from pman_core.errors import BackendError, Conflict, Rejected, Unavailable
+from pman_core.errors import BackendError, Conflict, Fault, Rejected, Unavailable
 from pman_core.job import JobSpec
 from pman_core.settings import Settings as CommonSettings
 from pman_core.states import TERMINAL, Reason
@@ -87,6 +87,8 @@ class KubernetesBackend(Backend):
             *label_faults("JOB_LABELS", self.common.job_labels),
             *label_faults("NODE_SELECTOR", self.common.node_selector),
         ]
+        if self.own.kube_ttl_hours is not None and self.own.kube_ttl_hours * 3600 < self.common.submit_fence_s:
+            faults.append(Fault("KUBE_TTL_HOURS", "must not be shorter than SUBMIT_FENCE_S"))
         if faults:
             raise Rejected("; ".join(map(str, faults)))
         if self.own.kube_pod_overlay is not None:
@@ -270,7 +272,7 @@ class KubernetesBackend(Backend):
         try:
             is_gone = self._cluster.delete_job(jid, generation)
         except NotThere:
-            return are_gone
+            return are_gone and not self._was_just_removed(generation)
         if is_gone and are_gone and pods and len(pods) == int(pods[0]["metadata"]["annotations"][WORKERS]):
             return True  # it had all the pods that it was ever to have
         self._removed_at_s[generation] = time.monotonic()
