@@ -8,9 +8,7 @@ Kubernetes 1.29 and later: https://kubernetes.io/docs/concepts/workloads/control
 * Jobs are listed before pods, never the other way round: then the pods are at least as new as the Jobs, so an end has
   its exit code; and what is Absent had no Job when the question began, and no pods after that. (A pod is only ever made
   for a Job that is there. One without a Job is Unknown: its Job was made after the listing began, or is being removed.)
-* To end a job and keep its object, pman writes its verdict into the Job (see :mod:`backends._kubernetes.verdict`), and
-  then either has the kubelet end the pods by their deadline, so that their logs stay; or, as long as no container has
-  begun, suspends the Job, and its pods are deleted.
+* To end a job and keep its object: see :mod:`backends._kubernetes.ending`.
 * Nodes fetch images themselves. What does not start for want of an image, a volume or the like is ended by whoever
   observes it, after a grace: Kubernetes itself would wait for ever.
 """
@@ -25,17 +23,17 @@ from datetime import UTC, datetime
 
 from backends._kubernetes import overlay
 from backends._kubernetes.connection import connect
-from backends._kubernetes.errors import Forbidden, NameTaken, NotThere, OutOfDate
+from backends._kubernetes.ending import end_job
+from backends._kubernetes.errors import NameTaken, NotThere
 from backends._kubernetes.identity import WORKERS, Identity, Object, identity_of, label_faults, spec_of
 from backends._kubernetes.job import Body, build_job, user_of
 from backends._kubernetes.logs import Worker, workers_of
 from backends._kubernetes.namespace import Namespace
 from backends._kubernetes.patience import Patience
 from backends._kubernetes.settings import KubernetesSettings
-from backends._kubernetes.state import HANDLE_VERSION, handle_of, has_begun, has_ended
+from backends._kubernetes.state import HANDLE_VERSION, handle_of, has_ended
 from backends._kubernetes.storage import Storage, Volumes, storage_of
 from backends._kubernetes.survey import Survey
-from backends._kubernetes.trouble import Trouble
 from backends._kubernetes.verdict import Verdict, verdict_of
 from pman_core.backend import (
     Backend,
@@ -56,8 +54,6 @@ from pman_core.states import TERMINAL, Reason
 
 log = logging.getLogger(__name__)
 
-CHANGES_MAX = 10
-"""So often a change is tried again if the Job has changed since it was read."""
 REMOVED_S = 1.5
 """So long a Job that was deleted before its end may yet get a pod: its controller may not have heard of it."""
 RIGHTS_EVERY_S = 300.0
@@ -202,33 +198,36 @@ class KubernetesBackend(Backend):
 
     def _patiently(self, observed: Observed, job: Object, pods: Sequence[Object]) -> Sighting:
         """Tell of a job that has not ended what keeps it from starting; end it if that has lasted too long."""
-        if verdict_of(job["metadata"].get("annotations")) is not None:
+        verdict = verdict_of(job["metadata"].get("annotations"))
+        if verdict is not None:
+            if self._patience.has_waited(observed.generation):
+                self._end_now(observed, verdict)
             return observed
         trouble, is_too_long = self._patience.look(observed.generation, job, pods, self._events_of)
         if trouble is None:
             return observed
         if is_too_long:
-            self._give_up(observed, trouble)
+            self._end_now(observed, Verdict(trouble.reason, trouble.message, datetime.now(UTC)))
         if observed.started_at is not None:
             return observed
         return replace(observed, native_state=trouble.native, message=trouble.message)
 
-    def _give_up(self, observed: Observed, trouble: Trouble) -> None:
-        """End a job for its trouble. It is told when it is so: whoever looks next must tell the same.
+    def _end_now(self, observed: Observed, verdict: Verdict) -> None:
+        """End a job that is observed. It is told when it is so: whoever looks next must tell the same.
 
         That it cannot be done now must not hide the other jobs; it is tried again.
         """
         try:
-            self._end(observed.jid, observed.generation, Verdict(trouble.reason, trouble.message, datetime.now(UTC)))
+            end_job(self._cluster, observed.jid, observed.generation, verdict)
         except BackendError as error:
-            log.warning("not ended yet, for all its trouble: jid=%s %s: %s", observed.jid, trouble.message, error)
+            log.warning("not ended yet: jid=%s %s: %s", observed.jid, verdict.message, error)
 
-    def _events_of(self, uid: str) -> Sequence[Object]:
+    def _events_of(self, uid: str) -> Sequence[Object] | None:
         try:
             return self._cluster.events_of(uid)
-        except Forbidden as error:
+        except BackendError as error:
             log.warning("it cannot be told why a job does not start: %s", error)
-            return []
+            return None
 
     # Logs
 
@@ -241,27 +240,7 @@ class KubernetesBackend(Backend):
     # End and remove
 
     def end(self, jid: str, generation: str) -> None:
-        self._end(jid, generation, Verdict(Reason.CANCELLED, "ended on request", datetime.now(UTC)))
-
-    def _end(self, jid: str, generation: str, verdict: Verdict) -> None:
-        for _ in range(CHANGES_MAX):
-            survey = self._cluster.survey(generation)
-            sighting, job = survey.sight(JobRef(jid, generation)), survey.job(generation)
-            if job is None or not isinstance(sighting, Observed) or sighting.state in TERMINAL:
-                return
-            begun = [pod for pod in survey.pods(generation) if has_begun(pod)]
-            try:
-                if verdict_of(job["metadata"].get("annotations")) is None:
-                    self._cluster.judge(job, verdict, suspend=not begun)
-            except OutOfDate:
-                continue
-            except NotThere:
-                return
-            for pod in begun:
-                if not has_ended(pod):
-                    self._cluster.end_pod(pod)
-            return
-        raise Unavailable(f"the Job of {jid} changes all the time")
+        end_job(self._cluster, jid, generation, Verdict(Reason.CANCELLED, "ended on request", datetime.now(UTC)))
 
     def remove(self, jid: str, generation: str) -> bool:
         # By its name alone, which only this job can have: to look first would be one more call for every job. The pods

@@ -1,5 +1,6 @@
 """How long trouble may last before a job is ended for it, and who is asked about it how often."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -12,14 +13,21 @@ SILENT_S = 5.0
 """So long a pod or a Job may be without a word before its events are asked for: most start within that time."""
 AGAIN_S = 10.0
 """So long until events are asked for again, or a job that could not be ended is tried again."""
+BETWEEN_S = 0.2
+"""So far apart all these questions are: a thousand jobs may be waiting for one volume."""
+
+EventsOf = Callable[[str], Iterable[Object] | None]
+"""Lists the events of an object by its UID; ``None`` if that cannot be done now. What a kubelet or the Job controller
+cannot do is told nowhere else."""
 
 
 @dataclass(slots=True)
 class _Memory:
     troubled_since_s: float | None = None
-    given_up_at_s: float = float("-inf")
+    ended_at_s: float = -math.inf
+    """When the job was last told to end, as far as this process knows."""
     silent_since_s: float | None = None
-    asked_at_s: float = float("-inf")
+    asked_at_s: float = -math.inf
     told: Trouble | None = None
     """What the events told when they were asked for."""
 
@@ -32,31 +40,35 @@ class Patience:
         self._clock_s = clock_s
         self._lock = threading.Lock()
         self._memories: dict[str, _Memory] = {}
+        self._asked_at_s = -math.inf
 
     def look(
-        self,
-        generation: str,
-        job: Object,
-        pods: Sequence[Object],
-        events_of: Callable[[str], Iterable[Object]],
+        self, generation: str, job: Object, pods: Sequence[Object], events_of: EventsOf
     ) -> tuple[Trouble | None, bool]:
-        """Return what keeps a job that has not ended from starting, and whether it is to be ended for that, now.
+        """Return what keeps a job that has not ended from starting, and whether it is to be ended for that, now."""
+        memory, now_s = self._memory(generation), self._clock_s()
+        shown, uid = trouble_of(pods), who_is_silent(job, pods)
+        if not uid:
+            memory.silent_since_s = memory.told = None
+        elif memory.silent_since_s is None:
+            memory.silent_since_s = now_s
+        elif now_s - memory.silent_since_s >= SILENT_S and self._may_ask(memory, now_s):
+            self._ask(memory, uid, now_s, events_of)
+        is_over = self._is_over(memory, shown or memory.told, now_s)
+        if is_over and shown is None and memory.asked_at_s < now_s:  # it may have passed by now
+            self._ask(memory, uid, now_s, events_of)
+            is_over = self._is_over(memory, memory.told, now_s)
+        if is_over:
+            memory.ended_at_s = now_s
+        return shown or memory.told, is_over
 
-        ``events_of`` is called with a UID, seldom: what a kubelet or the Job controller cannot do is told nowhere else.
-        """
-        with self._lock:
-            memory = self._memories.setdefault(generation, _Memory())
-        now_s = self._clock_s()
-        trouble = trouble_of(pods) or self._ask(memory, who_is_silent(job, pods), now_s, events_of)
-        if trouble is None or not trouble.is_lasting:
-            memory.troubled_since_s = None
-            return trouble, False
-        if memory.troubled_since_s is None:
-            memory.troubled_since_s = now_s
-        if now_s - memory.troubled_since_s < self._grace_s or now_s - memory.given_up_at_s < AGAIN_S:
-            return trouble, False
-        memory.given_up_at_s = now_s
-        return trouble, True
+    def has_waited(self, generation: str) -> bool:
+        """Whether a job that was told to end is to be told again: who did so may have died over it."""
+        memory, now_s = self._memory(generation), self._clock_s()
+        is_due = AGAIN_S <= now_s - memory.ended_at_s < math.inf
+        if is_due or memory.ended_at_s == -math.inf:
+            memory.ended_at_s = now_s
+        return is_due
 
     def forget_all_but(self, generations: Iterable[str]) -> None:
         """Forget the jobs that have ended or are gone."""
@@ -64,15 +76,23 @@ class Patience:
             for known in self._memories.keys() - set(generations):
                 del self._memories[known]
 
-    def _ask(
-        self, memory: _Memory, uid: str, now_s: float, events_of: Callable[[str], Iterable[Object]]
-    ) -> Trouble | None:
-        if not uid:
-            memory.silent_since_s = memory.told = None
-            return None
-        if memory.silent_since_s is None:
-            memory.silent_since_s = now_s
-        if now_s - memory.silent_since_s >= SILENT_S and now_s - memory.asked_at_s >= AGAIN_S:
-            memory.asked_at_s = now_s
-            memory.told = trouble_in(events_of(uid))
-        return memory.told
+    def _memory(self, generation: str) -> _Memory:
+        with self._lock:
+            return self._memories.setdefault(generation, _Memory())
+
+    def _may_ask(self, memory: _Memory, now_s: float) -> bool:
+        return now_s - memory.asked_at_s >= AGAIN_S and now_s - self._asked_at_s >= BETWEEN_S
+
+    def _ask(self, memory: _Memory, uid: str, now_s: float, events_of: EventsOf) -> None:
+        memory.asked_at_s = self._asked_at_s = now_s
+        events = events_of(uid)
+        if events is not None:
+            memory.told = trouble_in(events)
+
+    def _is_over(self, memory: _Memory, trouble: Trouble | None, now_s: float) -> bool:
+        if trouble is None or not trouble.is_lasting:
+            memory.troubled_since_s = None
+            return False
+        if memory.troubled_since_s is None:
+            memory.troubled_since_s = now_s
+        return now_s - memory.troubled_since_s >= self._grace_s and now_s - memory.ended_at_s >= AGAIN_S

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backends._kubernetes.patience import AGAIN_S, SILENT_S, Patience
+from backends._kubernetes.patience import AGAIN_S, BETWEEN_S, SILENT_S, Patience
 from backends._kubernetes.trouble import EVENTS, WAITING, Trouble, trouble_in, trouble_of, who_is_silent
 from pman_core.states import Reason
 from tests.unit.kube_objects import FINISHED, LATER, STARTED, Object, event, job, pod, running, waiting
@@ -67,10 +67,10 @@ class Clock:
     def __init__(self) -> None:
         self.now_s = 1000.0
         self.asked: list[str] = []
-        self.events: list[Object] = []
+        self.events: list[Object] | None = []
         self.patience = Patience(GRACE_S, lambda: self.now_s)
 
-    def events_of(self, uid: str) -> Iterable[Object]:
+    def events_of(self, uid: str) -> Iterable[Object] | None:
         self.asked.append(uid)
         return self.events
 
@@ -142,3 +142,43 @@ def test_what_is_over_is_forgotten() -> None:
     clock.look(stuck)
     clock.patience.forget_all_but(["another"])
     assert clock.later(GRACE_S).look(stuck)[1] is False
+
+
+def test_events_that_cannot_be_had_change_nothing() -> None:
+    clock = Clock()
+    clock.events = [event("FailedMount", "why")]
+    clock.look(pod())
+    told = clock.later(SILENT_S).look(pod())
+    clock.events = None
+    assert clock.later(AGAIN_S).look(pod()) == told
+    assert clock.later(GRACE_S).look(pod())[1] is True
+
+
+def test_what_events_told_is_asked_for_once_more_before_the_end() -> None:
+    clock = Clock()
+    clock.events = [event("FailedMount", "why")]
+    clock.look(pod())
+    clock.later(SILENT_S).look(pod())
+    clock.later(GRACE_S - AGAIN_S).look(pod())
+    clock.later(AGAIN_S - 1).look(pod())
+    clock.events = [event("Pulling", "", "Normal", LATER)]
+    assert clock.later(1).look(pod()) == (None, False)
+
+
+def test_many_jobs_that_wait_are_asked_for_one_after_the_other() -> None:
+    clock = Clock()
+    for _ in range(2):
+        for number in range(50):
+            clock.look(generation=str(number))
+        clock.later(SILENT_S)
+    assert len(clock.asked) == 1
+    clock.later(BETWEEN_S).look(generation="2")
+    assert len(clock.asked) == 2
+
+
+def test_a_job_that_was_told_to_end_is_told_again_after_a_while() -> None:
+    clock = Clock()
+    assert not clock.patience.has_waited("g")
+    assert not clock.later(AGAIN_S - 1).patience.has_waited("g")
+    assert clock.later(1).patience.has_waited("g")
+    assert not clock.patience.has_waited("g")

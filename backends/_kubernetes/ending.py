@@ -1,0 +1,52 @@
+"""How a job is ended and its object kept: the verdict first, then whatever of it lives.
+
+Pods that run are ended by their kubelet and stay, with their logs. As long as none runs the Job is suspended instead: then
+no pod begins, and those that wait are deleted. Each step may be repeated; whoever was interrupted is followed by another.
+"""
+
+from typing import Protocol
+
+from backends._kubernetes.errors import NotThere, OutOfDate
+from backends._kubernetes.identity import Object
+from backends._kubernetes.state import has_begun, has_ended
+from backends._kubernetes.survey import Survey
+from backends._kubernetes.verdict import Verdict, verdict_of
+from pman_core.backend import JobRef, Observed
+from pman_core.errors import Unavailable
+from pman_core.states import TERMINAL
+
+CHANGES_MAX = 10
+"""So often it is tried again if the Job has changed since it was read."""
+
+
+class Cluster(Protocol):
+    """What is asked of a :class:`backends._kubernetes.namespace.Namespace`."""
+
+    def survey(self, generation: str) -> Survey: ...
+    def judge(self, job: Object, verdict: Verdict, *, suspend: bool) -> None: ...
+    def end_pod(self, pod: Object) -> None: ...
+
+
+def end_job(cluster: Cluster, jid: str, generation: str, verdict: Verdict) -> None:
+    """End a job, unless it has ended; one that has a verdict keeps it.
+
+    Raises:
+        Unavailable: not now.
+    """
+    for _ in range(CHANGES_MAX):
+        survey = cluster.survey(generation)
+        sighting, job = survey.sight(JobRef(jid, generation)), survey.job(generation)
+        if job is None or not isinstance(sighting, Observed) or sighting.state in TERMINAL:
+            return
+        alive = [pod for pod in survey.pods(generation) if has_begun(pod) and not has_ended(pod)]
+        try:
+            if verdict_of(job["metadata"].get("annotations")) is None:
+                cluster.judge(job, verdict, suspend=not alive)
+        except OutOfDate:
+            continue
+        except NotThere:
+            return
+        for pod in alive:
+            cluster.end_pod(pod)
+        return
+    raise Unavailable(f"the Job of {jid} changes all the time")

@@ -1,0 +1,77 @@
+"""How a job is ended and kept, step by step, over a cluster of one job."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from backends._kubernetes.ending import CHANGES_MAX, end_job
+from backends._kubernetes.errors import NotThere, OutOfDate
+from backends._kubernetes.identity import VERDICT
+from backends._kubernetes.survey import Survey
+from backends._kubernetes.verdict import Verdict
+from pman_core.errors import BackendError, Unavailable
+from pman_core.states import Reason
+from tests.unit.kube_objects import GENERATION, Object, job, pod, running, spec, terminated, waiting
+
+CANCELLED = Verdict(Reason.CANCELLED, "ended on request", datetime(2026, 11, 25, tzinfo=UTC))
+
+
+class OneJob:
+    def __init__(self, shown: Object | None, *pods: Object, refusals: list[BackendError] | None = None) -> None:
+        self._survey = Survey([] if shown is None else [shown], pods)
+        self._refusals = refusals or []
+        self.done: list[str] = []
+
+    def survey(self, generation: str) -> Survey:
+        assert generation == GENERATION
+        return self._survey
+
+    def judge(self, job: Object, verdict: Verdict, *, suspend: bool) -> None:
+        assert verdict == CANCELLED
+        if self._refusals:
+            raise self._refusals.pop()
+        self.done.append("judge and suspend" if suspend else "judge")
+
+    def end_pod(self, pod: Object) -> None:
+        self.done.append(f"end {pod['metadata']['name'][-1]}")
+
+
+def done(shown: Object | None, *pods: Object, refusals: list[BackendError] | None = None) -> list[str]:
+    cluster = OneJob(shown, *pods, refusals=refusals)
+    end_job(cluster, spec().jid, GENERATION, CANCELLED)
+    return cluster.done
+
+
+def test_pods_that_run_are_ended_after_the_verdict() -> None:
+    shown = [pod("Running", running()), pod(state=waiting("ErrImagePull"), index=1), pod("Running", running(), index=2)]
+    assert done(job(active=3), *shown) == ["judge", "end 0", "end 2"]
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        [],
+        [pod()],
+        [pod(state=waiting("ErrImagePull"))],
+        [pod("Succeeded", terminated(0)), pod(state=waiting("ErrImagePull"), index=1)],
+    ],
+    ids=["no pod", "not placed", "no image", "one has ended, the other has no image"],
+)
+def test_where_nothing_runs_nothing_is_let_begin(shown: list[Object]) -> None:
+    assert done(job(active=1), *shown) == ["judge and suspend"]
+
+
+@pytest.mark.parametrize("shown", [None, job("Complete"), job("Failed"), job(of=spec(jid="another"))])
+def test_what_has_ended_or_is_not_there_is_left_alone(shown: Object | None) -> None:
+    assert done(shown, pod("Failed", terminated(3))) == []
+
+
+def test_who_was_interrupted_is_followed_by_another() -> None:
+    assert done(job(annotations={VERDICT: CANCELLED.to_json()}), pod("Running", running())) == ["end 0"]
+
+
+def test_a_job_that_has_changed_is_read_again() -> None:
+    assert done(job(), pod("Running", running()), refusals=[OutOfDate(""), OutOfDate("")]) == ["judge", "end 0"]
+    assert done(job(), refusals=[NotThere("")]) == []
+    with pytest.raises(Unavailable, match="changes all the time"):
+        done(job(), refusals=[OutOfDate("")] * CHANGES_MAX)
