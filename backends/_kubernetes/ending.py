@@ -1,7 +1,8 @@
 """How a job is ended and its object kept: the verdict first, then whatever of it lives.
 
-Pods that run are ended by their kubelet and stay, with their logs. As long as none runs the Job is suspended instead: then
-no pod begins, and those that wait are deleted. Each step may be repeated; whoever was interrupted is followed by another.
+Pods that run are ended by their kubelet and stay, with their logs. As long as none runs the Job is suspended instead:
+then no pod begins, and those that wait are deleted. Each step may be repeated; who was interrupted is followed by
+another.
 """
 
 from typing import Protocol
