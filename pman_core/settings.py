@@ -145,6 +145,7 @@ class Settings(BaseSettings):
     lost_grace_s: PositiveSeconds = 30.0
     observer_lease_s: PositiveSeconds = 6.0
     reconcile_s: PositiveSeconds = 10.0
+    heartbeat_file: Path | None = None
 
     # Each looks at fields declared before it; a faulty one is not there and has its own fault.
 

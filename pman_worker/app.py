@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from celery.exceptions import SecurityWarning
-from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
+from celery.signals import heartbeat_sent, setup_logging, worker_init, worker_shutdown, worker_shutting_down
 
 from pman_core.broker import make_celery
 from pman_core.errors import InvalidSettings, Rejected
@@ -14,6 +14,7 @@ from pman_core.logs import configure_logging
 from pman_core.settings import load_settings
 from pman_worker import acks, intake
 from pman_worker.context import make_context
+from pman_worker.heartbeat import Heartbeat
 from pman_worker.observer import open_patiently
 from pman_worker.tasks import register
 
@@ -32,6 +33,7 @@ intake.install()
 app = make_celery(settings, consumes=True)
 app.conf.worker_consumer = "pman_worker.consumer:Consumer"
 stop = threading.Event()
+heartbeat = Heartbeat(settings.heartbeat_file)
 register(app, ctx, stop)
 
 
@@ -43,11 +45,18 @@ def _keep_logging(**_: Any) -> None:
 @worker_init.connect(weak=False)
 def _open(**_: Any) -> None:
     """A worker without its backend must not take jobs: it waits here."""
+    heartbeat.begin()
     try:
         open_patiently(ctx, threading.Event())
     except Rejected as error:
         sys.stderr.write(f"the worker cannot start: {error}\n")
         sys.exit(2)
+
+
+@heartbeat_sent.connect(weak=False)
+def _beat(**_: Any) -> None:
+    """Celery's loop sends events of its own every two seconds, as long as it has its connection."""
+    heartbeat.beat()
 
 
 @worker_shutting_down.connect(weak=False)

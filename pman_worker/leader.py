@@ -24,9 +24,14 @@ class Leader:
         self._store = store
         self._lease_s = lease_s
         self._until_s = 0.0
+        self._heard_until_s = 0.0
 
     def leads(self) -> bool:
         return time.monotonic() < self._until_s
+
+    def hears(self) -> bool:
+        """Whether the store has answered within the time of a lease, be it with a no."""
+        return time.monotonic() < self._heard_until_s
 
     def renew(self) -> None:
         """Take or renew the lease; a store that is away lets it run out."""
@@ -40,6 +45,7 @@ class Leader:
             # The thread must live on, or this observer would stand by for ever.
             log.exception("leader lease of %s not renewed", self.scope)
             return
+        self._heard_until_s = asked_s + self._lease_s
         if granted and not self.leads():
             log.info("leading %s", self.scope)
         self._until_s = asked_s + self._lease_s if granted else 0.0

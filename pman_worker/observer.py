@@ -16,6 +16,7 @@ from pman_core.logs import configure_logging
 from pman_core.settings import load_settings
 from pman_worker import reconcile
 from pman_worker.context import Context, make_context
+from pman_worker.heartbeat import Heartbeat
 from pman_worker.leader import Leader
 from pman_worker.lifecycle import backoff_s
 from pman_worker.overdue import Overdue
@@ -56,6 +57,7 @@ class Observer:
         self._watcher: Watcher | None = None
         self._removals = reconcile.Removals(ctx, clock_s)
         self._overdue = Overdue(ctx, clock_s)
+        self._heartbeat = Heartbeat(ctx.settings.heartbeat_file)
         self._had_epoch = False
         self._wiped_at_s: float | None = None
         watches = ctx.backend.capabilities.watches
@@ -148,14 +150,21 @@ class Observer:
             if not self._leader.leads():
                 self.stand_down()
                 self._try(self._remember_epoch)
+                self._beat()
                 stop.wait(TICK_S)
                 continue
             failures = failures + 1 if self.tick(wait_s=TICK_S) else 0
+            self._beat()
             if failures:
                 stop.wait(min(backoff_s(failures - 1), 5.0))
             elif self._watcher is None:
                 stop.wait(min(TICK_S, self._ctx.backend.poll_s))
         self.stand_down()
+
+    def _beat(self) -> None:
+        """Say that this round was made, unless the store has not been heard of for a while."""
+        if self._leader.hears():
+            self._heartbeat.beat()
 
 
 def open_patiently(ctx: Context, stop: threading.Event) -> None:
@@ -194,6 +203,7 @@ def main() -> int:
     scope = f"{ctx.backend_name}:{ctx.host}" if ctx.host else ctx.backend_name
     leader = Leader(ctx.store, scope, settings.observer_lease_s)
     keeper = threading.Thread(target=leader.keep, args=(stop,), name="leader")
+    Heartbeat(settings.heartbeat_file).begin()
     try:
         open_patiently(ctx, stop)
     except Rejected as error:
