@@ -61,9 +61,12 @@ def examine() -> Iterator[Finding]:
 
 
 def ask_storage(settings: Settings) -> Finding:
-    if settings.storebase is None:
+    base = settings.storebase
+    # Who mounts the store for each job by himself need not show it to pman.
+    is_elsewhere = settings.storage_type == "nfs" or settings.container_env == "kubernetes"
+    if base is None or (is_elsewhere and not base.is_dir()):
         return Finding("storage", Verdict.OK, f"{settings.storage_type}: reached by the backend, not from here")
-    return judge_storebase(settings.storebase)
+    return judge_storebase(base)
 
 
 def judge_storebase(base: Path) -> Finding:

@@ -8,6 +8,7 @@ import pytest
 from pman_client.doctor import (
     Finding,
     Verdict,
+    ask_storage,
     examine,
     judge_obligations,
     judge_queues,
@@ -16,6 +17,7 @@ from pman_client.doctor import (
     judge_storebase,
     judge_sweep,
 )
+from pman_core.settings import load_settings
 from pman_core.store.protocol import BackendReport, Obligation
 
 GOOD_REDIS = {
@@ -106,6 +108,19 @@ def test_the_store_base_must_be_a_writable_folder(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr("pman_client.doctor.TemporaryFile", refuse)  # root may write anywhere
     assert "Permission denied" in by_subject([judge_storebase(tmp_path)])["storage"].text
+
+
+@pytest.mark.parametrize(("storage", "verdict"), [("nfs", Verdict.OK), ("host", Verdict.FAIL)])
+def test_a_store_that_the_scheduler_mounts_need_not_be_here(storage: str, verdict: Verdict, tmp_path: Path) -> None:
+    names = {"container_env": "mock", "nfs_server": "nfs.example.org", "storebase": tmp_path / "none"}
+    assert ask_storage(load_settings(storage_type=storage, **names)).verdict is verdict
+
+
+def test_nodes_of_kubernetes_may_have_a_store_that_is_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pman_core.registry.names", lambda: ["kubernetes"])
+    absent = ask_storage(load_settings(container_env="kubernetes", storebase=tmp_path / "none"))
+    assert (absent.verdict, "not from here" in absent.text) == (Verdict.OK, True)
+    assert "is writable" in ask_storage(load_settings(container_env="kubernetes", storebase=tmp_path)).text
 
 
 def test_wrong_settings_are_all_named_and_nothing_else_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
