@@ -124,7 +124,7 @@ class Cluster:
 
 @contextmanager
 def cluster() -> Iterator[Cluster]:
-    """Make a namespace and a store; remove both."""
+    """Make a namespace and a store; remove both, and the volume of this name that a test may have made."""
     namespace = f"pman-engines-{secrets.token_hex(3)}"
     kubectl("create", "namespace", namespace)
     with TemporaryDirectory(prefix="pman-kube-", ignore_cleanup_errors=True) as folder:
@@ -135,6 +135,7 @@ def cluster() -> Iterator[Cluster]:
         finally:
             made.close()
             kubectl("delete", "namespace", namespace, "--wait=false")
+            kubectl("delete", "persistentvolume", namespace, "--ignore-not-found", "--wait=false")
 
 
 def look(backend: KubernetesBackend, spec: JobSpec) -> Sighting:

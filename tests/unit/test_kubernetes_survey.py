@@ -58,6 +58,13 @@ def test_an_end_is_told_when_its_pods_are_heard_of() -> None:
 # The stream
 
 
+@pytest.fixture(autouse=True)
+def _without_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("follower", "watch"):
+        monkeypatch.setattr(f"backends._kubernetes.{module}.SIGN_OF_LIFE_S", 0.02)
+    monkeypatch.setattr("backends._kubernetes.watch.PAUSE_S", 0.01)
+
+
 class Server:
     """Two lists, and one batch of events for each watch; then it is silent, or says what it has to say."""
 
