@@ -151,6 +151,7 @@ def anonymous(content: Any) -> Any:
     stand_in("container", r"\b(?<!sha256:)[0-9a-f]{64}\b", lambda number: f"{number:064x}")
     stand_in("pod", r'"recorded-[a-z0-9-]*?-([bcdfghjklmnpqrstvwxz2456789]{5})"', _suffix)
     for pattern, value in (
+        (r" on \S+:53:", " on 192.0.2.53:53:"),
         (r"\b10\.244\.\d+\.\d+\b", "192.0.2.10"),
         (r"\b10\.123\.0\.1\b", "192.0.2.1"),
         (r"127\.0\.0\.1:\d+", "192.0.2.99:5000"),

@@ -75,7 +75,7 @@ class Storage:
             found["metadata"] |= {
                 "name": key.name,
                 "namespace": key.namespace,
-                "uid": str(uuid.uuid4()),
+                "uid": found["metadata"].get("uid") or str(uuid.uuid4()),
                 "creationTimestamp": now(),
             }
             if key.resource != "events":
@@ -92,10 +92,11 @@ class Storage:
             change(after)
             if after == before:
                 return before
-            if after.get("spec") != before.get("spec") or _is_marked(after) and not _is_marked(before):
+            if _is_marked(after) and not _is_marked(before):
                 after["metadata"]["generation"] += 1
             if _is_marked(after) and _may_go(after):
-                self._write("MODIFIED", key, after) if key.resource == "pods" else None
+                if not before["metadata"].get("finalizers"):  # its kubelet has let go of it
+                    self._write("MODIFIED", key, after)
                 return self.delete(key)
             return self._write("MODIFIED", key, after)
 
