@@ -312,7 +312,7 @@ def record_answers(server: Server, job_of: MakeJob) -> Json:
         nobody = server.as_user(errors.token_of("nobody"))
         at = server.do("GET", jobs)["metadata"]["resourceVersion"]
         errors.keep("list of nothing", "ask", server.ask("GET", jobs, params=wanted))
-        body = job_of("answers", ["sh", "-c", "seq 5; sleep 1"])
+        body = job_of("answers", ["sh", "-c", "seq 5; sleep 4"])
         errors.keep("create", "create", server.ask("POST", jobs, body))
         until(lambda: server.do("GET", f"{jobs}/recorded-answers")["status"].get("ready"))
         for name, path, query in (
