@@ -1,4 +1,4 @@
-"""Gives every contract test a :class:`cases.BackendCase`: the same test, once for each backend of the registry."""
+"""Gives every contract test a :class:`cases.BackendCase`: the same test, once for each case of each backend."""
 
 import secrets
 from collections.abc import Iterator
@@ -6,9 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from cases import BackendCase, load_case
+from cases import BackendCase, case_names, load_case
 
-from pman_core import registry
 from pman_core.backend import Backend
 
 
@@ -21,7 +20,7 @@ def marks(name: str) -> list[pytest.MarkDecorator]:
     return [getattr(pytest.mark, marker)] if marker else []
 
 
-@pytest.fixture(params=[pytest.param(name, marks=marks(name)) for name in registry.names()])
+@pytest.fixture(params=[pytest.param(name, marks=marks(name)) for name in case_names()])
 def case(request: pytest.FixtureRequest) -> Iterator[BackendCase]:
     """One backend's case with a scheduler, or a part of one, to itself."""
     try:

@@ -2,7 +2,7 @@
 
 ``cases/<name>.py`` holds exactly one subclass of :class:`BackendCase`. It says how to reach the scheduler and which
 programs to run there; the tests in ``test_backend_*.py`` say what must then be true. A backend of the registry
-without such a file fails the suite. A case whose real scheduler is not on this machine says so in
+without such a file fails the suite. It may have more of them, ``cases/<name>_<what>.py``: a fake of its scheduler, say. A case whose real scheduler is not on this machine says so in
 :meth:`BackendCase.missing`: its tests are skipped, or fail if ``--require=<name>`` was given.
 
 Every program of a case gets the output folder as its last argument (that is how :mod:`pman_core.command` builds an
@@ -16,8 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any, ClassVar, TypeVar
 
+from pman_core import registry
 from pman_core.backend import Absent, Backend, Handle, JobRef, Observed, Sighting, Unknown
 from pman_core.job import JobSpec, mint_generation
 from pman_core.request import JobRequest
@@ -224,8 +226,15 @@ class BackendCase(ABC):
             sweeper.close()
 
 
+def case_names() -> list[str]:
+    """Return the names of all cases: the backends of the registry, and further cases of them by their files."""
+    backends = registry.names()
+    files = (module.name for module in iter_modules(__path__) if not module.name.startswith("_"))
+    return [*backends, *(name for name in files if name not in backends)]
+
+
 def load_case(name: str) -> type[BackendCase]:
-    """Return the case of the backend ``name``.
+    """Return the case ``name``: that of the backend of this name, or a further one.
 
     Raises:
         LookupError: nobody wrote one, or the file does not hold exactly one.

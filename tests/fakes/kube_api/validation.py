@@ -11,7 +11,10 @@ from tests.fakes.kube_api.storage import Json
 DNS_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)*")
 LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 ANNOTATION_BYTES_MAX = 256 * 1024
-CHANGEABLE = {"suspend", "parallelism", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "backoffLimit"}
+CHANGEABLE = {
+    "jobs": {"suspend", "parallelism", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "backoffLimit"},
+    "pods": {"activeDeadlineSeconds"},
+}
 NAME_RULES = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and"
     " end with an alphanumeric character (e.g. 'example.com', regex used for validation is"
@@ -44,7 +47,7 @@ def check_change(resource: str, before: Json, after: Json) -> None:
     """Raise ``Refused`` (422) if a field is changed that must stay."""
     _check_metadata(before["metadata"]["name"], after["metadata"], "metadata")
     for field in sorted(before["spec"].keys() | after["spec"].keys()):
-        if before["spec"].get(field) != after["spec"].get(field) and field not in CHANGEABLE:
+        if before["spec"].get(field) != after["spec"].get(field) and field not in CHANGEABLE[resource]:
             detail = f"Invalid value: {after['spec'].get(field)}: field is immutable"
             raise invalid(resource, before["metadata"]["name"], f"spec.{field}", detail)
 
