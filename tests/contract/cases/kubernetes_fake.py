@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+import backends.kubernetes
 from backends.kubernetes import KubernetesBackend, KubernetesSettings
 from cases.kubernetes import NAMESPACE, KubernetesCase
 from pman_core.backend import Backend
@@ -19,8 +22,11 @@ class KubernetesFakeCase(KubernetesCase):
         super().__init__(folder, instance)
         self.cluster = FakeCluster()
         self.cluster.api.namespaces.add(NAMESPACE)
+        self.cluster.node.second_s = 0.05
         self.cluster.__enter__()
         self._access = str(self.cluster.kubeconfig(folder / "access"))
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setattr(backends.kubernetes, "REMOVED_S", 0.1)  # this controller has heard of it by then
 
     @classmethod
     def missing(cls) -> str:
@@ -29,6 +35,7 @@ class KubernetesFakeCase(KubernetesCase):
     def close(self) -> None:
         super().close()
         self.cluster.close()
+        self._patch.undo()
 
     def build(self, common: Settings) -> Backend:
         return KubernetesBackend(common, KubernetesSettings(kubeconfig=self._access))

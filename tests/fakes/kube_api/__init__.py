@@ -6,6 +6,7 @@ by :class:`Faults` and by the attributes of the node and of the controller.
 """
 
 import threading
+import time
 from pathlib import Path
 
 import yaml
@@ -24,6 +25,8 @@ __all__ = ["FakeCluster", "Faults", "recorded"]
 ADMIN = "admin-token"
 TICK_S = 0.02
 """So often the parts of the cluster look at what the storage does not tell: processes and clocks."""
+COLLECTED_AFTER_S = 0.05
+"""So long after their job pods are deleted."""
 
 
 class FakeCluster:
@@ -38,6 +41,7 @@ class FakeCluster:
         self.api.users[ADMIN] = User("admin")
         self.api.nodes.append(_node_object(self.node.labels))
         self.server = Server(self.api, self.faults)
+        self._orphans: dict[str, float] = {}
         self._is_over = False
         self._thread = threading.Thread(target=self._work, daemon=True)
 
@@ -128,6 +132,9 @@ class FakeCluster:
         owners = [owner["uid"] for owner in pod["metadata"].get("ownerReferences", ())]
         jobs = {job["metadata"]["uid"] for job in self.storage.all("jobs")}
         if not owners or jobs.intersection(owners):
+            return False
+        uid = pod["metadata"]["uid"]
+        if time.monotonic() < self._orphans.setdefault(uid, time.monotonic() + COLLECTED_AFTER_S):
             return False
         before = self.storage.version
         release(self.storage, pod)

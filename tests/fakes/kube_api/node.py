@@ -54,6 +54,8 @@ class Node:
         self._storage = storage
         self._folder = Path(mkdtemp(prefix="pman-fake-node-"))
         self._runs: dict[str, Run] = {}
+        self.second_s = 1.0
+        """So long a second of a grace or of a deadline of a pod takes: tests are in a hurry."""
         self.labels = {"kubernetes.io/hostname": NODE, "kubernetes.io/os": "linux"}
         self.full = ""
         """Why no pod can be placed, ``1 Insufficient cpu``; empty: there is room."""
@@ -224,14 +226,16 @@ class Node:
     def _end_in_time(self, run: Run, grace_s: int) -> None:
         assert run.container is not None
         if run.kill_at_s is None:
-            run.kill_at_s = time.monotonic() + max(grace_s, 0)
+            run.kill_at_s = time.monotonic() + grace_s * self.second_s
             run.container.terminate()
         elif time.monotonic() >= run.kill_at_s:
             run.container.kill()
 
     def _is_overdue(self, pod: Json, run: Run) -> bool:
         limit_s = pod["spec"].get("activeDeadlineSeconds")
-        return limit_s is not None and run.kill_at_s is None and time.monotonic() - run.seen_at_s >= limit_s
+        if limit_s is None or run.kill_at_s is not None:
+            return False
+        return time.monotonic() - run.seen_at_s >= limit_s * self.second_s
 
     def _terminated(self, pod: Json, run: Run, code: int) -> Json:
         reason = "OOMKilled" if run.oom else "Completed" if code == 0 else "Error"
