@@ -13,16 +13,16 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import requests
-from kube_recorder import EVENTS, JOBS, KEPT_HEADERS, PODS, Json, Server, brief_event, without_noise
+
+from tests.recorded.kube_jobs import SLEEP, job_of
+from tests.recorded.kube_recorder import EVENTS, JOBS, KEPT_HEADERS, PODS, Json, Server, brief_event, without_noise
 
 NAMESPACES = "/api/v1/namespaces"
 NAMESPACE = "recorded-errors"
-MakeJob = Callable[..., Json]
-SLEEP = ["sleep", "1000"]
 
 
 class Errors:
-    def __init__(self, server: Server, job_of: MakeJob) -> None:
+    def __init__(self, server: Server) -> None:
         self.server, self.job_of = server, job_of
         self.kept: Json = {}
         self.jobs, self.pods = JOBS.format(ns=NAMESPACE), PODS.format(ns=NAMESPACE)
@@ -142,7 +142,9 @@ def record_faults_of_the_caller(errors: Errors) -> None:
     bad_name = errors.job_of("x", SLEEP)
     bad_name["metadata"]["name"] = "Bad_Name"
     errors.keep("422, name", "create", server.ask("POST", jobs, bad_name))
-    errors.create("422, limits below requests", container={"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}})
+    errors.create(
+        "422, limits below requests", container={"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}
+    )
     errors.create("422, mounts", container={"volumeMounts": [{"name": "absent", "mountPath": "/m"}]})
     errors.create("422, node selector", pod={"nodeSelector": {"bad key!": "x"}})
     errors.create("422, sub-path", container={"volumeMounts": [{"name": "s", "mountPath": "/m", "subPath": "../x"}]},
@@ -290,8 +292,8 @@ def record_overload(errors: Errors) -> None:
         errors.keep("503, nobody serves this API", "ask", errors.server.ask("GET", url))
 
 
-def record_errors(server: Server, job_of: MakeJob) -> Json:
-    errors = Errors(server, job_of)
+def record_errors(server: Server) -> Json:
+    errors = Errors(server)
     with namespace_of(server, NAMESPACE):
         record_rights(errors)
         record_faults_of_the_caller(errors)
@@ -301,9 +303,9 @@ def record_errors(server: Server, job_of: MakeJob) -> Json:
     return errors.kept
 
 
-def record_answers(server: Server, job_of: MakeJob) -> Json:
+def record_answers(server: Server) -> Json:
     """Whole replies of the calls that succeed."""
-    errors = Errors(server, job_of)
+    errors = Errors(server)
     jobs, pods, wanted = errors.jobs, errors.pods, {"labelSelector": "org.chrisproject.pman.instance=answers"}
     merge = {"headers": {"Content-Type": "application/merge-patch+json"}}
     review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {

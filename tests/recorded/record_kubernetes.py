@@ -1,4 +1,4 @@
-"""Records what a real Kubernetes says of each outcome: ``python tests/recorded/record_kubernetes.py KUBECONFIG [PART...]``.
+"""Records what a real Kubernetes says of each outcome: ``python -m tests.recorded.record_kubernetes KUBECONFIG``.
 
 Writes ``tests/recorded/kubernetes/*.json``, which the unit tests and the fake API server read:
 
@@ -19,23 +19,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kube_errors import namespace_of, record_answers, record_errors
-from kube_recorder import EVENTS, JOBS, PODS, Json, Life, Server, anonymous, as_lines, brief, brief_event, moment
+from tests.recorded.kube_errors import namespace_of, record_answers, record_errors
+from tests.recorded.kube_jobs import HUNGRY, LABEL, PLAIN, SLEEP, job_of, sh
+from tests.recorded.kube_recorder import (
+    EVENTS,
+    JOBS,
+    PODS,
+    Json,
+    Life,
+    Server,
+    anonymous,
+    as_lines,
+    brief,
+    brief_event,
+    moment,
+)
 
 NAMESPACE = "recorded"
-IMAGE = "busybox:test"
-LABEL = "org.chrisproject.pman.instance"
-SLEEP = ["sleep", "1000"]
-HUNGRY = ["sh", "-c", "exec dd if=/dev/zero of=/dev/null bs=200M count=1"]
 SLOT = "pman.test~1slot"
-POLICY = {
-    "rules": [
-        {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        {"action": "FailJob", "onExitCodes": {"containerName": "plugin", "operator": "NotIn", "values": [0]}},
-    ]
-}
-PLAIN = {"podFailurePolicy": None, "podReplacementPolicy": None}
-"""A job that says nothing of how its pods may fail."""
 LIVES = {
     "unschedulable", "suspended", "image pull refused", "complete", "exit 7", "exit 7, plain job", "out of memory",
     "no such command", "deadline of the pod", "deadline of the job", "three complete", "one of three fails",
@@ -45,23 +46,6 @@ LIVES = {
 """Of these every event is kept."""
 PARTS = ("lives", "errors", "answers")
 """What may be asked for by itself; ``lives`` is ``states`` too."""
-
-
-def sh(script: str) -> list[str]:
-    return ["sh", "-c", script]
-
-
-def job_of(name: str, command: list[str], container: Json | None = None, pod: Json | None = None, **job: Any) -> Json:
-    """Return a job like pman's: never restarted, without a service account's token. A field ``None`` is left out."""
-    labels = {LABEL: name}
-    main = {"name": "plugin", "image": IMAGE, "command": command} | (container or {})
-    pod_spec = {"restartPolicy": "Never", "automountServiceAccountToken": False, "enableServiceLinks": False}
-    pod_spec |= {"terminationGracePeriodSeconds": 1, "containers": [main]} | (pod or {})
-    template = {"metadata": {"labels": labels}, "spec": pod_spec}
-    metadata = {"name": f"recorded-{name}", "labels": labels}
-    spec = {"backoffLimit": 0, "podReplacementPolicy": "Failed", "podFailurePolicy": POLICY, "template": template} | job
-    spec = {key: value for key, value in spec.items() if value is not None}
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
 
 class Recorder:
@@ -155,6 +139,12 @@ def unschedulable(events: list[Json]) -> bool:
     return any(one.get("reason") == "Unschedulable" for one in conditions)
 
 
+def suspended(events: list[Json]) -> bool:
+    jobs = of_kind(events, "Job")
+    conditions = jobs[-1]["status"].get("conditions", ()) if jobs else ()
+    return any((one["type"], one["status"]) == ("Suspended", "True") for one in conditions)
+
+
 def gone(events: list[Json]) -> bool:
     return sum(event["type"] == "DELETED" for event in events) == 2
 
@@ -170,7 +160,7 @@ def record_waiting(recorder: Recorder) -> None:
     run("too large", SLEEP, {"resources": {"requests": {"cpu": "1000"}}}, until=unschedulable)
     run("no such pvc", SLEEP, pod={"volumes": [{"name": "s", "persistentVolumeClaim": {"claimName": "absent"}}]},
         until=unschedulable)  # fmt: skip
-    run("suspended", SLEEP, suspend=True, until=lambda events: "conditions" in of_kind(events, "Job")[-1]["status"])
+    run("suspended", SLEEP, suspend=True, until=suspended)
     run("image pull refused", SLEEP, {"image": "registry.invalid/none:1"}, until=waits_for("ErrImagePull"))
     run("image pull backoff", SLEEP, {"image": "registry.invalid/none:1"}, until=waits_for("ImagePullBackOff"))
     run("image never pulled", SLEEP, {"image": "absent:1", "imagePullPolicy": "Never"},
@@ -215,7 +205,7 @@ def record_ends(recorder: Recorder) -> None:
     run("evicted by the kubelet", sh("dd if=/dev/zero of=/big bs=1M count=30; sleep 1000"), storage, until=ended)
     indexed = {"completionMode": "Indexed", "parallelism": 3, "completions": 3}
     run("three running", SLEEP, until=running(3), **indexed)
-    run("three complete", ["true"], until=ended, **indexed)
+    run("three complete", sh("sleep 3"), until=ended, **indexed)
     one_fails = sh('test "$JOB_COMPLETION_INDEX" = 1 && sleep 2 && exit 9; sleep 1000')
     run("one of three fails", one_fails, until=ended, **indexed)
     tolerant = indexed | {"backoffLimit": 6, "backoffLimitPerIndex": 0}
@@ -236,13 +226,11 @@ def record_endings(recorder: Recorder) -> None:
     def one_pod(life: Life) -> str:
         return f"{recorder.pods}/{of_kind(life.so_far(), 'Pod')[-1]['metadata']['name']}"
 
-    def suspended(events: list[Json]) -> bool:
-        status = of_kind(events, "Job")[-1]["status"]
-        return any((c["type"], c["status"]) == ("Suspended", "True") for c in status.get("conditions", ()))
-
     def resumed(events: list[Json]) -> bool:
         status = of_kind(events, "Job")[-1]["status"]
-        return any((c["type"], c["status"]) == ("Suspended", "False") for c in status["conditions"]) and running()(events)
+        return any((c["type"], c["status"]) == ("Suspended", "False") for c in status["conditions"]) and running()(
+            events
+        )
 
     endings: dict[str, tuple[Callable[[Life], object], Callable[[list[Json]], bool]]] = {
         "suspended while running": (lambda _: patch("suspended-while-running", {"spec": {"suspend": True}}), suspended),
@@ -323,7 +311,7 @@ def main(kubeconfig: str, *parts: str) -> None:
         write("lives", recorder.lives)
     for name, record in (("errors", record_errors), ("answers", record_answers)):
         if name in (parts or PARTS):
-            write(name, record(server, job_of))
+            write(name, record(server))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from tests.fakes.kube_api.api import Api, User
+from tests.fakes.kube_api.conditions import condition
 from tests.fakes.kube_api.deletion import delete_pod
 from tests.fakes.kube_api.faults import Faults
 from tests.fakes.kube_api.job_controller import JobController, key_of, release
@@ -95,8 +96,8 @@ class FakeCluster:
 
     def disrupt(self, pod: Json, reason: str, message: str) -> None:
         """Preempt or evict a pod: it is told why, and deleted."""
-        condition = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message}
-        self.storage.update(key_of(pod), lambda found: found["status"]["conditions"].append(condition))
+        told = condition("DisruptionTarget", True, reason, message, None, None)
+        self.storage.update(key_of(pod), lambda found: found["status"]["conditions"].append(told))
         self.delete_pod(pod)
 
     def expire_watches(self) -> None:
@@ -131,7 +132,7 @@ class FakeCluster:
         """Delete a pod whose job is gone."""
         owners = [owner["uid"] for owner in pod["metadata"].get("ownerReferences", ())]
         jobs = {job["metadata"]["uid"] for job in self.storage.all("jobs")}
-        if not owners or jobs.intersection(owners):
+        if not owners or jobs.intersection(owners) or "deletionTimestamp" in pod["metadata"]:
             return False
         uid = pod["metadata"]["uid"]
         if time.monotonic() < self._orphans.setdefault(uid, time.monotonic() + COLLECTED_AFTER_S):

@@ -103,7 +103,7 @@ class Api:
             return Target("get", call.path, "", "", "")
         found = ROUTE.fullmatch(call.path)
         if found is None or GROUPS.get(found["resource"]) != found["group"]:
-            raise refusals.status(404, "NotFound", "the server could not find the requested resource")
+            raise refusals.no_such_path()
         name, is_watch = found["name"] or "", call.query.get("watch") in {"1", "true"}
         verbs = {
             "GET": "get" if name else "watch" if is_watch else "list",
@@ -131,7 +131,7 @@ class Api:
         if target.resource == "nodes":
             return Reply(_listed("nodes", self.nodes, self.storage.version))
         if target.resource not in KINDS:
-            raise refusals.status(404, "NotFound", "the server could not find the requested resource")
+            raise refusals.no_such_path()
         if target.verb == "watch":
             return Watch(target.resource, target.namespace, call.query)
         with self.storage.changed:
@@ -175,7 +175,7 @@ class Api:
             items = [found for found in items if found["metadata"]["name"] > last]
         elif int(call.query.get("resourceVersion") or 0) > version:
             wanted = call.query["resourceVersion"]
-            raise refusals.status(504, "Timeout", f"Timeout: Too large resource version: {wanted}, current: {version}")
+            raise refusals.too_large_version(wanted, version)
         limit = int(call.query.get("limit") or 0)
         page = _listed(target.resource, items[:limit] if limit else items, version)
         if limit and len(items) > limit:
@@ -221,8 +221,9 @@ class Api:
     def _changed(self, target: Target, new: Callable[[Json], Json]) -> Reply:
         before = self._find(target)
         after = new(before)
-        if after["metadata"].get("resourceVersion", before["metadata"]["resourceVersion"]) != (
-            before["metadata"]["resourceVersion"]
+        if (
+            after["metadata"].get("resourceVersion", before["metadata"]["resourceVersion"])
+            != (before["metadata"]["resourceVersion"])
         ):
             raise refusals.modified(target.resource, target.name)
         check_change(target.resource, before, after)
@@ -243,8 +244,7 @@ class Api:
         for name, wanted in options.get("preconditions", {}).items():
             if found["metadata"][name] != wanted:
                 kind = {"uid": "UID", "resourceVersion": "ResourceVersion"}[name]
-                why = f"the {kind} in the precondition ({wanted}) does not match the {kind} in record"
-                raise refusals.conflict(target.resource, target.name, f"{why} ({found['metadata'][name]})")
+                raise refusals.precondition(target.resource, target.name, kind, wanted, found["metadata"][name])
         left = self._remove(self._key(target), options)
         if target.resource == "pods" or (left is not None and "deletionTimestamp" in left["metadata"]):
             return Reply(left or found)
@@ -264,7 +264,7 @@ class Api:
         grace = options.get("gracePeriodSeconds")
         if key.resource == "pods":
             return delete_pod(self.storage, key, None if grace is None else int(grace))
-        return delete_job(self.storage, key, options.get("propagationPolicy", "Background"))
+        return delete_job(self.storage, key, options.get("propagationPolicy", "Orphan"))
 
     def _key(self, target: Target) -> Key:
         return Key(target.resource, target.namespace, target.name)

@@ -43,9 +43,12 @@ def of_pod(pod: Json, states: dict[str, tuple[bool, str, str]]) -> list[Json]:
     ]
 
 
-def condition(kind: str, is_so: bool, reason: str, message: str, generation: int, before: Json | None) -> Json:
+def condition(kind: str, is_so: bool, reason: str, message: str, generation: int | None, before: Json | None) -> Json:
     """Return one condition of a pod; ``before`` keeps its time if the status is the same."""
     same = before is not None and before["status"] == str(is_so)
-    found: dict[str, Any] = {"lastProbeTime": None, "lastTransitionTime": before["lastTransitionTime"] if same else now()}
-    found |= {"status": str(is_so), "type": kind, "observedGeneration": generation}
+    found: dict[str, Any] = {
+        "lastProbeTime": None,
+        "lastTransitionTime": before["lastTransitionTime"] if same else now(),
+    }
+    found |= {"status": str(is_so), "type": kind} | ({} if generation is None else {"observedGeneration": generation})
     return found | ({"reason": reason} if reason else {}) | ({"message": message} if message else {})

@@ -21,7 +21,7 @@ PERIOD_US = 100_000
 REFERENCE = re.compile(r"\$\$|\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")
 
 
-class CannotStart(Exception):  # noqa: N818 - it is what a runtime answers
+class CannotStart(Exception):
     """The runtime could not start the command."""
 
 
@@ -61,8 +61,11 @@ class Container:
         return 128 - code if code < 0 else code
 
     def terminate(self) -> None:
-        """Tell the first process to end, as a runtime does."""
-        self._process.send_signal(signal.SIGTERM)
+        """Tell the first process to end. In a real container it is number 1, which a signal that it has no handler for
+        does nothing to: ``sleep`` has to be killed.
+        """
+        if _handles(self._process.pid, signal.SIGTERM):
+            self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End all of them, and wait for the first."""
@@ -72,6 +75,15 @@ class Container:
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
+
+
+def _handles(pid: int, number: signal.Signals) -> bool:
+    """https://man7.org/linux/man-pages/man5/proc_pid_status.5.html"""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("SigCgt:"):
+                return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
 
 
 START_ERROR = (

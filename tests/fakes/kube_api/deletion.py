@@ -50,6 +50,9 @@ def delete_job(storage: Storage, key: Key, policy: str) -> Json | None:
                 if any(owner["uid"] == job["metadata"]["uid"] for owner in pod["metadata"].get("ownerReferences", ())):
                     storage.update(
                         Key("pods", key.namespace, pod["metadata"]["name"]),
-                        lambda found: (found["metadata"].pop("ownerReferences"), found["metadata"].pop("finalizers", ())),
+                        lambda found: (
+                            found["metadata"].pop("ownerReferences"),
+                            found["metadata"].pop("finalizers", ()),
+                        ),
                     )
         return storage.delete(key)

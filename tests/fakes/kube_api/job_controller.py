@@ -50,13 +50,15 @@ class JobController:
         """Delete what belongs to a job that waits in the foreground; it goes after them."""
         for pod in pods:
             release(self._storage, pod)
-            delete_pod(self._storage, key_of(pod), None)
+            if "deletionTimestamp" not in pod["metadata"]:
+                delete_pod(self._storage, key_of(pod), None)
         left = pods_of(self._storage, {"metadata": {"uid": self._uid(key), "namespace": key.namespace}})
         if not left:
             self._storage.delete(key)
             return
-        status = {"ready": 0, "terminating": sum(map(is_terminating, left))}
-        self._write(key, lambda found: (found.pop("active", None), found.update(status)))
+        if terminating := sum(map(is_terminating, left)):
+            status = {"ready": 0, "terminating": terminating}
+            self._write(key, lambda found: (found.pop("active", None), found.update(status)))
 
     def _uid(self, key: Key) -> str:
         job = self._storage.get(key)
@@ -69,9 +71,7 @@ class JobController:
         counts_deleted = job["spec"]["podReplacementPolicy"] == "TerminatingOrFailed"
         succeeded = [pod for pod in tracked if pod["status"]["phase"] == "Succeeded"]
         failed = [
-            pod
-            for pod in tracked
-            if pod["status"]["phase"] == "Failed" or (counts_deleted and is_terminating(pod))
+            pod for pod in tracked if pod["status"]["phase"] == "Failed" or (counts_deleted and is_terminating(pod))
         ]
         why = self._failure(job, failed) if not is_ending(job) else None
         if not (succeeded or failed or why):
@@ -150,7 +150,6 @@ class JobController:
         def change(status: Json) -> None:
             self._set_numbers(status, pods_of(self._storage, job))
             status.setdefault("uncountedTerminatedPods", {})
-            status.pop("startTime", None)
             set_of_job(status, "Suspended", "JobSuspended", "Job suspended")
 
         self._write(key, change)
@@ -169,7 +168,7 @@ class JobController:
         was_suspended = is_true(job, "Suspended")
 
         def change(status: Json) -> None:
-            if "startTime" not in status:
+            if "startTime" not in status or was_suspended:
                 status |= {"startTime": now(), "uncountedTerminatedPods": {}}
             if was_suspended:
                 set_of_job(status, "Suspended", "JobResumed", "Job resumed", is_so=False)

@@ -12,9 +12,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from tests.fakes.kube_api.conditions import condition, of_pod
+from tests.fakes.kube_api.conditions import READINESS, condition, of_pod
 from tests.fakes.kube_api.containers import CannotStart, Container
-from tests.fakes.kube_api.deletion import delete_pod
 from tests.fakes.kube_api.events import tell
 from tests.fakes.kube_api.job_controller import has_ended, key_of
 from tests.fakes.kube_api.storage import Json, Storage, now
@@ -88,7 +87,7 @@ class Node:
         elif not has_ended(pod):
             self._advance(pod, run)
         elif "deletionTimestamp" in pod["metadata"]:
-            delete_pod(self._storage, key_of(pod), 0)
+            self._storage.update(key_of(pod), lambda found: found["metadata"].update(deletionGracePeriodSeconds=0))
         return self._storage.version != before
 
     def forget(self) -> None:
@@ -136,7 +135,7 @@ class Node:
                 told = (False, "Unschedulable", NOWHERE.format(why=why))
             else:
                 found["spec"]["nodeName"], told = NODE, (True, "", "")
-            found["status"]["conditions"] = [condition("PodScheduled", *told, generation, known)]
+            found["status"]["conditions"] = [condition("PodScheduled", *told, generation if why else None, known)]
 
         before = self._storage.version
         self._storage.update(key_of(pod), change)
@@ -156,13 +155,13 @@ class Node:
         is_marked = "deletionTimestamp" in pod["metadata"]
         if is_marked and pod["status"].get("observedGeneration") != pod["metadata"]["generation"]:
             self._storage.update(key_of(pod), _observe)
+        elif run.end is not None:  # the second of the two things that are told of an end
+            self._finish(pod, run, run.pod_reason)
         elif run.container is None:
             if is_marked or self._is_overdue(pod, run):
                 self._finish(pod, run, None if is_marked else DEADLINE)
             else:
                 self._start(pod, run)
-        elif run.end is not None:  # the second of the two things that are told of an end
-            self._finish(pod, run, run.pod_reason)
         else:
             self._follow(pod, run, is_marked)
 
@@ -177,7 +176,7 @@ class Node:
         except CannotStart as error:
             terminated = {"exitCode": 128, "reason": "StartError", "message": str(error), "startedAt": EPOCH}
             run.end = terminated | {"finishedAt": now(), "containerID": _container_id(pod)}
-            self._finish(pod, run, None)
+            self._write(pod, {"terminated": run.end}, "Pending")
             return
         self._write(pod, {"running": {"startedAt": run.started_at}}, "Running")
 
@@ -219,6 +218,7 @@ class Node:
             self._end_in_time(run, pod["metadata"]["deletionGracePeriodSeconds"])
         elif self._is_overdue(pod, run):
             run.pod_reason = DEADLINE
+            self._write(pod, {"running": {"startedAt": run.started_at}}, "Running", is_ending=True)
             self._end_in_time(run, pod["spec"].get("terminationGracePeriodSeconds", 30))
         elif run.kill_at_s is not None:
             self._end_in_time(run, 0)
@@ -249,18 +249,19 @@ class Node:
         run.end = run.end or {}
         self._write(pod, state, "Succeeded" if succeeded else "Failed", **more)
 
-    def _write(self, pod: Json, state: Json, phase: str, **more: Any) -> None:
+    def _write(self, pod: Json, state: Json, phase: str, *, is_ending: bool = False, **more: Any) -> None:
         name = pod["spec"]["containers"][0]["name"]
         is_over = phase in {"Succeeded", "Failed"}
-        if "terminated" in state or is_over:
+        if "terminated" in state or is_over or is_ending:
             is_fine = state.get("terminated", {}).get("exitCode") == 0
             why = ("PodCompleted" if is_fine else "PodFailed", "")
         else:
             is_fine = False
             why = ("ContainersNotReady", f"containers with unready status: [{name}]")
-        is_ready = "running" in state and not is_over
+        is_ready = "running" in state and not is_ending
+        is_placed = state.get("waiting", {}).get("reason") != "ContainerCreating"
         states = {
-            "PodReadyToStartContainers": (not is_over and "waiting" not in state, "", ""),
+            "PodReadyToStartContainers": (not is_over and is_placed, "", ""),
             "Initialized": (True, "PodCompleted" if is_fine else "", ""),
             "Ready": (is_ready, *(("", "") if is_ready else why)),
             "ContainersReady": (is_ready, *(("", "") if is_ready else why)),
@@ -271,7 +272,7 @@ class Node:
             status = found["status"]
             status |= {"conditions": of_pod(found, states), "phase": phase, "hostIP": "192.0.2.1"}
             status |= {"hostIPs": [{"ip": "192.0.2.1"}], "observedGeneration": found["metadata"]["generation"]} | more
-            if "waiting" not in state:
+            if is_placed:
                 status |= {"podIP": "192.0.2.10", "podIPs": [{"ip": "192.0.2.10"}]}
             status["containerStatuses"] = [_container_status(found, state, is_ready)]
 
@@ -280,9 +281,10 @@ class Node:
 
 def _observe(pod: Json) -> None:
     generation = pod["metadata"]["generation"]
-    pod["status"]["observedGeneration"] = generation
-    for one in pod["status"].get("conditions", ()):
-        one["observedGeneration"] = generation
+    listed = pod["status"].get("conditions", [])
+    ours = [one | {"observedGeneration": generation} for one in listed if one["type"] in READINESS]
+    others = [one for one in listed if one["type"] not in READINESS]
+    pod["status"] |= {"observedGeneration": generation, "conditions": others + ours}
 
 
 def _container_id(pod: Json) -> str:

@@ -15,7 +15,7 @@ GROUPS = {"jobs": "batch", "selfsubjectaccessreviews": "authorization.k8s.io"}
 KINDS = {"jobs": "Job", "pods": "Pod"}
 
 
-class Refused(Exception):  # noqa: N818 - it is no error of this program
+class Refused(Exception):
     """The answer to a call that fails."""
 
     def __init__(self, code: int, body: Json | str, headers: dict[str, str] | None = None) -> None:
@@ -25,7 +25,7 @@ class Refused(Exception):  # noqa: N818 - it is no error of this program
 
 def status(code: int, reason: str, message: str, details: Json | None = None) -> Refused:
     body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message}
-    return Refused(code, body | {"reason": reason} | ({"details": details} if details else {}) | {"code": code})
+    return Refused(code, body | {"reason": reason} | ({} if details is None else {"details": details}) | {"code": code})
 
 
 def recorded(name: str) -> Refused:
@@ -53,15 +53,32 @@ def already_exists(resource: str, name: str) -> Refused:
     return status(409, "AlreadyExists", f'{qualified(resource)} "{name}" already exists', _about(resource, name))
 
 
-def conflict(resource: str, name: str, why: str) -> Refused:
+def modified(resource: str, name: str) -> Refused:
+    """Somebody has written in between."""
+    why = "the object has been modified; please apply your changes to the latest version and try again"
     message = f'Operation cannot be fulfilled on {qualified(resource)} "{name}": {why}'
     return status(409, "Conflict", message, _about(resource, name))
 
 
-def modified(resource: str, name: str) -> Refused:
-    """Somebody has written in between."""
-    why = "the object has been modified; please apply your changes to the latest version and try again"
-    return conflict(resource, name, why)
+def precondition(resource: str, name: str, field: str, wanted: str, found: str) -> Refused:
+    """It is another object of that name."""
+    kind, group = KINDS[resource], GROUPS.get(resource)
+    why = f"the {field} in the precondition ({wanted}) does not match the {field} in record ({found})"
+    message = (
+        f'Operation cannot be fulfilled on {f"{kind}.{group}" if group else kind} "{name}": {why}.'
+        " The object might have been deleted and then recreated"
+    )
+    return status(409, "Conflict", message, _about(resource, name) | {"kind": kind})
+
+
+def no_such_path() -> Refused:
+    return status(404, "NotFound", "the server could not find the requested resource", {})
+
+
+def too_large_version(wanted: str, current: int) -> Refused:
+    causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
+    message = f"Timeout: Too large resource version: {wanted}, current: {current}"
+    return status(504, "Timeout", message, {"causes": causes, "retryAfterSeconds": 1})
 
 
 def expired(message: str) -> Refused:

@@ -86,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         parts = urlsplit(self.path)
         call = Call(
@@ -213,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-class _Cut(Exception):  # noqa: N818 - an order
+class _Cut(Exception):
     """Close the connection."""
 
 
@@ -225,5 +225,7 @@ def _concerns(change: Change, watch: Watch) -> bool:
 
 def _bookmark(watch: Watch, version: int) -> Json:
     api_version, kind = KINDS[watch.resource]
-    metadata = {"resourceVersion": str(version), "creationTimestamp": None}
-    return {"type": "BOOKMARK", "object": {"kind": kind, "apiVersion": api_version, "metadata": metadata}}
+    pod = {"spec": {"containers": None}}
+    empty = {"spec": {"template": {"metadata": {}} | pod}} if watch.resource == "jobs" else pod
+    found = {"kind": kind, "apiVersion": api_version, "metadata": {"resourceVersion": str(version)}, "status": {}}
+    return {"type": "BOOKMARK", "object": found | empty}

@@ -39,8 +39,8 @@ def check_job(job: Json) -> None:
                 field = f"{where}.volumeMounts[{place}].name"
                 raise invalid("jobs", name, field, f'Not found: "{mount["name"]}"', "FieldValueNotFound")
             if ".." in mount.get("subPath", "").split("/"):
-                detail = f'Invalid value: "{mount["subPath"]}": must not contain \'..\''
-                raise invalid("jobs", name, f"{where}.volumeMounts[{place}].subPath", detail)
+                detail = f"Invalid value: \"{mount['subPath']}\": must not contain '..'"
+                raise invalid("jobs", name, f"{where}.volumeMounts.subPath", detail)
 
 
 def check_change(resource: str, before: Json, after: Json) -> None:
