@@ -132,14 +132,15 @@ class FakeCluster:
         """Delete a pod whose job is gone."""
         owners = [owner["uid"] for owner in pod["metadata"].get("ownerReferences", ())]
         jobs = {job["metadata"]["uid"] for job in self.storage.all("jobs")}
-        if not owners or jobs.intersection(owners) or "deletionTimestamp" in pod["metadata"]:
+        if not owners or jobs.intersection(owners):
             return False
         uid = pod["metadata"]["uid"]
         if time.monotonic() < self._orphans.setdefault(uid, time.monotonic() + COLLECTED_AFTER_S):
             return False
         before = self.storage.version
         release(self.storage, pod)
-        delete_pod(self.storage, key_of(pod), None)
+        if "deletionTimestamp" not in pod["metadata"]:
+            delete_pod(self.storage, key_of(pod), None)
         return self.storage.version != before
 
 
