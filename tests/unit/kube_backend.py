@@ -1,0 +1,73 @@
+"""The backend ``kubernetes`` over the fake cluster, and jobs for it: what the tests of its faults share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from backends.kubernetes import KubernetesBackend, KubernetesSettings
+from pman_core.backend import Absent, JobRef, Observed, Sighting, Unknown
+from pman_core.job import JobSpec, mint_generation
+from pman_core.request import JobRequest
+from pman_core.settings import Settings
+from pman_core.states import TERMINAL
+from testbed.system import wait_for
+from tests.fakes.kube_api import ADMIN, FakeCluster
+from tests.recorded.kube_jobs import sh
+
+INSTANCE = "faults"
+STUBBORN = sh("trap '' TERM; echo begun; sleep 1000 & wait")
+COUNT = sh('echo ran >> "$FAKE_MOUNT__share_outgoing/runs"; echo said')
+
+
+class World:
+    """One fake cluster, one store, any number of workers."""
+
+    def __init__(self, cluster: FakeCluster, folder: Path) -> None:
+        self.cluster, self.folder = cluster, folder
+        self._made: list[KubernetesBackend] = []
+
+    def worker(self, token: str = ADMIN, **own: Any) -> KubernetesBackend:
+        """Return one more open backend."""
+        access = self.cluster.kubeconfig(self.folder / f"access-{token}", token)
+        common = Settings(container_env="kubernetes", storebase=self.folder, pman_instance=INSTANCE)
+        settings = KubernetesSettings(**({"kubeconfig": str(access), "kube_timeout_s": 5, "gpus": "no"} | own))
+        backend = KubernetesBackend(common, settings)
+        backend.open()
+        self._made.append(backend)
+        return backend
+
+    def close(self) -> None:
+        for backend in self._made:
+            backend.close()
+
+    def spec(self, command: list[str], **fields: Any) -> JobSpec:
+        """Return a new job, with its folders."""
+        generation = mint_generation()
+        values: dict[str, Any] = {"jid": "job", "auid": "a", "number_of_workers": 1, "cpu_limit": 100}
+        values |= {"memory_limit": 64, "gpu_limit": 0, "image": "case/image:1", "type": "fs", "env": ["SECRET=hunter22"]}
+        values |= {"input_dir": f"{generation}/in", "output_dir": f"{generation}/out"}
+        for name in ("in", "out"):
+            (self.folder / generation / name).mkdir(parents=True)
+        return JobSpec(generation, INSTANCE, JobRequest(entrypoint=command, **(values | fields)))
+
+    def runs(self, spec: JobSpec) -> int:
+        """Return how often :data:`COUNT` ran."""
+        counted = self.folder / spec.request.output_dir / "runs"
+        return len(counted.read_text().splitlines()) if counted.exists() else 0
+
+
+def look(backend: KubernetesBackend, spec: JobSpec) -> Sighting:
+    return backend.observe([JobRef(spec.jid, spec.generation)])[spec.jid, spec.generation]
+
+
+def seen(
+    backend: KubernetesBackend, spec: JobSpec, is_it: Callable[[Observed], bool] = lambda found: found.state in TERMINAL
+) -> Observed:
+    """Wait until the job is so, by default until it has ended."""
+
+    def found() -> Observed | None:
+        sighting = look(backend, spec)
+        assert not isinstance(sighting, Absent), "it is gone"
+        return sighting if not isinstance(sighting, Unknown) and is_it(sighting) else None
+
+    return wait_for("the job is as it should be", found, 10)
