@@ -1,0 +1,212 @@
+"""Watches that are cut, repeated, late, too old or full of garbage, over real HTTP: every end is heard all the same.
+
+A stream that breaks says so (then the observer lists, and resumes at its cursor); none ends the loop, none tells twice.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backends._kubernetes.connection import connect
+from backends._kubernetes.watch import Streams
+from backends.kubernetes import KubernetesBackend, KubernetesSettings
+from pman_core.backend import Observed
+from pman_core.errors import Unavailable
+from pman_core.job import JobSpec
+from pman_core.states import TERMINAL, State
+from testbed.system import wait_for
+from tests.fakes.kube_api import FakeCluster, recorded
+from tests.fakes.kube_api.job_controller import key_of
+from tests.recorded.kube_jobs import sh
+from tests.unit.kube_backend import COUNT, STUBBORN, World, seen
+from tests.unit.kube_client import JOBS
+
+SHORT = sh("sleep 0.2")
+"""It is still running when the stream begins."""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with FakeCluster() as cluster:
+        cluster.node.second_s = 0.02
+        made = World(cluster, tmp_path)
+        yield made
+        cluster.faults.release()
+        made.close()
+
+
+class Observer:
+    """Follows the stream as pman's observer does: at each break it goes on at its cursor, and counts it."""
+
+    def __init__(self, backend: KubernetesBackend) -> None:
+        self.backend = backend
+        self.cursor = backend.cursor()
+        self.heard: list[Observed] = []
+        self.breaks = 0
+
+    def until_end_of(self, spec: JobSpec, timeout_s: float = 15) -> Observed:
+        end_s = time.monotonic() + timeout_s
+        while True:
+            stop = threading.Event()
+            try:
+                for event in self.backend.watch(self.cursor, stop):
+                    self.cursor = event.cursor
+                    if event.observed is not None:
+                        self.heard.append(event.observed)
+                        if event.observed.generation == spec.generation and event.observed.state in TERMINAL:
+                            stop.set()
+                            return event.observed
+                    assert time.monotonic() < end_s, f"heard only {self.heard}, {self.breaks} breaks"
+            except Unavailable:
+                assert time.monotonic() < end_s, f"heard only {self.heard}, {self.breaks} breaks"
+                self.breaks += 1
+                time.sleep(0.02)
+
+    def ends(self, spec: JobSpec) -> list[Observed]:
+        return [one for one in self.heard if one.generation == spec.generation and one.state in TERMINAL]
+
+
+@pytest.fixture
+def observer(world: World) -> Observer:
+    return Observer(world.worker())
+
+
+@pytest.mark.parametrize("resource", ["jobs", "pods"])
+def test_a_stream_that_is_cut_in_a_line(world: World, observer: Observer, resource: str) -> None:
+    world.cluster.faults.cut(f"watch {resource}", times=2)
+    spec = world.spec(SHORT)
+    world.worker().submit(spec)
+    assert observer.until_end_of(spec).state is State.SUCCEEDED
+    assert observer.breaks >= 1
+    assert len(observer.ends(spec)) == 1
+
+
+@pytest.mark.parametrize("name", ["410, continue", "500, webhook away"])
+def test_a_stream_that_the_server_ends_with_an_error(world: World, observer: Observer, name: str) -> None:
+    world.cluster.faults.interrupt("watch *", recorded(name))
+    spec = world.spec(SHORT)
+    world.worker().submit(spec)
+    assert observer.until_end_of(spec).state is State.SUCCEEDED
+    assert observer.breaks >= 1
+
+
+def test_a_cursor_that_is_too_old(world: World, observer: Observer) -> None:
+    spec = world.spec(COUNT)
+    worker = world.worker()
+    worker.submit(spec)
+    seen(worker, spec)
+    world.cluster.expire_watches()
+    assert observer.until_end_of(spec).state is State.SUCCEEDED
+
+
+def test_a_server_that_is_killed_and_comes_back_with_an_empty_cache(world: World, observer: Observer) -> None:
+    worker, spec = world.worker(), world.spec(sh("sleep 0.3; exit 3"))
+    worker.submit(spec)
+    killer = threading.Timer(0.1, world.cluster.restart)
+    killer.start()
+    ended = observer.until_end_of(spec)
+    killer.join()
+    assert (ended.state, ended.exit_code) == (State.FAILED, 3)
+    assert len(observer.ends(spec)) == 1
+
+
+def test_a_server_that_is_away_for_a_while(world: World, observer: Observer) -> None:
+    worker, spec = world.worker(), world.spec(COUNT)
+    worker.submit(spec)
+    world.cluster.server.stop()
+    back = threading.Timer(0.3, world.cluster.server.start)
+    back.start()
+    assert observer.until_end_of(spec).state is State.SUCCEEDED
+    back.join()
+    assert observer.breaks >= 1
+
+
+@pytest.mark.parametrize("name", ["429", "503, nobody serves this API", "401", "403, watch jobs"])
+def test_a_watch_that_is_refused(world: World, observer: Observer, name: str) -> None:
+    world.cluster.faults.refuse("watch *", recorded(name), times=1)
+    spec = world.spec(SHORT)
+    world.worker().submit(spec)
+    assert observer.until_end_of(spec).state is State.SUCCEEDED
+    assert observer.breaks >= 1
+
+
+@pytest.mark.parametrize(
+    "line", [b"garbage\n", b"{}\n", b'{"type": "MODIFIED"}\n', b'{"type": "SURPRISE", "object": {"metadata": {}}}\n']
+)
+def test_garbage_in_a_stream(world: World, observer: Observer, line: bytes) -> None:
+    world.cluster.faults.insert("watch *", line)
+    spec = world.spec(SHORT)
+    world.worker().submit(spec)
+    assert observer.until_end_of(spec).state is State.SUCCEEDED
+
+
+def test_lines_that_come_twice_are_told_once(world: World, observer: Observer) -> None:
+    world.cluster.faults.repeat("watch *", times=1000)
+    spec = world.spec(COUNT)
+    world.worker().submit(spec)
+    observer.until_end_of(spec)
+    assert observer.breaks == 0
+    states = [one.state for one in observer.heard]
+    assert len(states) == len(set(states))
+    assert len(observer.ends(spec)) == 1
+
+
+@pytest.mark.parametrize("late", ["jobs", "pods"])
+def test_one_stream_that_is_late_changes_nothing(world: World, observer: Observer, late: str) -> None:
+    world.cluster.faults.delay(f"watch {late}", 0.05, times=1000)
+    spec = world.spec(sh("exit 7"))
+    world.worker().submit(spec)
+    ended = observer.until_end_of(spec)
+    assert (ended.state, ended.exit_code) == (State.FAILED, 7)
+    order = [State.PENDING, State.RUNNING, State.FAILED]
+    ranks = [order.index(one.state) for one in observer.heard]
+    assert ranks == sorted(ranks)
+
+
+@pytest.mark.parametrize("resource", ["jobs", "pods"])
+def test_lines_that_are_lost_do_not_lose_the_end(world: World, observer: Observer, resource: str) -> None:
+    """A real server loses none; a proxy may. The end is heard by the stream, or seen by the next listing."""
+    world.cluster.faults.skip(f"watch {resource}", times=1000)
+    worker, spec = world.worker(), world.spec(COUNT)
+    worker.submit(spec)
+    assert seen(worker, spec).state is State.SUCCEEDED
+    world.cluster.faults.clear()
+    again = Observer(observer.backend)
+    again.cursor = observer.cursor
+    assert again.until_end_of(spec).state is State.SUCCEEDED
+
+
+def test_a_bookmark_moves_the_cursor_and_tells_nothing(world: World, observer: Observer) -> None:
+    world.cluster.server.bookmark_s = 0.05
+    before, stop = observer.cursor, threading.Event()
+    world.cluster.storage.forget()  # the version goes on without an object of ours
+    for event in observer.backend.watch(before, stop):
+        assert event.observed is None
+        if event.cursor != before:
+            stop.set()
+    assert stop.is_set()
+
+
+def test_no_thread_outlives_its_stream(world: World) -> None:
+    """Not even one that was about to ask when the stream ended: it would hold its connection for a minute."""
+    version = str(world.cluster.storage.version)
+    api = connect(KubernetesSettings(kubeconfig=str(world.cluster.kubeconfig(world.folder / "access"))))
+    for _ in range(20):
+        with Streams(api, "", {"jobs": JOBS}, {"jobs": version}):
+            pass
+    wait_for("the threads end", lambda: not [one for one in threading.enumerate() if one.name == "watch-jobs"], 2)
+    api.close()
+
+
+def test_a_job_that_is_deleted_by_hand_ends_no_stream(world: World, observer: Observer) -> None:
+    worker, lost, spec = world.worker(), world.spec(STUBBORN, jid="lost"), world.spec(COUNT)
+    worker.submit(lost)
+    seen(worker, lost, lambda found: found.state is State.RUNNING)
+    for job in world.cluster.jobs():
+        world.cluster.storage.delete(key_of(job))
+    worker.submit(spec)
+    assert observer.until_end_of(spec).state is State.SUCCEEDED
+    assert observer.ends(lost) == []
