@@ -209,6 +209,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.flush()
 
+    def finish(self) -> None:
+        """What is left to be written to a client that has gone must not keep the socket open."""
+        with suppress(OSError):
+            super().finish()
+        self.rfile.close()
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Say nothing."""
 

@@ -1,0 +1,184 @@
+"""Jobs that do not start, are ended by the cluster, or by somebody's hand: what the backend says of them.
+
+The cluster is the fake one, whose words are those of a real one; so are the messages that are asked for here.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends._kubernetes import patience
+from backends.kubernetes import KubernetesBackend
+from pman_core.backend import Absent, JobRef, Observed, Unknown
+from pman_core.job import JobSpec
+from pman_core.states import Reason, State
+from testbed.system import wait_for
+from tests.fakes.kube_api import FakeCluster
+from tests.fakes.kube_api.job_controller import key_of
+from tests.unit.kube_backend import COUNT, STUBBORN, World, look, seen
+
+IMAGE = "case/image:1"
+PULL = 'failed to pull and unpack image "docker.io/case/image:1": not found'
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr(patience, "SILENT_S", 0.0)
+    monkeypatch.setattr(patience, "AGAIN_S", 0.05)
+    with FakeCluster() as cluster:
+        cluster.node.second_s = 0.02
+        made = World(cluster, tmp_path)
+        yield made
+        cluster.faults.release()
+        made.close()
+
+
+def submitted(world: World, spec: JobSpec, **own: Any) -> KubernetesBackend:
+    backend = world.worker(**own)
+    backend.submit(spec)
+    return backend
+
+
+@pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"])
+def test_an_image_that_cannot_be_had_is_waited_for_and_then_ends_the_job(world: World, reason: str) -> None:
+    world.cluster.node.images[IMAGE] = (reason, PULL)
+    spec = world.spec(COUNT)
+    patient = submitted(world, spec)
+    waiting = seen(patient, spec, lambda found: found.native_state == reason)
+    assert (waiting.state, waiting.message) == (State.PENDING, f"{reason}: {PULL}")
+    ended = seen(world.worker(kube_start_grace_s=0), spec)
+    assert (ended.state, ended.reason) == (State.FAILED, Reason.IMAGE_PULL)
+    assert PULL in ended.message
+    assert seen(patient, spec) == ended
+    assert world.runs(spec) == 0
+
+
+def test_an_image_that_comes_within_the_grace_is_run(world: World) -> None:
+    world.cluster.node.images[IMAGE] = ("ErrImagePull", PULL)
+    spec = world.spec(COUNT)
+    backend = submitted(world, spec)
+    seen(backend, spec, lambda found: found.native_state == "ErrImagePull")
+    world.cluster.node.images.clear()
+    assert seen(backend, spec).state is State.SUCCEEDED
+
+
+def test_a_folder_that_cannot_be_mounted_is_told_by_its_event(world: World) -> None:
+    world.cluster.node.full = "1 Insufficient cpu"
+    spec = world.spec(COUNT)
+    backend = submitted(world, spec, kube_start_grace_s=0)
+    waiting = seen(backend, spec, lambda found: found.native_state == "Unschedulable")
+    assert "1 Insufficient cpu" in waiting.message
+    (world.folder / spec.request.input_dir).rmdir()
+    world.cluster.node.full = ""
+    ended = seen(backend, spec)
+    assert (ended.state, ended.reason) == (State.FAILED, Reason.START_FAILED)
+    assert "is not a directory" in ended.message
+
+
+def test_a_quota_of_pods_is_waited_for(world: World) -> None:
+    refusal = "exceeded quota: pods, requested: pods=1, used: pods=0, limited: pods=0"
+    world.cluster.controller.pod_refusal = refusal
+    spec = world.spec(COUNT)
+    backend = submitted(world, spec, kube_start_grace_s=0)
+    waiting = seen(backend, spec, lambda found: refusal in found.message)
+    assert waiting.state is State.PENDING
+    world.cluster.controller.pod_refusal = ""
+    assert seen(backend, spec).state is State.SUCCEEDED
+    assert world.runs(spec) == 1
+
+
+def test_a_pod_that_pod_security_refuses_ends_the_job(world: World) -> None:
+    refusal = 'violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false'
+    world.cluster.controller.pod_refusal = refusal
+    spec = world.spec(COUNT)
+    backend = submitted(world, spec, kube_start_grace_s=0)
+    ended = seen(backend, spec)
+    assert (ended.state, ended.reason) == (State.FAILED, Reason.REJECTED)
+    assert refusal in ended.message
+
+
+@pytest.fixture
+def running(world: World) -> tuple[World, KubernetesBackend, JobSpec]:
+    spec = world.spec(STUBBORN)
+    backend = submitted(world, spec)
+    seen(backend, spec, lambda found: found.state is State.RUNNING)
+    return world, backend, spec
+
+
+def pod_of(world: World) -> dict[str, Any]:
+    return world.cluster.pods()[-1]
+
+
+def test_out_of_memory(running: tuple[World, KubernetesBackend, JobSpec]) -> None:
+    world, backend, spec = running
+    world.cluster.node.run_out_of_memory(pod_of(world))
+    ended = seen(backend, spec)
+    assert (ended.state, ended.reason, ended.exit_code) == (State.FAILED, Reason.OOM_KILLED, 137)
+    assert "64Mi" in ended.message
+
+
+def test_evicted_by_its_node(running: tuple[World, KubernetesBackend, JobSpec]) -> None:
+    world, backend, spec = running
+    world.cluster.node.evict(pod_of(world), "The node was low on resource: memory.")
+    ended = seen(backend, spec)
+    assert (ended.state, ended.reason) == (State.FAILED, Reason.NODE_FAIL)
+    assert "low on resource" in ended.message
+
+
+@pytest.mark.parametrize("reason", ["PreemptionByScheduler", "EvictionByEvictionAPI", "DeletionByTaintManager"])
+def test_disrupted(running: tuple[World, KubernetesBackend, JobSpec], reason: str) -> None:
+    world, backend, spec = running
+    world.cluster.disrupt(pod_of(world), reason, "somebody more important")
+    ended = seen(backend, spec)
+    assert (ended.state, ended.reason) == (State.FAILED, Reason.NODE_FAIL)
+
+
+@pytest.mark.parametrize("grace_s", [None, 0])
+def test_its_pod_is_deleted_by_hand(running: tuple[World, KubernetesBackend, JobSpec], grace_s: int | None) -> None:
+    world, backend, spec = running
+    world.cluster.delete_pod(pod_of(world), grace_s)
+    ended = seen(backend, spec)
+    assert ended.state is State.FAILED
+    assert ended.message
+    wait_for("it has gone", lambda: not world.cluster.pods())
+    assert seen(world.worker(), spec).state is State.FAILED
+
+
+def test_its_job_is_deleted_by_hand(running: tuple[World, KubernetesBackend, JobSpec]) -> None:
+    world, backend, spec = running
+    world.cluster.storage.delete(key_of(world.cluster.jobs()[0]))
+    assert isinstance(look(backend, spec), Absent | Unknown)
+    wait_for("the pods have gone, too", lambda: look(backend, spec) == Absent())
+    assert world.cluster.pods() == []
+
+
+def test_a_finished_job_whose_pods_are_deleted_keeps_its_end(world: World) -> None:
+    spec = world.spec(COUNT)
+    backend = submitted(world, spec)
+    ended = seen(backend, spec)
+    world.cluster.delete_pod(pod_of(world))
+    wait_for("it has gone", lambda: not world.cluster.pods())
+    again = seen(world.worker(), spec)
+    assert (again.state, again.exit_code) == (ended.state, ended.exit_code)
+    assert world.worker().logs(JobRef(spec.jid, spec.generation), 10, 100) == ""
+
+
+def test_a_kubelet_that_is_silent_holds_a_removal_open(running: tuple[World, KubernetesBackend, JobSpec]) -> None:
+    world, backend, spec = running
+    world.cluster.node.is_silent = True
+    assert backend.remove(spec.jid, spec.generation) is False
+    other = world.worker()
+    wait_for("the Job is gone", lambda: not world.cluster.jobs())
+    assert isinstance(look(other, spec), Unknown), "its pod may still run"
+    world.cluster.node.is_silent = False
+    wait_for("the pod has gone, too", lambda: look(other, spec) == Absent())
+
+
+def test_a_job_of_several_workers_is_what_its_first_failure_is(world: World) -> None:
+    spec = world.spec(["sh", "-c", 'test "$JOB_COMPLETION_INDEX" = 1 && exit 9; sleep 1000'], number_of_workers=3)
+    backend = submitted(world, spec)
+    ended = seen(backend, spec)
+    assert isinstance(ended, Observed)
+    assert (ended.state, ended.reason, ended.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, 9)
