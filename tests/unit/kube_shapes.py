@@ -21,11 +21,11 @@ def shape(value: Any) -> Any:
     return type(value).__name__
 
 
-def lives(events: list[Json], kind: str, *, are_over: bool = True) -> list[Json]:
-    """Return what a watch told of each object of a kind: how each of its sides changed, and how it was at last.
+def lives(events: list[Json], kind: str) -> list[Json]:
+    """Return what a watch told of each object of a kind: how each of its sides changed, and a job's numbers at last.
 
     What of one side comes before or after what of another depends on who was faster: they are told apart. So are the
-    numbers of a job, which skip values when several pods change at once: of them only the last ones count, if it is over.
+    numbers of a job, which skip values when several pods change at once.
     """
     told: dict[str, list[Json]] = {}
     for event in events:
@@ -34,23 +34,49 @@ def lives(events: list[Json], kind: str, *, are_over: bool = True) -> list[Json]
             sides = {"event": event["type"]} | _marks(found["metadata"])
             sides |= _numbers(found["status"]) if kind == "Job" else _pod(found["status"])
             told.setdefault(found["metadata"]["name"], []).append(sides | {"conditions": conditions(found["status"])})
-    return sorted((_life(moments, are_over) for moments in told.values()), key=str)
+    return [_life(moments) for moments in told.values()]
 
 
-def _life(moments: list[Json], is_over: bool) -> Json:
+def _life(moments: list[Json]) -> Json:
     life: Json = {side: _changes([moment[side] for moment in moments]) for side in moments[0] if side != "numbers"}
-    if "DELETED" in life["event"]:  # whether its finalizer goes before it or with it is chance
+    if "phase" in life and life["deleted"] != [""]:  # whether its finalizer goes before it or with it is chance
         del life["finalizers"]
-    return life | ({"numbers": moments[-1]["numbers"]} if is_over and "numbers" in moments[0] else {})
+    return life | ({"numbers": moments[-1]["numbers"]} if "numbers" in moments[0] else {})
+
+
+def difference(real: list[Json], fake: list[Json], *, are_over: bool) -> str:
+    """Say what the real lives have that no life of the fake has, in order; ``""`` if nothing. A real server may skip
+    what lasts a moment only, so the fake may tell more of it.
+    """
+    left = list(fake)
+    for life in real:
+        same = [one for one in left if not _lacks(life, one, are_over)]
+        if not same:
+            return f"no life like {life} among {left}"
+        left.remove(same[0])
+    return f"more lives than the real ones: {left}" if left else ""
+
+
+def _lacks(life: Json, other: Json, are_over: bool) -> bool:
+    if are_over and life.get("numbers") != other.get("numbers"):
+        return True
+    sides = life.keys() & other.keys() - {"numbers"}
+    return not all(_is_within(life[side], other[side]) for side in sides)
+
+
+def _is_within(values: list[Any], others: list[Any]) -> bool:
+    """Whether all values are there in this order, and the last ones are the same or not yet there."""
+    left = iter(others)
+    return all(any(value == other for other in left) for value in values)
+
+
+def vocabulary(told: list[Json]) -> set[str]:
+    """Return every value of every side."""
+    return {f"{side} {value}" for life in told for side, values in life.items() if side != "numbers" for value in values}
 
 
 def _changes(values: list[Any]) -> list[Any]:
     return [value for number, value in enumerate(values) if number == 0 or value != values[number - 1]]
-
-
-def beginning(life: Json, known: Json) -> Json:
-    """Return of a life no more than a shorter one tells."""
-    return {side: values[: len(known[side])] for side, values in life.items() if side in known}
 
 
 def _marks(metadata: Json) -> Json:
