@@ -75,6 +75,17 @@ class Api:
             raise Unparseable("the API server answered no object", repr(data[:200]))
         return reply
 
+    def listed(self, method: str, path: str, **more: Any) -> Object:
+        """:meth:`call` where the reply is a list.
+
+        Raises:
+            Unparseable: it is none, and so says nothing of what is there.
+        """
+        reply = self.call(method, path, **more)
+        if not isinstance(reply.get("items"), list) or not isinstance(reply.get("metadata"), dict):
+            raise Unparseable("the API server answered no list", repr(reply)[:200])
+        return reply
+
     def pages(self, path: str, selector: str) -> Iterator[Object]:
         """Yield the pages of a list, complete or with an error.
 
@@ -83,7 +94,7 @@ class Api:
         """
         query = {"labelSelector": selector, "limit": str(PAGE)}
         while True:
-            page = self.call("GET", path, query=query)
+            page = self.listed("GET", path, query=query)
             yield page
             proceed = page["metadata"].get("continue")
             if not proceed:

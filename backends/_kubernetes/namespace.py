@@ -77,7 +77,7 @@ class Namespace:
     def events_of(self, uid: str) -> list[Object]:
         """List the events of one object."""
         query = {"fieldSelector": f"involvedObject.uid={uid}"}
-        items: list[Object] = self._api.call("GET", self._events, query=query)["items"]
+        items: list[Object] = self._api.listed("GET", self._events, query=query)["items"]
         return items
 
     def logs(self, workers: Sequence[Worker], tail_lines: int, max_bytes: int) -> str:
@@ -87,7 +87,7 @@ class Namespace:
     def cursor(self) -> str:
         """Return the present resource versions of Jobs and pods."""
         query = {"labelSelector": selector(self._instance), "limit": "1"}
-        jobs, pods = (self._api.call("GET", path, query=query)["metadata"] for path in (self._jobs, self._pods))
+        jobs, pods = (self._api.listed("GET", path, query=query)["metadata"] for path in (self._jobs, self._pods))
         return to_cursor(jobs["resourceVersion"], pods["resourceVersion"])
 
     def follower(self, judge: Judge, remember: Remember) -> Follower:
@@ -141,7 +141,8 @@ class Namespace:
         """Delete the pods of a job, and return what they were just before."""
         query = {"labelSelector": selector(self._instance, generation, jid)}
         body = {"gracePeriodSeconds": grace_s}
-        items: list[Object] = self._api.call("DELETE", self._pods, doing=Doing.CHANGE, query=query, body=body)["items"]
+        deleted = self._api.listed("DELETE", self._pods, doing=Doing.CHANGE, query=query, body=body)
+        items: list[Object] = deleted["items"]
         return items
 
     # The cluster

@@ -158,9 +158,7 @@ def test_a_question_without_an_answer(
 
 @pytest.mark.parametrize("body", [b"<html>Welcome to the captive portal</html>", b"[]", b'{"kind": "JobList"}'])
 @pytest.mark.parametrize("question", [name for name in QUESTIONS if name not in {"logs", "end", "remove, job"}])
-def test_garbage_is_no_answer(
-    running: tuple[World, KubernetesBackend, JobSpec], question: str, body: bytes
-) -> None:
+def test_garbage_is_no_answer(running: tuple[World, KubernetesBackend, JobSpec], question: str, body: bytes) -> None:
     world, backend, spec = running
     asked, ask = QUESTIONS[question]
     world.cluster.faults.say(asked, body)
@@ -208,7 +206,7 @@ def test_a_list_that_expires_between_its_pages_is_not_taken_for_whole(
     many: tuple[World, KubernetesBackend, list[JobSpec]], resource: str
 ) -> None:
     world, backend, specs = many
-    real, calls = world.cluster.api._list, []  # noqa: SLF001 - the fault has to come between two pages
+    real, calls = world.cluster.api._list, []
 
     def expire_before_the_second(call: Any, target: Any) -> Any:
         if target.resource == resource and "continue" in call.query:
@@ -217,7 +215,7 @@ def test_a_list_that_expires_between_its_pages_is_not_taken_for_whole(
                 world.cluster.expire_watches()
         return real(call, target)
 
-    world.cluster.api._list = expire_before_the_second  # type: ignore[method-assign]  # noqa: SLF001
+    world.cluster.api._list = expire_before_the_second  # type: ignore[method-assign]
     refs = [JobRef(spec.jid, spec.generation) for spec in specs]
     try:
         answers = backend.observe(refs)
