@@ -284,8 +284,9 @@ def record_overload(errors: Errors) -> None:
         until(squeeze)
         errors.keep("429", "ask", refused[0])
     service = {"name": "recorded-absent", "namespace": NAMESPACE}
-    api = {"metadata": {"name": "v1.recorded.test"}, "spec": {"group": "recorded.test", "version": "v1",
-           "groupPriorityMinimum": 1, "versionPriority": 1, "service": service, "insecureSkipTLSVerify": True}}  # fmt: skip
+    spec = {"group": "recorded.test", "version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1}
+    spec |= {"service": service, "insecureSkipTLSVerify": True}
+    api = {"metadata": {"name": "v1.recorded.test"}, "spec": spec}
     with made(errors.server, "/apis/apiregistration.k8s.io/v1/apiservices", api):
         url = f"/apis/recorded.test/v1/namespaces/{NAMESPACE}/jobs"
         until(lambda: errors.server.ask("GET", url).status_code == 503)
@@ -308,8 +309,9 @@ def record_answers(server: Server) -> Json:
     errors = Errors(server)
     jobs, pods, wanted = errors.jobs, errors.pods, {"labelSelector": "org.chrisproject.pman.instance=answers"}
     merge = {"headers": {"Content-Type": "application/merge-patch+json"}}
-    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {
-        "resourceAttributes": {"namespace": NAMESPACE, "verb": "create", "group": "batch", "resource": "jobs"}}}  # fmt: skip
+    wanted_right = {"namespace": NAMESPACE, "verb": "create", "group": "batch", "resource": "jobs"}
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+    review |= {"spec": {"resourceAttributes": wanted_right}}
     with namespace_of(server, NAMESPACE):
         nobody = server.as_user(errors.token_of("nobody"))
         at = server.do("GET", jobs)["metadata"]["resourceVersion"]

@@ -40,7 +40,8 @@ SLOT = "pman.test~1slot"
 LIVES = {
     "unschedulable", "suspended", "image pull refused", "complete", "exit 7", "exit 7, plain job", "out of memory",
     "no such command", "deadline of the pod", "deadline of the job", "three complete", "one of three fails",
-    "suspended while running", "resumed", "pod deleted", "pod deleted at once", "pod deleted, plain job", "evicted by the api", "preempted",
+    "suspended while running", "resumed", "pod deleted", "pod deleted at once", "pod deleted, plain job",
+    "evicted by the api", "preempted",
     "deleted in the background", "deleted in the foreground", "deleted at once",
 }  # fmt: skip
 """Of these every event is kept."""
@@ -246,9 +247,11 @@ def record_endings(recorder: Recorder) -> None:
                 {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": one_pod(life).split("/")[-1]}}),
             ended),
         "deleted in the background": (
-            lambda _: delete(f"{recorder.jobs}/recorded-deleted-in-the-background", propagationPolicy="Background"), gone),
+            lambda _: delete(f"{recorder.jobs}/recorded-deleted-in-the-background", propagationPolicy="Background"),
+            gone),
         "deleted in the foreground": (
-            lambda _: delete(f"{recorder.jobs}/recorded-deleted-in-the-foreground", propagationPolicy="Foreground"), gone),
+            lambda _: delete(f"{recorder.jobs}/recorded-deleted-in-the-foreground", propagationPolicy="Foreground"),
+            gone),
         "deleted at once": (
             lambda _: delete(f"{recorder.jobs}/recorded-deleted-at-once", propagationPolicy="Background",
                 gracePeriodSeconds="0"), gone),

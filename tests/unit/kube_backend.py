@@ -44,7 +44,13 @@ class World:
         """Return a new job, with its folders."""
         generation = mint_generation()
         values: dict[str, Any] = {"jid": "job", "auid": "a", "number_of_workers": 1, "cpu_limit": 100}
-        values |= {"memory_limit": 64, "gpu_limit": 0, "image": "case/image:1", "type": "fs", "env": ["SECRET=hunter22"]}
+        values |= {
+            "memory_limit": 64,
+            "gpu_limit": 0,
+            "image": "case/image:1",
+            "type": "fs",
+            "env": ["SECRET=hunter22"],
+        }
         values |= {"input_dir": f"{generation}/in", "output_dir": f"{generation}/out"}
         for name in ("in", "out"):
             (self.folder / generation / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What of a Kubernetes object does not depend on when and where it was made: used to hold the fake to the recordings."""
+"""What of a Kubernetes object does not depend on when and where it was made; holds the fake to the recordings."""
 
 from typing import Any
 
@@ -72,7 +72,9 @@ def _is_within(values: list[Any], others: list[Any]) -> bool:
 
 def vocabulary(told: list[Json]) -> set[str]:
     """Return every value of every side."""
-    return {f"{side} {value}" for life in told for side, values in life.items() if side != "numbers" for value in values}
+    return {
+        f"{side} {value}" for life in told for side, values in life.items() if side != "numbers" for value in values
+    }
 
 
 def _changes(values: list[Any]) -> list[Any]:

@@ -41,7 +41,9 @@ def client() -> Iterator[Client]:
 # Lives
 
 
-KNOWN = {kind: vocabulary([life for events in LIVES.values() for life in lives(events, kind)]) for kind in ("Job", "Pod")}
+KNOWN = {
+    kind: vocabulary([life for events in LIVES.values() for life in lives(events, kind)]) for kind in ("Job", "Pod")
+}
 """All that a real server has ever told of an object."""
 
 

@@ -2,8 +2,9 @@
 
 ``cases/<name>.py`` holds exactly one subclass of :class:`BackendCase`. It says how to reach the scheduler and which
 programs to run there; the tests in ``test_backend_*.py`` say what must then be true. A backend of the registry
-without such a file fails the suite. It may have more of them, ``cases/<name>_<what>.py``: a fake of its scheduler, say. A case whose real scheduler is not on this machine says so in
-:meth:`BackendCase.missing`: its tests are skipped, or fail if ``--require=<name>`` was given.
+without such a file fails the suite. It may have more of them, ``cases/<name>_<what>.py``: a fake of its scheduler, say.
+A case whose real scheduler is not on this machine says so in :meth:`BackendCase.missing`: its tests are skipped, or
+fail if ``--require=<name>`` was given.
 
 Every program of a case gets the output folder as its last argument (that is how :mod:`pman_core.command` builds an
 argv), and arguments of the test between the program's own and that one.

@@ -12,8 +12,8 @@ from cases import BackendCase, Dump, Program
 from pman_core.job import JobSpec
 
 IMAGE = "busybox:test"
-# The last argument is the output folder, the one before it in a job with input the input folder. Where nothing is mounted
-# (tests/fakes/kube_api/containers.py), variables say where the folders are, and what limits would be.
+# The last argument is the output folder, the one before it in a job with input the input folder. Where nothing is
+# mounted (tests/fakes/kube_api/containers.py), variables say where the folders are, and what limits would be.
 SCRIPT = r"""
 what=$1; shift
 for outgoing; do incoming=$before; before=$outgoing; done
@@ -24,7 +24,8 @@ dump)
   cat /proc/$$/cmdline > "$outgoing/argv"
   cat /proc/$$/environ > "$outgoing/env"
   echo "${FAKE_UID:-$(id -u)} ${FAKE_GID:-$(id -g)}" > "$outgoing/ids"
-  { test "$FAKE_CPU_MAX" && echo "$FAKE_CPU_MAX" || cat /sys/fs/cgroup/cpu.max || cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu/cpu.cfs_period_us
+  { test "$FAKE_CPU_MAX" && echo "$FAKE_CPU_MAX" || cat /sys/fs/cgroup/cpu.max ||
+    cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu/cpu.cfs_period_us
   } 2> /dev/null > "$outgoing/cpus";;
 exit) exit "$1";;
 kill) sh -c 'kill -"$0" $$' "$1";;

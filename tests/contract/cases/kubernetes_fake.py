@@ -1,4 +1,4 @@
-"""The backend ``kubernetes`` once more, on the fake cluster of ``tests/fakes/kube_api``: no Kubernetes, and in seconds."""
+"""The backend ``kubernetes`` once more, on the fake cluster of ``tests/fakes/kube_api``: in seconds, on any machine."""
 
 from pathlib import Path
 

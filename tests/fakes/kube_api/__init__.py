@@ -1,8 +1,8 @@
 """A Kubernetes cluster of one node for tests: a real HTTP server, and behind it a controller and a node that run jobs.
 
-It behaves as a real one was recorded (``tests/recorded/kubernetes``); ``tests/unit/test_kube_api_fidelity.py`` holds it to
-that. Containers are processes of this machine, see :mod:`tests.fakes.kube_api.containers`. What is to go wrong is ordered
-by :class:`Faults` and by the attributes of the node and of the controller.
+It behaves as a real one was recorded (``tests/recorded/kubernetes``); ``tests/unit/test_kube_api_fidelity.py`` holds it
+to that. Containers are processes of this machine, see :mod:`tests.fakes.kube_api.containers`. What is to go wrong is
+ordered by :class:`Faults` and by the attributes of the node and of the controller.
 """
 
 import threading
@@ -96,7 +96,7 @@ class FakeCluster:
 
     def disrupt(self, pod: Json, reason: str, message: str) -> None:
         """Preempt or evict a pod: it is told why, and deleted."""
-        told = condition("DisruptionTarget", True, reason, message, None, None)
+        told = condition("DisruptionTarget", (True, reason, message))
         self.storage.update(key_of(pod), lambda found: found["status"]["conditions"].append(told))
         self.delete_pod(pod)
 

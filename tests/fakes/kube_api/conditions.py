@@ -34,17 +34,20 @@ def set_of_job(status: Json, kind: str, reason: str, message: str, *, is_so: boo
 
 
 def of_pod(pod: Json, states: dict[str, tuple[bool, str, str]]) -> list[Json]:
-    """Return a pod's conditions: those of the kubelet in its order, each (is so, reason, message), behind all others."""
+    """Return a pod's conditions: the kubelet's in its order, each (is so, reason, message), behind all others."""
     before = {one["type"]: one for one in conditions_of(pod)}
     generation = pod["metadata"]["generation"]
     others = [one for one in before.values() if one["type"] not in READINESS]
     return others + [
-        condition(kind, *states[kind], generation, before.get(kind)) for kind in READINESS if kind in states
+        condition(kind, states[kind], generation, before.get(kind)) for kind in READINESS if kind in states
     ]
 
 
-def condition(kind: str, is_so: bool, reason: str, message: str, generation: int | None, before: Json | None) -> Json:
+def condition(
+    kind: str, told: tuple[bool, str, str], generation: int | None = None, before: Json | None = None
+) -> Json:
     """Return one condition of a pod; ``before`` keeps its time if the status is the same."""
+    is_so, reason, message = told
     same = before is not None and before["status"] == str(is_so)
     found: dict[str, Any] = {
         "lastProbeTime": None,

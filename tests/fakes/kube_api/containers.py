@@ -2,8 +2,8 @@
 
 There is no image and no file system of its own. Where a folder of the machine is mounted, a variable says where it
 is: ``FAKE_MOUNT__share_incoming=/the/folder`` for ``/share/incoming``. Programs of tests look there. The user is set if
-the tests run as root, else only told, by ``FAKE_UID`` and ``FAKE_GID``; CPUs are never limited, ``FAKE_CPU_MAX`` says what
-a control group would.
+the tests run as root, else only told, by ``FAKE_UID`` and ``FAKE_GID``; CPUs are never limited, ``FAKE_CPU_MAX`` says
+what a control group would.
 """
 
 import os

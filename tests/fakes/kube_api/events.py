@@ -6,7 +6,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 from tests.fakes.kube_api.storage import Json, Key, Storage, now
 
 
-def tell(storage: Storage, about: Json, kind: str, reason: str, message: str, component: str) -> None:
+def tell(storage: Storage, about: Json, kind: str, reason: str, message: str) -> None:
     """Write an event, or count it again if it has been told already."""
     metadata = about["metadata"]
     name = f"{metadata['name']}.{reason.lower()}"
@@ -26,7 +26,7 @@ def tell(storage: Storage, about: Json, kind: str, reason: str, message: str, co
             "resourceVersion": metadata["resourceVersion"],
         }
         event = {"kind": "Event", "apiVersion": "v1", "metadata": {}, "involvedObject": involved, "reason": reason}
-        event |= {"message": message, "source": {"component": component}, "type": kind, "count": 1}
+        event |= {"message": message, "source": {"component": "fake"}, "type": kind, "count": 1}
         event |= {"firstTimestamp": now(), "lastTimestamp": now(), "eventTime": None}
-        event |= {"reportingComponent": component, "reportingInstance": ""}
+        event |= {"reportingComponent": "fake", "reportingInstance": ""}
         storage.create(key, event)

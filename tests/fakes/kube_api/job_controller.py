@@ -1,8 +1,8 @@
 """The Job controller: makes the pods of jobs, counts how they end, and writes the job's conditions, one step at a time.
 
 The steps and their order are those of ``tests/recorded/kubernetes/lives.json``: pods that have ended are first noted in
-``uncountedTerminatedPods`` together with a hint of the end (SuccessCriteriaMet, FailureTarget), then their finalizers are
-taken away, then they are counted, and the end comes when no pod is left that might still run.
+``uncountedTerminatedPods`` together with a hint of the end (SuccessCriteriaMet, FailureTarget), then their finalizers
+are taken away, then they are counted, and the end comes when no pod is left that might still run.
 https://kubernetes.io/docs/concepts/workloads/controllers/job/#job-termination-and-cleanup
 """
 
@@ -197,7 +197,7 @@ class JobController:
 
     def _tell_refusal(self, job: Json) -> None:
         message = f'Error creating: pods "{job["metadata"]["name"]}-xxxxx" is forbidden: {self.pod_refusal}'
-        tell(self._storage, job, "Warning", "FailedCreate", message, "job-controller")
+        tell(self._storage, job, "Warning", "FailedCreate", message)
 
     def _set_numbers(self, status: Json, pods: list[Json]) -> None:
         active = sum(map(is_active, pods))
@@ -283,8 +283,8 @@ def _policy_failure(policy: Json | None, pod: Json) -> tuple[str, str] | None:
             for container in pod["status"].get("containerStatuses", ()):
                 code = container["state"].get("terminated", {}).get("exitCode", 0)
                 if code and (code in codes["values"]) is (codes["operator"] == "In"):
-                    said = f"Container {container['name']} for pod {namespace}/{name} failed with exit code {code} {behind}"
-                    return "PodFailurePolicy", said
+                    who = f"Container {container['name']} for pod {namespace}/{name}"
+                    return "PodFailurePolicy", f"{who} failed with exit code {code} {behind}"
     return None
 
 

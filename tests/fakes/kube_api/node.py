@@ -135,13 +135,13 @@ class Node:
                 told = (False, "Unschedulable", NOWHERE.format(why=why))
             else:
                 found["spec"]["nodeName"], told = NODE, (True, "", "")
-            found["status"]["conditions"] = [condition("PodScheduled", *told, generation if why else None, known)]
+            found["status"]["conditions"] = [condition("PodScheduled", told, generation if why else None, known)]
 
         before = self._storage.version
         self._storage.update(key_of(pod), change)
         if not why:
             name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-            tell(self._storage, pod, "Normal", "Scheduled", f"Successfully assigned {name} to {NODE}", "scheduler")
+            tell(self._storage, pod, "Normal", "Scheduled", f"Successfully assigned {name} to {NODE}")
         return self._storage.version != before
 
     # The kubelet
@@ -197,7 +197,7 @@ class Node:
                 run = self._runs[pod["metadata"]["uid"]]
                 if not run.pod_reason:
                     run.pod_reason = ("", message)
-                    tell(self._storage, pod, "Warning", "FailedMount", message, "kubelet")
+                    tell(self._storage, pod, "Warning", "FailedMount", message)
                 return {"reason": "ContainerCreating"}
         for variable in container.get("env", ()):
             if "secretKeyRef" in variable.get("valueFrom", {}):

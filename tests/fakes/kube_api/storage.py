@@ -116,7 +116,7 @@ class Storage:
             return [change for change in self._changes if change.version > version]
 
     def forget(self) -> None:
-        """Lose all changes up to now, as a compaction or a new watch cache does: older versions are 410 from here on."""
+        """Lose all changes up to now, as a compaction or a new watch cache does: older versions are 410 from now on."""
         with self.changed:
             self._version += 1
             self._forgotten = self._version
