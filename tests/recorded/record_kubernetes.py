@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.recorded.kube_errors import namespace_of, record_answers, record_errors
+from tests.recorded.kube_answers import record_answers
+from tests.recorded.kube_errors import namespace_of, record_errors
 from tests.recorded.kube_jobs import HUNGRY, LABEL, PLAIN, SLEEP, job_of, sh
 from tests.recorded.kube_recorder import (
     EVENTS,
