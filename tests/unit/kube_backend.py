@@ -1,6 +1,7 @@
 """The backend ``kubernetes`` over the fake cluster, and jobs for it: what the tests of its faults share."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,12 @@ STUBBORN = sh("trap '' TERM; echo begun; sleep 1000 & wait")
 COUNT = sh('echo ran >> "$FAKE_MOUNT__share_outgoing/runs"; echo said')
 
 
+@cache
+def _common() -> Settings:
+    """Return settings for all tests; to look which backends there are takes longer than a job."""
+    return Settings(container_env="kubernetes", storebase=Path("/"), pman_instance=INSTANCE)
+
+
 class World:
     """One fake cluster, one store, any number of workers."""
 
@@ -29,7 +36,7 @@ class World:
     def worker(self, token: str = ADMIN, **own: Any) -> KubernetesBackend:
         """Return one more open backend."""
         access = self.cluster.kubeconfig(self.folder / f"access-{token}", token)
-        common = Settings(container_env="kubernetes", storebase=self.folder, pman_instance=INSTANCE)
+        common = _common().model_copy(update={"storebase": self.folder})
         settings = KubernetesSettings(**({"kubeconfig": str(access), "kube_timeout_s": 5, "gpus": "no"} | own))
         backend = KubernetesBackend(common, settings)
         backend.open()

@@ -20,6 +20,8 @@ from tests.fakes.kube_api.storage import Change, Json
 
 TICK_S = 0.05
 """So often a watch looks whether it is over."""
+ACCEPT_S = 0.005
+"""So often the server looks whether it has been stopped."""
 
 
 class Server:
@@ -36,7 +38,7 @@ class Server:
         """Listen, at the address of the first time."""
         self._http = _Http(("127.0.0.1", self.port), self)
         self.port = self._http.server_port
-        threading.Thread(target=self._http.serve_forever, args=(TICK_S,), daemon=True).start()
+        threading.Thread(target=self._http.serve_forever, args=(ACCEPT_S,), daemon=True).start()
 
     def stop(self) -> None:
         """Be gone at once: connections are cut, new ones are refused."""
