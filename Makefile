@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
+# The tests start hundreds of Pythons: without bytecode each of them compiles pman and its libraries anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo up test coverage e2e faults model engines kubernetes chaos lint fuzz soak bench clean
 
@@ -28,8 +31,8 @@ e2e: $(VENV)/.dev ## the slow tests with real processes, one after the other
 faults: $(VENV)/.dev ## one fault after the other, done to the real processes; root may mount, and tests full stores too
 	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm and not kubernetes' -n 0 tests/faults
 
-model: $(VENV)/.dev ## the protocol as a model: every order of steps, crashes and sleeps within bounds; then two stores side by side
-	$(BIN)/pytest -m exhaustive -n 0 -p no:randomly -s tests/model tests/contract/test_store_properties.py
+model: $(VENV)/.dev ## exhaustively: the protocol as a model, the stores side by side, and what the other tests rest on
+	$(BIN)/pytest -m exhaustive -n 0 -p no:randomly -s tests/model tests/contract tests/unit/test_kube_api_fidelity.py
 
 engines: $(VENV)/.dev ## the tests on real engines, which must be there (see testbed/README.md)
 	$(BIN)/pytest -m '(docker or podman or swarm) and not e2e' --require docker,podman,swarm -n 4 --dist worksteal

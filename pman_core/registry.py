@@ -7,6 +7,7 @@ the module's name is the value of ``CONTAINER_ENV``. Third parties add theirs th
 
 import inspect
 import pkgutil
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -16,7 +17,9 @@ from pman_core.backend import Backend
 ENTRY_POINT_GROUP = "pman.backends"
 
 
-def _modules() -> dict[str, str]:
+@cache
+def modules() -> dict[str, str]:
+    """Return the module of each backend by its name. Read once: every look reads the metadata of all packages."""
     package = find_spec("backends")
     search = package.submodule_search_locations if package else None
     own = {info.name: f"backends.{info.name}" for info in pkgutil.iter_modules(search) if not info.name.startswith("_")}
@@ -25,7 +28,7 @@ def _modules() -> dict[str, str]:
 
 def names() -> tuple[str, ...]:
     """Return the known values of ``CONTAINER_ENV``, sorted."""
-    return tuple(sorted(_modules()))
+    return tuple(sorted(modules()))
 
 
 def load_class(name: str) -> type[Backend]:
@@ -35,7 +38,7 @@ def load_class(name: str) -> type[Backend]:
         KeyError: there is no such backend.
         ImportError: its SDK is not installed; the message names the extra to install.
     """
-    module_name = _modules()[name]
+    module_name = modules()[name]
     try:
         module = import_module(module_name)
     except ModuleNotFoundError as error:

@@ -27,6 +27,8 @@ from pman_core.settings import Settings
 from tests.fakes import liars
 from tests.fakes.unlimited import Unlimited
 
+pytestmark = pytest.mark.exhaustive
+
 CAUGHT_BY: list[tuple[type[MockBackend], Callable[..., None], dict[str, Any]]] = [
     (liars.RunsAgain, submit.test_submit_twice_is_one_execution_and_one_handle, {}),
     (liars.RunsAgain, submit.test_a_worker_that_crashed_after_submit_adopts_its_job, {}),

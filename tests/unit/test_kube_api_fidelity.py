@@ -15,6 +15,8 @@ from tests.recorded.kube_jobs import LABEL, PLAIN, SLEEP, job_of, sh
 from tests.unit.kube_client import JOBS, PODS, Client, ended, gone, has, of, runs
 from tests.unit.kube_shapes import Json, difference, lives, shape, vocabulary
 
+pytestmark = pytest.mark.exhaustive
+
 RECORDED = Path(__file__).parents[1] / "recorded" / "kubernetes"
 LIVES, ANSWERS, ERRORS = (
     json.loads((RECORDED / f"{name}.json").read_text()) for name in ("lives", "answers", "errors")

@@ -30,6 +30,7 @@ class Elsewhere:
         (self.folder / f"{module}.py").write_text(text)
         entries = "".join(f"{name} = {value}\n" for name, value in names.items())
         (self._info / "entry_points.txt").write_text(f"[pman.backends]\n{entries}")
+        registry.modules.cache_clear()
 
 
 @pytest.fixture
@@ -37,6 +38,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Elsew
     monkeypatch.syspath_prepend(str(tmp_path))
     before = set(sys.modules)
     yield Elsewhere(tmp_path)
+    registry.modules.cache_clear()
     for name in set(sys.modules) - before:
         if name.startswith("theirs"):
             del sys.modules[name]
