@@ -17,7 +17,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -34,6 +34,7 @@ from backends._kubernetes.settings import KubernetesSettings
 from backends._kubernetes.state import HANDLE_VERSION, handle_of, has_ended
 from backends._kubernetes.storage import Storage, Volumes, storage_of
 from backends._kubernetes.survey import Survey
+from backends._kubernetes.trouble import may_be_stuck
 from backends._kubernetes.verdict import Verdict, verdict_of
 from pman_core.backend import (
     Backend,
@@ -201,24 +202,26 @@ class KubernetesBackend(Backend):
         verdict = verdict_of(job["metadata"].get("annotations"))
         if verdict is not None:
             if self._patience.has_waited(observed.generation):
-                self._end_now(observed, verdict)
+                self._end_now(observed, verdict, lambda _job, _pods: True)
             return observed
         trouble, is_too_long = self._patience.look(observed.generation, job, pods, self._events_of)
         if trouble is None:
             return observed
         if is_too_long:
-            self._end_now(observed, Verdict(trouble.reason, trouble.message, datetime.now(UTC)))
+            self._end_now(observed, Verdict(trouble.reason, trouble.message, datetime.now(UTC)), may_be_stuck)
         if observed.started_at is not None:
             return observed
         return replace(observed, native_state=trouble.native, message=trouble.message)
 
-    def _end_now(self, observed: Observed, verdict: Verdict) -> None:
+    def _end_now(
+        self, observed: Observed, verdict: Verdict, is_due: Callable[[Object, Sequence[Object]], bool]
+    ) -> None:
         """End a job that is observed. It is told when it is so: whoever looks next must tell the same.
 
         That it cannot be done now must not hide the other jobs; it is tried again.
         """
         try:
-            end_job(self._cluster, observed.jid, observed.generation, verdict)
+            end_job(self._cluster, observed.jid, observed.generation, verdict, is_due)
         except BackendError as error:
             log.warning("not ended yet: jid=%s %s: %s", observed.jid, verdict.message, error)
 

@@ -5,6 +5,7 @@ then no pod begins, and those that wait are deleted. Each step may be repeated; 
 another.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from backends._kubernetes.errors import NotThere, OutOfDate
@@ -28,8 +29,16 @@ class Cluster(Protocol):
     def end_pod(self, pod: Object) -> None: ...
 
 
-def end_job(cluster: Cluster, jid: str, generation: str, verdict: Verdict) -> None:
+def end_job(
+    cluster: Cluster,
+    jid: str,
+    generation: str,
+    verdict: Verdict,
+    is_due: Callable[[Object, Sequence[Object]], bool] = lambda _job, _pods: True,
+) -> None:
     """End a job, unless it has ended; one that has a verdict keeps it.
+
+    ``is_due`` is asked of the Job and its pods as they are now: whoever decides by what a watch has told may be late.
 
     Raises:
         Unavailable: not now.
@@ -38,6 +47,8 @@ def end_job(cluster: Cluster, jid: str, generation: str, verdict: Verdict) -> No
         survey = cluster.survey(generation)
         sighting, job = survey.sight(JobRef(jid, generation)), survey.job(generation)
         if job is None or not isinstance(sighting, Observed) or sighting.state in TERMINAL:
+            return
+        if not is_due(job, survey.pods(generation)):
             return
         alive = [pod for pod in survey.pods(generation) if has_begun(pod) and not has_ended(pod)]
         try:

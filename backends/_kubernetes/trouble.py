@@ -78,6 +78,11 @@ def who_is_silent(job: Object, pods: Sequence[Object]) -> str:
     return ""
 
 
+def may_be_stuck(job: Object, pods: Sequence[Object]) -> bool:
+    """Whether a pod still waits in vain, or may: what was in trouble a while ago may run by now."""
+    return trouble_of(pods) is not None or bool(who_is_silent(job, pods))
+
+
 def trouble_in(events: Iterable[Object]) -> Trouble | None:
     """Return what the last event of an object tells, if that is trouble."""
     last = max(events, key=_seen_at, default=None)

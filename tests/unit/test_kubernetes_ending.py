@@ -8,6 +8,7 @@ from backends._kubernetes.ending import CHANGES_MAX, end_job
 from backends._kubernetes.errors import NotThere, OutOfDate
 from backends._kubernetes.identity import VERDICT
 from backends._kubernetes.survey import Survey
+from backends._kubernetes.trouble import may_be_stuck
 from backends._kubernetes.verdict import Verdict
 from pman_core.errors import BackendError, Unavailable
 from pman_core.states import Reason
@@ -68,6 +69,15 @@ def test_what_has_ended_or_is_not_there_is_left_alone(shown: Object | None) -> N
 
 def test_who_was_interrupted_is_followed_by_another() -> None:
     assert done(job(annotations={VERDICT: CANCELLED.to_json()}), pod("Running", running())) == ["end 0"]
+
+
+def test_what_was_in_trouble_and_runs_by_now_is_left_alone() -> None:
+    """A watch may be silent for a minute and a quarter; who has lost patience by what it told last looks again."""
+    started, stuck = pod("Running", running()), pod(state=waiting("ErrImagePull"))
+    for pods, expected in (([started], []), ([stuck], ["judge and suspend"]), ([pod()], ["judge and suspend"])):
+        cluster = OneJob(job(active=1), *pods)
+        end_job(cluster, spec().jid, GENERATION, CANCELLED, may_be_stuck)
+        assert cluster.done == expected
 
 
 def test_a_job_that_has_changed_is_read_again() -> None:
