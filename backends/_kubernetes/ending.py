@@ -51,9 +51,10 @@ def end_job(
         if not is_due(job, survey.pods(generation)):
             return
         alive = [pod for pod in survey.pods(generation) if has_begun(pod) and not has_ended(pod)]
+        given, is_suspended = verdict_of(job["metadata"].get("annotations")), job["spec"].get("suspend", False)
         try:
-            if verdict_of(job["metadata"].get("annotations")) is None:
-                cluster.judge(job, verdict, suspend=not alive)
+            if given is None or not (alive or is_suspended):
+                cluster.judge(job, given or verdict, suspend=not alive)
         except OutOfDate:
             continue
         except NotThere:

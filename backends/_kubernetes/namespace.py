@@ -100,6 +100,8 @@ class Namespace:
     def judge(self, job: Object, verdict: Verdict, *, suspend: bool) -> None:
         """Write the verdict into a Job that is still as it was read; to suspend it is part of the same change.
 
+        Who resumes it later, a queue like Kueue or a hand, finds that it has no pods to make any more.
+
         Raises:
             OutOfDate: it has changed.
             NotThere: it is gone.
@@ -108,7 +110,7 @@ class Namespace:
         annotations = {VERDICT: verdict.to_json()}
         body: Body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "annotations": annotations}}
         if suspend:
-            body["spec"] = {"suspend": True}
+            body["spec"] = {"suspend": True, "parallelism": 0}
         self._change(f"{self._jobs}/{metadata['name']}", body)
 
     def end_pod(self, pod: Object) -> None:

@@ -234,6 +234,21 @@ def test_a_job_that_waits_is_ended_without_ever_running(kube: Cluster) -> None:
     assert kube.pods(spec) == []
 
 
+def test_a_job_that_was_ended_does_not_run_when_somebody_resumes_it(kube: Cluster) -> None:
+    backend = kube.backend()
+    spec = kube.spec("exit 0", cpu_limit=100_000_000)
+    backend.submit(spec)
+    seen(backend, spec, State.PENDING)
+    backend.end(spec.jid, spec.generation)
+    assert seen(backend, spec).state is State.CANCELLED
+    name = job_name(spec.jid, spec.generation)
+    kube.kubectl("patch", "job", name, "--type=merge", "-p", '{"spec": {"suspend": false}}')
+    kube.kubectl("wait", "job", name, "--for=condition=Suspended=False", f"--timeout={PATIENCE_S // 2}s")
+    assert kube.pods(spec) == []
+    backend.end(spec.jid, spec.generation)
+    assert seen(backend, spec).state is State.CANCELLED
+
+
 # Workers
 
 

@@ -1,12 +1,15 @@
 """How a job is ended and kept, step by step, over a cluster of one job."""
 
 from datetime import UTC, datetime
+from typing import Any, cast
 
 import pytest
 
+from backends._kubernetes.connection import Api
 from backends._kubernetes.ending import CHANGES_MAX, end_job
 from backends._kubernetes.errors import NotThere, OutOfDate
 from backends._kubernetes.identity import VERDICT
+from backends._kubernetes.namespace import Namespace
 from backends._kubernetes.survey import Survey
 from backends._kubernetes.trouble import may_be_stuck
 from backends._kubernetes.verdict import Verdict
@@ -69,6 +72,33 @@ def test_what_has_ended_or_is_not_there_is_left_alone(shown: Object | None) -> N
 
 def test_who_was_interrupted_is_followed_by_another() -> None:
     assert done(job(annotations={VERDICT: CANCELLED.to_json()}), pod("Running", running())) == ["end 0"]
+
+
+def test_a_verdict_that_came_to_nothing_is_carried_out() -> None:
+    """The pods that lived have ended well and others wait, or somebody has resumed what was suspended."""
+    said = {VERDICT: CANCELLED.to_json()}
+    assert done(job(annotations=said), pod("Succeeded", terminated(0)), pod(index=1)) == ["judge and suspend"]
+    assert done(job(annotations=said)) == ["judge and suspend"]
+    assert done(job("Suspended", annotations=said, suspend=True, active=1), pod()) == []
+
+
+def test_what_is_suspended_has_no_pods_to_make_when_it_is_resumed() -> None:
+    sent: list[tuple[str, str, Object]] = []
+
+    class Recorder:
+        def call(self, method: str, path: str, **options: Any) -> Object:
+            sent.append((method, path, options["body"]))
+            return {}
+
+    namespace = Namespace(cast(Api, Recorder()), "plugins", "site", 1.0)
+    namespace.judge(job(version=7), CANCELLED, suspend=True)
+    namespace.judge(job(version=7), CANCELLED, suspend=False)
+    metadata = {"resourceVersion": "7", "annotations": {VERDICT: CANCELLED.to_json()}}
+    path = f"/apis/batch/v1/namespaces/plugins/jobs/{job()['metadata']['name']}"
+    assert sent == [
+        ("PATCH", path, {"metadata": metadata, "spec": {"suspend": True, "parallelism": 0}}),
+        ("PATCH", path, {"metadata": metadata}),
+    ]
 
 
 def test_what_was_in_trouble_and_runs_by_now_is_left_alone() -> None:
