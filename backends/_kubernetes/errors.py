@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from backends._kubernetes.job import verbatim
 from pman_core.errors import BackendError, Conflict, Rejected, Unavailable, Unparseable
 from pman_core.states import Reason
 
 MESSAGE_CHARS_MAX = 600
+GO_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+"""What Go's JSON has for these: https://pkg.go.dev/encoding/json#Marshal"""
 SECRET_CHARS_MIN = 4
 """Shorter values are not looked for: every 1 of a message would be struck out."""
 
@@ -132,10 +135,17 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
     A refusal may quote the whole pod, ``Invalid value: core.PodTemplateSpec{...}``, with all its variables.
     """
     for secret in sorted({value for value in secrets if len(value) >= SECRET_CHARS_MIN}, key=len, reverse=True):
-        for form in {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}:
+        for form in sorted(_forms_of(secret), key=len, reverse=True):
             text = text.replace(form, "***")
     text = re.sub(r"(Invalid value: )(?:\w+\.)?\w*\{.*\}(?=: )", r"\1{...}", text, flags=re.DOTALL)
     return " ".join(text.split())[:MESSAGE_CHARS_MAX]
+
+
+def _forms_of(secret: str) -> set[str]:
+    """Return how a value of a variable may be quoted: as it is or as it was sent, plain or as JSON, of Python or of Go."""
+    forms = {secret, verbatim(secret)}
+    quoted = {json.dumps(form, ensure_ascii=is_ascii)[1:-1] for form in forms for is_ascii in (True, False)}
+    return forms | quoted | {form.translate(GO_ESCAPES) for form in quoted}
 
 
 def _status(body: bytes) -> dict[str, Any]:

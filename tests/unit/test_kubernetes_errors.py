@@ -1,6 +1,7 @@
 """What the API server's refusals mean, on replies that a real one has given (``record_kubernetes_refusals.py``)."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +124,12 @@ def test_what_is_no_status_is_understood_by_its_code(body: bytes) -> None:
     assert type(explain(Doing.ASK, 502, body)) is Unavailable
 
 
-@pytest.mark.parametrize("secret", ['with "quotes"', "back\\slash", "line\nbreak", "ünïcode", "<&>html"])
+@pytest.mark.parametrize("secret", ['with "quotes"', "back\\slash", "line\nbreak", "ünïcode", "<&>html", "pa$$word"])
 def test_a_secret_is_struck_out_however_it_is_quoted(secret: str) -> None:
-    for quoted in (secret, json.dumps(secret), json.dumps(secret, ensure_ascii=False)):
+    quotes = [secret, json.dumps(secret), json.dumps(secret, ensure_ascii=False)]
+    quotes.append(re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", json.dumps(secret, ensure_ascii=False)))
+    quotes += [quoted.replace("$", "$$") for quoted in quotes]  # as it was sent
+    for quoted in quotes:
         text = scrub(f"Invalid value: {quoted}: must be ...", [secret])
         assert "***" in text
         assert json.dumps(secret)[1:-1] not in text
