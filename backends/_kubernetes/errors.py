@@ -142,7 +142,7 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def _forms_of(secret: str) -> set[str]:
-    """Return how a value of a variable may be quoted: as it is or as it was sent, plain or as JSON, of Python or of Go."""
+    """Return how a value of a variable may be quoted: as it is or as it was sent, plain or in JSON of Python or Go."""
     forms = {secret, verbatim(secret)}
     quoted = {json.dumps(form, ensure_ascii=is_ascii)[1:-1] for form in forms for is_ascii in (True, False)}
     return forms | quoted | {form.translate(GO_ESCAPES) for form in quoted}
