@@ -16,6 +16,7 @@ is refused at start. What a job asks for itself (a variable, a label of pman) co
 
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
+from posixpath import normpath
 from typing import Any
 
 import yaml
@@ -97,7 +98,7 @@ def faults_of(overlay: object) -> list[Fault]:
         look.mapping(where, container, CONTAINER_FIELDS)
         look.entries(f"{where}.env", container.get("env"))
         for at, mount in look.entries(f"{where}.volumeMounts", container.get("volumeMounts")):
-            path = PurePosixPath("/", str(mount.get("mountPath") or ""))
+            path = PurePosixPath(normpath("/" + str(mount.get("mountPath") or "").lstrip("/")))
             if path == PurePosixPath("/") or any(path.is_relative_to(taken) for taken in MOUNTS):
                 look.fault(f"{at}.mountPath", f"{path} is not free")
     return look.faults
@@ -147,7 +148,11 @@ class _Look:
         if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
             self.fault(where, "must be a list of mappings")
             return []
-        return [(f"{where}[{number}]", entry) for number, entry in enumerate(value)]
+        entries = [(f"{where}[{number}]", entry) for number, entry in enumerate(value)]
+        for at, entry in entries:
+            if not isinstance(entry.get("name"), str):
+                self.fault(f"{at}.name", "must be there, and be text")
+        return [(at, entry) for at, entry in entries if isinstance(entry.get("name"), str)]
 
     def labels(self, where: str, value: object, *, are_values_short: bool) -> None:
         if not isinstance(value, dict):
