@@ -3,18 +3,20 @@
 https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#get-read-log-of-the-specified-pod
 """
 
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from backends._kubernetes.connection import Api
 from backends._kubernetes.errors import NotThere
-from backends._kubernetes.identity import Object
+from backends._kubernetes.identity import WORKERS, Object
 from backends._kubernetes.job import CONTAINER
 from pman_core.errors import Unavailable
 from pman_core.log_tail import tail
 
 INDEX = "batch.kubernetes.io/job-completion-index"
+NUMBER = re.compile(r"[0-9]{1,9}")
 ENTRY_BYTES = 16 * 1024
 """A container runtime cuts longer lines into pieces, and the kubelet counts each of them as a line:
 https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md"""
@@ -27,11 +29,13 @@ class Worker:
     index: int
     """From 0."""
     pod_name: str
+    count: int = 1
+    """How many there are of its job, whichever of their pods are left."""
 
 
 def workers_of(pods: Iterable[Object]) -> tuple[Worker, ...]:
     """Return the workers of a job, in order."""
-    return tuple(sorted(Worker(_index_of(pod), str(pod["metadata"]["name"])) for pod in pods))
+    return tuple(sorted(_worker_of(pod) for pod in pods))
 
 
 def logs_of(
@@ -42,12 +46,13 @@ def logs_of(
     Raises:
         Unavailable: not one of them can be read now.
     """
-    if len(workers) == 1:
+    count = max(len(workers), *(worker.count for worker in workers))
+    if count == 1:
         return _log_of(api, path, workers[0], tail_lines, max_bytes, timeout_s=timeout_s)
     sections, failures = [], []
     until_s = time.monotonic() + timeout_s
     for worker in workers:
-        head = f"--- worker {worker.index + 1} of {len(workers)} ---\n"
+        head = f"--- worker {worker.index + 1} of {count} ---\n"
         share = max(0, max_bytes // len(workers) - len(head) - 1)
         try:
             text = _log_of(api, path, worker, tail_lines, share, timeout_s=max(0.1, until_s - time.monotonic()))
@@ -60,9 +65,15 @@ def logs_of(
     return tail("".join(sections).encode(), tail_lines, max_bytes)
 
 
-def _index_of(pod: Object) -> int:
+def _worker_of(pod: Object) -> Worker:
     metadata = pod["metadata"]
-    return int((metadata.get("annotations") or {}).get(INDEX, 0))
+    annotations = metadata.get("annotations") or {}
+    return Worker(_number(annotations.get(INDEX), 0), str(metadata["name"]), _number(annotations.get(WORKERS), 1))
+
+
+def _number(text: object, default: int) -> int:
+    """Somebody may have written anything into an annotation: that must not hide all other jobs."""
+    return int(str(text)) if NUMBER.fullmatch(str(text)) else default
 
 
 def _log_of(api: Api, path: str, worker: Worker, tail_lines: int, max_bytes: int, *, timeout_s: float) -> str:

@@ -8,12 +8,13 @@ import pytest
 
 from backends._kubernetes.connection import Api, connect
 from backends._kubernetes.errors import NotThere
-from backends._kubernetes.logs import Worker, logs_of, workers_of
+from backends._kubernetes.identity import WORKERS
+from backends._kubernetes.logs import INDEX, Worker, logs_of, workers_of
 from backends._kubernetes.rights import NEEDED, Right, explain_missing, missing, review
 from backends._kubernetes.settings import KubernetesSettings
 from pman_core.errors import InvalidSettings, Rejected, Unavailable
 from pman_core.settings import load
-from tests.unit.kube_objects import Object, pod
+from tests.unit.kube_objects import Object, pod, spec
 
 # Rights
 
@@ -115,6 +116,22 @@ def test_the_kubelet_is_asked_for_pieces_of_long_lines_too() -> None:
 def test_the_number_of_a_worker() -> None:
     assert [worker.index for worker in workers_of([pod(index=10), pod(index=9)])] == [9, 10]
     assert workers_of([{"metadata": {"name": "x", "annotations": None}}]) == (Worker(0, "x"),)
+
+
+def test_an_annotation_that_somebody_has_spoiled_hides_no_job() -> None:
+    spoiled = pod()
+    spoiled["metadata"]["annotations"] |= {INDEX: "first", WORKERS: "many"}
+    assert workers_of([spoiled]) == (Worker(0, spoiled["metadata"]["name"]),)
+
+
+@pytest.mark.parametrize("left", [[2], [0, 2]])
+def test_the_sections_tell_which_pods_are_gone(left: list[int]) -> None:
+    """The pods of a Job that has failed are deleted, but for those that had ended before."""
+    wanted = spec(number_of_workers=3)
+    logs: dict[int, list[bytes] | Exception] = {index: [b"x\n"] for index in left}
+    workers = workers_of(pod(of=wanted, index=index) for index in left)
+    text = logs_of(cast(Api, Logs(logs)), "/pods", workers, 100, 1000, timeout_s=5)
+    assert text == "".join(f"--- worker {index + 1} of 3 ---\nx\n" for index in left)
 
 
 # The connection
