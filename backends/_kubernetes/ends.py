@@ -52,7 +52,10 @@ class End:
 
 
 def end_of_pods(pods: Sequence[Object]) -> End | None:
-    """Return the end of the pod that failed first: the others were ended because of it. ``None`` if none failed."""
+    """Return the end of the pod that failed first: the others were ended because of it. ``None`` if none failed.
+
+    Times are whole seconds, so one that was told to go comes after one that went by itself.
+    """
     failed = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Failed"]
     return _end_of(min(failed, key=_ended_at)) if failed else None
 
@@ -108,8 +111,10 @@ def _terminated(pod: Object) -> Mapping[str, Any]:
     return {}
 
 
-def _ended_at(pod: Object) -> tuple[str, str]:
-    return str(_terminated(pod).get("finishedAt") or NEVER.isoformat()), str(pod["metadata"]["name"])
+def _ended_at(pod: Object) -> tuple[str, bool, str]:
+    metadata = pod["metadata"]
+    at = str(_terminated(pod).get("finishedAt") or NEVER.isoformat())
+    return at, bool(metadata.get("deletionTimestamp")), str(metadata["name"])
 
 
 def _memory_limit(pod: Object) -> str:

@@ -94,6 +94,12 @@ UNFINISHED: dict[str, tuple[Object, list[Object], State, str, str]] = {
     ),
 }  # fmt: skip
 
+
+def deleted(item: Object) -> Object:
+    item["metadata"]["deletionTimestamp"] = LATER
+    return item
+
+
 ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, str]] = {
     "success": (job("Complete", succeeded=1), [pod("Succeeded", terminated(0))], State.SUCCEEDED, None, 0, ""),
     "success, its pod gone": (job("SuccessCriteriaMet", "Complete"), [], State.SUCCEEDED, None, 0, ""),
@@ -111,6 +117,11 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
             pod("Failed", terminated(5), index=1),
             pod("Succeeded", terminated(0), index=2),
         ],
+        State.FAILED, Reason.NONZERO_EXIT, 5, "exit code 5",
+    ),
+    "the first to fail counts, and not one that was told to go in the same second": (
+        job("Failed"),
+        [deleted(pod("Failed", terminated(143), index=0)), pod("Failed", terminated(5), index=1)],
         State.FAILED, Reason.NONZERO_EXIT, 5, "exit code 5",
     ),
     "out of memory": (
