@@ -35,6 +35,8 @@ NAME_CHARS_MAX = 57
 """Pods of several workers are named after the Job and their number, and 63 characters are a host name's limit."""
 LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 LABEL_NAME = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+CONTROLLERS = re.compile(r"batch\.kubernetes\.io/.*|job-name|controller-uid")
+"""Labels that the Job controller gives to pods: with another value, the server refuses every Job."""
 
 Object = Mapping[str, Any]
 
@@ -124,7 +126,7 @@ def selector(instance: str, generation: str = "", jid: str = "") -> str:
 def label_faults(setting: str, pairs: Iterable[tuple[str, str]]) -> list[Fault]:
     """Return what Kubernetes would refuse of labels that a setting gives to every job."""
     return [
-        Fault(setting, f"{name}={value} is no label of Kubernetes")
+        Fault(setting, f"{name}={value} is no label of Kubernetes, or the Job controller's own")
         for name, value in pairs
-        if not (LABEL_NAME.fullmatch(name) and LABEL_VALUE.fullmatch(value))
+        if not (LABEL_NAME.fullmatch(name) and LABEL_VALUE.fullmatch(value)) or CONTROLLERS.fullmatch(name)
     ]

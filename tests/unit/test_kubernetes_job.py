@@ -179,11 +179,12 @@ def test_an_argument_that_no_exec_takes_is_refused() -> None:
 
 def test_labels_of_the_site_are_looked_at_before_the_first_job() -> None:
     assert label_faults("JOB_LABELS", [("a.example/b", "c"), ("ok", "")]) == []
-    faults = label_faults("JOB_LABELS", [("a b", "c"), ("a", "c d"), ("a/b/c", "")])
+    faults = label_faults("JOB_LABELS", [("a b", "c"), ("a", "c d"), ("a/b/c", ""), ("job-name", "x")])
     assert [str(fault) for fault in faults] == [
-        "JOB_LABELS: a b=c is no label of Kubernetes",
-        "JOB_LABELS: a=c d is no label of Kubernetes",
-        "JOB_LABELS: a/b/c= is no label of Kubernetes",
+        "JOB_LABELS: a b=c is no label of Kubernetes, or the Job controller's own",
+        "JOB_LABELS: a=c d is no label of Kubernetes, or the Job controller's own",
+        "JOB_LABELS: a/b/c= is no label of Kubernetes, or the Job controller's own",
+        "JOB_LABELS: job-name=x is no label of Kubernetes, or the Job controller's own",
     ]
 
 
