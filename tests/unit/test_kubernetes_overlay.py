@@ -1,14 +1,16 @@
 """The site's overlay of every pod: what it may say, what it may not, and what comes of it."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from backends._kubernetes.job import build_job
+from backends._kubernetes.namespace import Namespace
 from backends._kubernetes.overlay import faults_of, merged, read
 from backends._kubernetes.settings import KubernetesSettings
 from backends._kubernetes.storage import ClaimFolders
+from backends.kubernetes import KubernetesBackend
 from pman_core.errors import Rejected
 from tests.unit.kube_objects import common, spec
 
@@ -132,3 +134,34 @@ def test_every_fault_is_named_at_once() -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Rejected, match=r"KUBE_POD_OVERLAY: .*No such file"):
         read(tmp_path / "nothing.yaml")
+
+
+class Server:
+    """Refuses the job that it is shown with these words."""
+
+    def __init__(self, words: str) -> None:
+        self._words = words
+
+    def check(self, _job: dict[str, Any]) -> None:
+        raise Rejected(self._words)
+
+
+def check(words: str) -> None:
+    backend = KubernetesBackend(common(), KubernetesSettings())
+    backend._check_overlay(cast(Namespace, Server(words)))
+
+
+def test_an_overlay_that_the_server_does_not_take_is_a_fault() -> None:
+    with pytest.raises(Rejected, match="KUBE_POD_OVERLAY: Job in version .v1. cannot be handled"):
+        check('Job in version "v1" cannot be handled as a Job: strict decoding error: unknown field')
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'admission webhook "validate.kyverno.svc" denied the request: images must come from registry.example.org',
+        "jobs.batch \"x\" is forbidden: ValidatingAdmissionPolicy 'images' with binding 'all' denied request: no check",
+    ],
+)
+def test_a_policy_that_dislikes_the_sample_does_not_keep_pman_from_starting(words: str) -> None:
+    check(words)
