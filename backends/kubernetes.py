@@ -57,7 +57,7 @@ from pman_core.states import TERMINAL, Reason
 log = logging.getLogger(__name__)
 
 DENIED = re.compile(r"\bdenied (the )?request\b")
-"""The words of webhooks and policies. They may dislike the image of the sample alone, which no overlay has given to it."""
+"""The words of webhooks and policies. They may dislike the image of the sample, which is not the overlay's."""
 REMOVED_S = 1.5
 """So long a Job that was deleted before its end may yet get a pod: its controller may not have heard of it."""
 RIGHTS_EVERY_S = 300.0
