@@ -26,6 +26,9 @@ WORKERS = PREFIX + "workers"
 VERDICT = PREFIX + "verdict"
 """Why pman ended the job: see :mod:`backends._kubernetes.verdict`."""
 
+JOB_NAME = "batch.kubernetes.io/job-name"
+"""The Job controller's own label of each pod."""
+
 ECOSYSTEM = {"chrisproject.org/role": "plugininstance", "chrisproject.org/job-type": "plugin"}
 """What other tools of ChRIS look for, to find or to clean up plugin instances."""
 

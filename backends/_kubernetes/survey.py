@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator
 
-from backends._kubernetes.identity import JID, Object, identity_of
+from backends._kubernetes.identity import JID, JOB_NAME, Identity, Object, identity_of, job_name
 from backends._kubernetes.state import conditions_of, has_ended, observed_from
 from pman_core.backend import Absent, JobRef, Observed, Sighting, Unknown
 
@@ -24,7 +24,7 @@ class Survey:
     def note(self, kind: str, change: str, item: Object) -> str:
         """Take in an object as it is now, or that it is gone. Returns its generation; empty if it is not pman's."""
         identity = identity_of(item)
-        if identity is None:
+        if identity is None or not is_original(kind, item, identity):
             return ""
         generation, name, item = identity.generation, str(item["metadata"]["name"]), slim(item)
         if kind == "jobs":
@@ -87,6 +87,12 @@ class Survey:
         if job is None:
             return False
         return version_of(job) > versions[0] or any(version_of(pod) > versions[1] for pod in self.pods(generation))
+
+
+def is_original(kind: str, item: Object, identity: Identity) -> bool:
+    """Whether it is the Job itself or a pod of it, not a copy that somebody has made under another name."""
+    made_by = item["metadata"]["name"] if kind == "jobs" else item["metadata"]["labels"].get(JOB_NAME)
+    return made_by is None or made_by == job_name(identity.jid, identity.generation)
 
 
 def slim(item: Object) -> Object:

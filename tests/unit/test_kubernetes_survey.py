@@ -11,6 +11,7 @@ import pytest
 from backends._kubernetes.connection import Api
 from backends._kubernetes.errors import Expired
 from backends._kubernetes.follower import Follower, from_cursor, to_cursor
+from backends._kubernetes.identity import JOB_NAME
 from backends._kubernetes.survey import Survey
 from pman_core.backend import Absent, JobRef, Observed, Unknown
 from pman_core.errors import Unavailable
@@ -33,6 +34,19 @@ def test_pods_without_their_job_are_unknown() -> None:
 
 def test_a_generation_of_another_jid_is_absent() -> None:
     assert Survey([job()], [pod()]).sight(JobRef("another", GENERATION)) == Absent()
+
+
+def test_a_copy_by_hand_does_not_pass_for_the_job() -> None:
+    copied, pod_of_copy = job("Complete", succeeded=1), pod("Succeeded", terminated(0), index=7)
+    copied["metadata"]["name"] = "zz-copy"
+    pod_of_copy["metadata"]["labels"] = pod_of_copy["metadata"]["labels"] | {JOB_NAME: "zz-copy"}
+    survey = Survey([job(active=1), copied], [pod("Running", running()), pod_of_copy])
+    sighting = survey.sight(REF)
+    assert isinstance(sighting, Observed)
+    assert sighting.state is State.RUNNING
+    assert len(survey.pods(GENERATION)) == 1
+    assert survey.note("jobs", "DELETED", copied) == ""
+    assert survey.job(GENERATION) is not None
 
 
 def test_one_that_cannot_be_read_does_not_hide_the_others() -> None:
