@@ -60,6 +60,8 @@ DENIED = re.compile(r"\bdenied (the )?request\b")
 """The words of webhooks and policies. They may dislike the image of the sample, which is not the overlay's."""
 REMOVED_S = 1.5
 """So long a Job that was deleted before its end may yet get a pod: its controller may not have heard of it."""
+LOOKS_MAX = 20_000
+"""So many jobs that were looked at one by one are remembered: a worker never lists them all, which clears up."""
 RIGHTS_EVERY_S = 300.0
 
 
@@ -185,7 +187,7 @@ class KubernetesBackend(Backend):
 
     def _survey(self, generation: str = "") -> Survey:
         survey = self._cluster.survey(generation)
-        if not generation:
+        if not generation or len(self._workers) >= LOOKS_MAX:
             self._patience.forget_all_but(survey.generations())
             self._workers.clear()
         for known in survey.generations():
