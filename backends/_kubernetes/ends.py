@@ -81,7 +81,7 @@ def _end_of(pod: Object) -> End:
     if native == "DeadlineExceeded":
         limit_s = pod["spec"].get("activeDeadlineSeconds")
         return End(native, Reason.TIME_LIMIT, f"ended at its time limit of {limit_s} s", code)
-    disruption = next((c for c in status.get("conditions") or () if _is_disruption(c)), None)
+    disruption = _disruption_of(pod)
     if disruption is not None and not native:
         native, message = str(disruption.get("reason") or ""), str(disruption.get("message") or "")
     if native:
@@ -99,8 +99,19 @@ def _end_of(pod: Object) -> End:
     return End("Failed", reason_of(exit_code), describe_exit(exit_code), exit_code)
 
 
-def _is_disruption(condition: Object) -> bool:
-    return bool(condition["type"] == "DisruptionTarget" and condition["status"] == "True")
+def disruption_in(pods: Sequence[Object]) -> str:
+    """Return why a pod that has not ended is to go, in Kubernetes' words; empty if none is.
+
+    Its node may be gone: then nobody ends the pod, as long as the node's object stays.
+    https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions
+    """
+    found = next((found for pod in pods if (found := _disruption_of(pod)) is not None), {})
+    return ": ".join(str(found[name]) for name in ("reason", "message") if found.get(name))
+
+
+def _disruption_of(pod: Object) -> Object | None:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return next((c for c in conditions if c["type"] == "DisruptionTarget" and c["status"] == "True"), None)
 
 
 def _terminated(pod: Object) -> Mapping[str, Any]:

@@ -13,7 +13,8 @@ no status at all               none                                             
 no condition                   none, and none has ended                             PENDING, ``Created``
 no condition                   none, but some have ended                            Unknown: its end is being written
 no condition                   none has started (below)                             PENDING with the reason
-no condition                   a container runs, or has run                         RUNNING
+no condition                   a container runs, or has run                         RUNNING; if a pod is to go, the
+                                                                                    message says why: see ``ends``
 FailureTarget,                 any                                                  as without: only hints of the end,
 SuccessCriteriaMet                                                                  pods are still ending
 Suspended, no verdict          any                                                  PENDING: by Kueue, or by hand
@@ -33,7 +34,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from backends._kubernetes.ends import End, end_of_condition, end_of_pods
+from backends._kubernetes.ends import End, disruption_in, end_of_condition, end_of_pods
 from backends._kubernetes.identity import Identity, Object, identity_of
 from backends._kubernetes.job import CONTAINER
 from backends._kubernetes.verdict import Verdict, verdict_of
@@ -131,6 +132,7 @@ def _unfinished(identity: Identity, job: Object, pods: Sequence[Object], more: s
     handle, status = handle_of(job), job.get("status") or {}
     began_at = started_at(pods)
     if began_at is not None:
+        more = more or disruption_in([pod for pod in pods if not has_ended(pod)])
         return _observed(identity, handle, State.RUNNING, "Running", more, started_at=began_at)
     if not pods:
         count = (status.get("failed") or 0) + (status.get("succeeded") or 0)

@@ -34,6 +34,10 @@ PREEMPTED = {
     "reason": "PreemptionByScheduler",
     "message": "default-scheduler: preempting to accommodate a higher priority pod",
 }
+LOST_NODE = PREEMPTED | {
+    "reason": "DeletionByTaintManager",
+    "message": "Taint manager: deleting due to NoExecute taint",
+}
 POLICY = "PodFailurePolicy"
 EXITED = "Container plugin for pod p/x failed with exit code 137 matching FailJob rule at index 1"
 CANCELLED = {VERDICT: Verdict(Reason.CANCELLED, "ended on request", moment(LATER) or datetime.now(UTC)).to_json()}
@@ -67,6 +71,13 @@ UNFINISHED: dict[str, tuple[Object, list[Object], State, str, str]] = {
     ),
     "running": (job(active=1, ready=1), [pod("Running", running())], State.RUNNING, "Running", ""),
     "a phase without a container": (job(active=1), [pod("Running")], State.PENDING, "Pending", "Pending"),
+    "on a node that is gone": (
+        job(active=1, ready=1),
+        [pod("Running", running(), conditions=[LOST_NODE])],
+        State.RUNNING,
+        "Running",
+        "DeletionByTaintManager: Taint manager: deleting due to NoExecute taint",
+    ),
     "ended, not counted": (job(active=1), [pod("Succeeded", terminated(0))], State.RUNNING, "Running", ""),
     "failed, not counted": (job(active=1), [pod("Failed", terminated(1))], State.RUNNING, "Running", ""),
     "refused by its node": (job(active=1), [pod("Failed", reason="OutOfcpu")], State.PENDING, "Ending", ""),
