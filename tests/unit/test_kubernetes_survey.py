@@ -11,6 +11,8 @@ import pytest
 from backends._kubernetes.connection import Api
 from backends._kubernetes.errors import Expired
 from backends._kubernetes.follower import Follower, from_cursor, to_cursor
+from backends._kubernetes.identity import WORKERS, job_name
+from backends._kubernetes.state import JOB_UID, handle_of
 from backends._kubernetes.survey import Survey
 from pman_core.backend import Absent, JobRef, Observed, Unknown
 from pman_core.errors import Unavailable
@@ -18,6 +20,7 @@ from pman_core.states import State
 from tests.unit.kube_objects import GENERATION, Object, job, pod, running, spec, terminated
 
 REF = JobRef(spec().jid, GENERATION)
+JOB_NAME = job_name(spec().jid, GENERATION)
 OTHER = spec("01jzzzzzzzzzzzzzzzzzzzzzzx", jid="other")
 
 
@@ -29,6 +32,32 @@ def test_what_is_nowhere_is_absent() -> None:
 def test_pods_without_their_job_are_unknown() -> None:
     assert isinstance(Survey([], [pod()]).sight(REF), Unknown)
     assert Survey([], [pod()]).sight(JobRef("another", GENERATION)) == Absent()
+
+
+@pytest.mark.parametrize(
+    ("pods", "state", "exit_code"),
+    [
+        ([pod("Succeeded", terminated(0)), pod("Succeeded", terminated(0), index=1)], State.SUCCEEDED, 0),
+        ([pod("Succeeded", terminated(0)), pod("Failed", terminated(3), index=1)], State.FAILED, 3),
+        ([pod("Failed", terminated(3))], State.FAILED, 3),
+        ([pod("Succeeded", terminated(0))], None, None),
+        ([pod("Succeeded", terminated(0)), pod("Running", running(), index=1)], None, None),
+        ([pod("Failed", terminated(3)), pod("Running", running(), index=1)], None, None),
+    ],
+)
+def test_orphaned_pods_end_a_job_when_nothing_of_it_can_go_on(
+    pods: list[Object], state: State | None, exit_code: int | None
+) -> None:
+    for orphan in pods:
+        orphan["metadata"]["annotations"][WORKERS] = "2"
+        orphan["metadata"]["labels"][JOB_UID] = "uid-of-the-job"
+    sighting = Survey([], pods).sight(REF)
+    if state is None:
+        assert isinstance(sighting, Unknown)
+        return
+    assert isinstance(sighting, Observed)
+    assert (sighting.state, sighting.exit_code) == (state, exit_code)
+    assert sighting.handle == handle_of({"metadata": {"uid": "uid-of-the-job", "name": JOB_NAME}})
 
 
 def test_a_generation_of_another_jid_is_absent() -> None:
