@@ -60,18 +60,35 @@ def part(name: str) -> psutil.Process:
     return process
 
 
+def kill_api_server() -> None:
+    """``kill -9``."""
+    process = part(API_SERVER)
+    process.kill()
+    wait_for("the API server is gone", lambda: not _lives(process), 10)
+
+
+def bring_back() -> None:
+    """Start what has ended; return when the API server answers and its node is Ready."""
+    # Not with one's KUBECONFIG: the script would take it for that of another cluster, which is away.
+    env = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
+    subprocess.run([UP], env=env, timeout=UP_S, check=True)
+
+
 @contextmanager
 def without_api_server() -> Iterator[None]:
-    """``kill -9``; it is back, and its node Ready, when this ends."""
-    process = part(API_SERVER)
+    """Kill it, and bring it back."""
     try:
-        process.kill()
-        wait_for("the API server is gone", lambda: not process.is_running(), 10)
+        kill_api_server()
         yield
     finally:
-        # Its own access, or the script would think that KUBECONFIG names a cluster that is away.
-        env = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
-        subprocess.run([UP], env=env, timeout=UP_S, check=True)
+        bring_back()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextmanager
