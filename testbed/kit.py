@@ -33,11 +33,13 @@ rules: [{level: Metadata}]
 """
 
 
-def lack(kubeconfig: Path | None) -> str:
-    """Say why the cluster of a kubeconfig cannot be given faults, or ``""``."""
-    home = Path(os.environ.get("KUBE_HOME", "/var/lib/pman-kube"))
-    if kubeconfig != home / "admin.kubeconfig":
-        return f"only the cluster of the kit is given faults, and this is another one: {kubeconfig}"
+def owns(kubeconfig: Path | None) -> bool:
+    """Whether a kubeconfig is the access to the kit's cluster."""
+    return kubeconfig == Path(os.environ.get("KUBE_HOME", "/var/lib/pman-kube")) / "admin.kubeconfig"
+
+
+def lack() -> str:
+    """Say why the kit's cluster cannot be given faults, or ``""``."""
     if os.geteuid() != 0:
         return "only root may stop the parts of the cluster"
     for name in (API_SERVER, KUBELET):

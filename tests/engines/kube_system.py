@@ -5,11 +5,23 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from backends._kubernetes.connection import connect
 from backends._kubernetes.identity import JID
 from backends._kubernetes.settings import KubernetesSettings
+from testbed import kit
 from testbed.system import System, wait_for
-from tests.engines.kube import Cluster, access, kubectl
+from tests.engines.kube import Cluster, access, kubectl, missing
+
+
+def need_kit(request: pytest.FixtureRequest) -> None:
+    """Skip a test that does something to the parts of the cluster: where it may not, or, unless required, cannot."""
+    if lacking := missing() or (kit.lack() if kit.owns(access()) else ""):
+        required = "kubernetes" in request.config.getoption("--require")
+        (pytest.fail if required else pytest.skip)(lacking)
+    if not kit.owns(access()):
+        pytest.skip(f"only the cluster of the kit is given faults, and {access()} is that of another one")
 
 
 def start_system(kube: Cluster, name: str, *, is_ready: bool = True, **env: str) -> System:

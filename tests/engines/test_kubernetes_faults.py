@@ -23,8 +23,8 @@ from pman_core.states import State
 from testbed import kit
 from testbed.system import System, wait_for
 from tests.engines.jobs import body, delete, get, post, traced, traces, wait_end, wait_status
-from tests.engines.kube import Cluster, access, cluster, kubectl, missing, seen
-from tests.engines.kube_system import left, poor_access, start_system, wait_nothing_left
+from tests.engines.kube import Cluster, access, cluster, kubectl, seen
+from tests.engines.kube_system import left, need_kit, poor_access, start_system, wait_nothing_left
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(300)]
 
@@ -38,9 +38,7 @@ NOWHERE = "registry.invalid/nothing:1"
 
 @pytest.fixture(scope="module")
 def kube(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    if lacking := missing() or kit.lack(access()):
-        required = "kubernetes" in request.config.getoption("--require")
-        (pytest.fail if required else pytest.skip)(lacking)
+    need_kit(request)
     with cluster() as made:
         yield made
 

@@ -10,12 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from backends._kubernetes.identity import GENERATION
-from testbed import kit
 from testbed.kit import AuditedServer, Call, audited_server, count
 from testbed.system import System
 from tests.engines.jobs import delete, post, traced, traces, wait_end
-from tests.engines.kube import Cluster, access, cluster, missing
-from tests.engines.kube_system import Ends, left, start_system, wait_nothing_left
+from tests.engines.kube import Cluster, access, cluster
+from tests.engines.kube_system import Ends, left, need_kit, start_system, wait_nothing_left
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(300)]
 
@@ -29,9 +28,7 @@ SHARED = {"list jobs", "list pods", "watch jobs", "watch pods", "get /version", 
 
 @pytest.fixture
 def kube(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    if lacking := missing() or kit.lack(access()):
-        required = "kubernetes" in request.config.getoption("--require")
-        (pytest.fail if required else pytest.skip)(lacking)
+    need_kit(request)
     with cluster() as made:
         yield made
 
