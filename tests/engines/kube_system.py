@@ -3,13 +3,16 @@
 import json
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import urllib3
 
 from backends._kubernetes.connection import connect
 from backends._kubernetes.identity import JID
 from backends._kubernetes.settings import KubernetesSettings
+from pman_core.errors import Unavailable
 from testbed import kit
 from testbed.system import System, wait_for
 from tests.engines.kube import Cluster, access, kubectl, missing
@@ -82,12 +85,27 @@ class Ends:
         self.at_s: dict[str, float] = {}
         self._api = connect(KubernetesSettings(kubeconfig=str(access())))
         self._path = f"/apis/batch/v1/namespaces/{kube.namespace}/jobs"
+        self._response: urllib3.BaseHTTPResponse | None = None
         self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> "Ends":
         self._thread.start()
+        wait_for("the watch is open", lambda: self._response is not None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._response is not None:
+            self._response.shutdown()
+        self._thread.join(10)
+        self._api.close()
 
     def _follow(self) -> None:
         buffer = b""
-        with self._api.stream(self._path, {"watch": "1", "timeoutSeconds": "200"}, 200) as response:
+        with (
+            suppress(Unavailable),  # so it ends
+            self._api.stream(self._path, {"watch": "1", "timeoutSeconds": "200"}, 200) as response,
+        ):
+            self._response = response
             for chunk in response.stream(65536, decode_content=True):
                 now_s = time.monotonic()
                 *lines, buffer = (buffer + chunk).split(b"\n")
