@@ -7,7 +7,8 @@ Kubernetes 1.29 and later: https://kubernetes.io/docs/concepts/workloads/control
   delete the Job, delete its pods; two more if it is removed before its end. Those that do not start cost more.
 * Jobs are listed before pods, never the other way round: then the pods are at least as new as the Jobs, so an end has
   its exit code; and what is Absent had no Job when the question began, and no pods after that. (A pod is only ever made
-  for a Job that is there. One without a Job is Unknown: its Job was made after the listing began, or is being removed.)
+  for a Job that is there. One that lives without a Job is Unknown: its Job was made after the listing began, is being
+  removed, or was deleted by hand.)
 * To end a job and keep its object: see :mod:`backends._kubernetes.ending`.
 * Nodes fetch images themselves. What does not start for want of an image, a volume or the like is ended by whoever
   observes it, after a grace: Kubernetes itself would wait for ever.

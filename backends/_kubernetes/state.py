@@ -4,7 +4,8 @@ The fields: https://kubernetes.io/docs/reference/kubernetes-api/workload-resourc
 https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#PodStatus
 How a Job ends: https://kubernetes.io/docs/concepts/workloads/controllers/job/#job-termination-and-cleanup
 
-Only a condition of the Job ends a job, or pman's own verdict when nothing of the job lives any more:
+Only a condition of the Job ends a job, or pman's own verdict when nothing of the job lives any more. Who deletes a Job
+by hand may leave its pods (``--cascade=orphan``): nobody makes others, so their end is that of the job:
 
 =============================  ===================================================  ==================================
 the Job                        its pods                                             what pman says
@@ -24,6 +25,8 @@ verdict, Complete or Failed    any                                              
 Complete                       any                                                  SUCCEEDED
 Failed                         one has failed                                       FAILED by the first, see ``ends``
 Failed                         none is left                                         FAILED by the condition
+is gone                        some live, or not all have been made                 Unknown
+is gone                        all have ended                                       SUCCEEDED or FAILED, as they did
 =============================  ===================================================  ==================================
 
 Why a pod waits: its condition PodScheduled is false (Unschedulable, and the scheduler's words), or the ``waiting`` of
@@ -35,7 +38,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backends._kubernetes.ends import End, disruption_in, end_of_condition, end_of_pods
-from backends._kubernetes.identity import Identity, Object, identity_of
+from backends._kubernetes.identity import WORKERS, Identity, Object, identity_of, job_name
 from backends._kubernetes.job import CONTAINER
 from backends._kubernetes.verdict import Verdict, verdict_of
 from pman_core.backend import Handle, Observed, Sighting, Unknown
@@ -43,6 +46,8 @@ from pman_core.states import Reason, State
 
 HANDLE_VERSION = 1
 ENDED_PHASES = frozenset({"Succeeded", "Failed"})
+JOB_UID = "batch.kubernetes.io/controller-uid"
+"""A label of pods: https://kubernetes.io/docs/reference/labels-annotations-taints/#batchkubernetesio-controller-uid"""
 
 
 def handle_of(job: Object) -> Handle:
@@ -68,6 +73,25 @@ def observed_from(job: Object, pods: Sequence[Object]) -> Sighting:
     if verdict is not None and "Suspended" in conditions and not is_alive(job, pods):
         return _judged(identity, job, pods, verdict)
     return _unfinished(identity, job, pods, "it is being ended" if verdict else "")
+
+
+def observed_from_pods(pods: Sequence[Object]) -> Sighting:
+    """Return how a job is whose Job is not there. It may also have been made since: this is true all the same, because
+    one pod that has failed ends a Job, and so do as many as it has workers that have succeeded.
+    """
+    metadata = pods[0]["metadata"]
+    identity = identity_of(pods[0])
+    if identity is None:
+        raise ValueError("not a pod of pman")
+    if not all(map(has_ended, pods)):
+        return Unknown("its Job is gone, its pods are not yet")
+    uid, name = metadata["labels"].get(JOB_UID, ""), job_name(identity.jid, identity.generation)
+    job: Object = {"metadata": {"uid": uid, "name": name}}
+    if end_of_pods(pods) is not None:
+        return _failed(identity, job, pods, {})
+    if len(pods) < int(metadata["annotations"][WORKERS]):
+        return Unknown("its Job is gone, and not all of its pods are known")
+    return _succeeded(identity, job, pods, {})
 
 
 def conditions_of(item: Object) -> dict[str, Object]:

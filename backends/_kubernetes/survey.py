@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator
 
 from backends._kubernetes.identity import JID, JOB_NAME, Identity, Object, identity_of, job_name
-from backends._kubernetes.state import conditions_of, has_ended, observed_from
+from backends._kubernetes.state import conditions_of, has_ended, observed_from, observed_from_pods
 from pman_core.backend import Absent, JobRef, Observed, Sighting, Unknown
 
 log = logging.getLogger(__name__)
@@ -56,9 +56,8 @@ class Survey:
         pods = self.pods(ref.generation)
         identity = None if job is None else identity_of(job)
         if job is None or identity is None:
-            if any(pod["metadata"]["annotations"].get(JID) == ref.jid for pod in pods):
-                return Unknown("its Job is gone, its pods are not yet")
-            return Absent()
+            orphans = [pod for pod in pods if pod["metadata"]["annotations"].get(JID) == ref.jid]
+            return _sighting(None, orphans) if orphans else Absent()
         return _sighting(job, pods) if identity.jid == ref.jid else Absent()
 
     def forget(self, generation: str) -> None:
@@ -117,10 +116,10 @@ def version_of(item: Object) -> int:
     return int(item["metadata"]["resourceVersion"])
 
 
-def _sighting(job: Object, pods: list[Object]) -> Sighting:
+def _sighting(job: Object | None, pods: list[Object]) -> Sighting:
     """One that cannot be read, whosever fault it is, must not hide all the others."""
     try:
-        return observed_from(job, pods)
+        return observed_from(job, pods) if job is not None else observed_from_pods(pods)
     except Exception as error:
-        log.exception("the Job %s cannot be read", job["metadata"]["name"])
+        log.exception("the Job or the pods cannot be read: %s", (job or pods[0])["metadata"]["name"])
         return Unknown(f"{type(error).__name__}: {error}")

@@ -14,6 +14,7 @@ from pman_core.job import JobSpec
 from pman_core.states import TERMINAL, Reason, State
 from testbed.system import wait_for
 from tests.engines.kube import PATIENCE_S, Cluster, Counted, cluster, kubectl, look, missing, seen
+from tests.engines.kube_system import poor_access
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180), pytest.mark.xdist_group("kubernetes-backend")]
 
@@ -360,16 +361,9 @@ def test_a_listing_costs_two_calls_for_any_number_of_jobs(kube: Cluster, monkeyp
 
 
 def test_missing_rights_are_told_as_a_rule(kube: Cluster, tmp_path: Path) -> None:
-    kube.kubectl("create", "serviceaccount", "poor")
+    config = poor_access(kube, tmp_path, "poor")
     kube.kubectl("create", "role", "poor", "--verb=get,list,watch", "--resource=jobs.batch")
     kube.kubectl("create", "rolebinding", "poor", "--role=poor", f"--serviceaccount={kube.namespace}:poor")
-    token = kube.kubectl("create", "token", "poor").strip()
-    config = tmp_path / "kubeconfig"
-    config.write_text(kubectl("config", "view", "--raw", "--flatten", "--minify"))
-    config.chmod(0o600)
-    cluster_name = kubectl("config", "view", "--minify", "-o", "jsonpath={.clusters[0].name}")
-    kubectl("--kubeconfig", str(config), "config", "set-credentials", "poor", f"--token={token}")
-    kubectl("--kubeconfig", str(config), "config", "set-context", "poor", f"--cluster={cluster_name}", "--user=poor")
     backend = kube.backend(kubeconfig=str(config), kube_context="poor")
     health = backend.health()
     assert not health.ok

@@ -32,6 +32,7 @@ LEASES = {
     "process": {"SUBMIT_LEASE_S": "12", "SUBMIT_FENCE_S": "20"},
     "mock": {"SUBMIT_LEASE_S": "32", "SUBMIT_FENCE_S": "40"},
     "docker": {"SUBMIT_LEASE_S": "45", "SUBMIT_FENCE_S": "55"},
+    "kubernetes": {"SUBMIT_LEASE_S": "45", "SUBMIT_FENCE_S": "55"},
 }
 """A lease must be longer than the time-out of a submit on that backend."""
 UNACKED_MAX_S = VISIBILITY_TIMEOUT_S + 2 * RESTORE_MUTEX_S

@@ -20,9 +20,13 @@ import psutil
 
 from backends._mock_folder import Folder
 from backends._mock_script import condition_at
+from testbed import kit
+from testbed.cluster import kubeconfig
 from testbed.engine_proxy import EngineProxy
 from testbed.private_engine import PrivateEngine
+from testbed.redis_proxy import RedisProxy
 from tests.engines.jobs import IMAGE
+from tests.engines.kube import cluster
 from tests.faults.evidence import Body, Native, Traces
 
 SCRIPT = """
@@ -228,7 +232,68 @@ class DockerWorld(World):
         self._last.close()
 
 
-WORLDS: Mapping[str, type[World]] = {world.backend: world for world in (ProcessWorld, MockWorld, DockerWorld)}
+class KubernetesWorld(World):
+    """The kit's cluster, behind a proxy; a namespace of it. Needs root, to kill its API server."""
+
+    backend = "kubernetes"
+    port = 6443
+    """Of the API server, as the kit has it."""
+
+    def __init__(self, folder: Path, instance: str) -> None:
+        super().__init__(folder, instance)
+        self._last = ExitStack()
+
+    def prepare(self) -> Mapping[str, str]:
+        access = kubeconfig()
+        if access is None or not kit.owns(access):
+            raise RuntimeError(f"only the cluster of the kit is given faults, and this is another one: {access}")
+        if lacking := kit.lack():
+            raise RuntimeError(lacking)
+        self._cluster = self._last.enter_context(cluster())
+        self.proxy = RedisProxy(self.port)
+        self._last.callback(self.proxy.close)
+        self._last.callback(kit.bring_back)  # whatever a fault has left, and before anything else
+        by_proxy = self.folder / "kubeconfig"
+        by_proxy.touch(0o600)
+        by_proxy.write_text(access.read_text().replace(f"127.0.0.1:{self.port}", f"127.0.0.1:{self.proxy.port}"))
+        return {
+            "KUBECONFIG": str(by_proxy),
+            "JOB_NAMESPACE": self._cluster.namespace,
+            "KUBE_REQUEST_RATIO": "0.01",
+            "LIVE_LOGS_S": "0",
+        }
+
+    def make_folders(self, body: Body) -> None:
+        super().make_folders(body)
+        (self.store_base / body.output_dir).chmod(0o777)
+
+    def natives(self) -> list[Native]:
+        items = json.loads(self._cluster.kubectl("get", "jobs,pods", "-o", "json"))["items"]
+        codes: dict[str, int] = {}
+        for pod in (item for item in items if item["kind"] == "Pod"):
+            for container in pod["status"].get("containerStatuses", ()):
+                with suppress(KeyError):
+                    codes[_generation(pod)] = container["state"]["terminated"]["exitCode"]
+        found = {}
+        for item in sorted(items, key=lambda item: item["kind"]):  # Jobs first; a pod stands for one that is gone
+            conditions = item["status"].get("conditions", ())
+            is_ended = any(one["type"] in {"Complete", "Failed"} and one["status"] == "True" for one in conditions)
+            generation, jid = _generation(item), item["metadata"]["annotations"]["pman.chrisproject.org/jid"]
+            native = Native(jid, generation, "ended" if is_ended else item["kind"], codes.get(generation))
+            found.setdefault(generation, native)
+        return list(found.values())
+
+    def close(self) -> None:
+        self._last.close()
+
+
+WORLDS: Mapping[str, type[World]] = {
+    world.backend: world for world in (ProcessWorld, MockWorld, DockerWorld, KubernetesWorld)
+}
+
+
+def _generation(item: Mapping[str, Any]) -> str:
+    return str(item["metadata"]["labels"]["pman.chrisproject.org/generation"])
 
 
 def _lines(path: Path) -> list[str]:

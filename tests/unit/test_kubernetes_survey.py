@@ -11,7 +11,9 @@ import pytest
 from backends._kubernetes.connection import Api
 from backends._kubernetes.errors import Expired
 from backends._kubernetes.follower import Follower, from_cursor, to_cursor
-from backends._kubernetes.identity import JOB_NAME
+from backends._kubernetes.identity import JOB_NAME as JOB_LABEL
+from backends._kubernetes.identity import WORKERS, job_name
+from backends._kubernetes.state import JOB_UID, handle_of
 from backends._kubernetes.survey import Survey
 from pman_core.backend import Absent, JobRef, Observed, Unknown
 from pman_core.errors import Unavailable
@@ -19,6 +21,7 @@ from pman_core.states import State
 from tests.unit.kube_objects import GENERATION, Object, job, pod, running, spec, terminated
 
 REF = JobRef(spec().jid, GENERATION)
+JOB_NAME = job_name(spec().jid, GENERATION)
 OTHER = spec("01jzzzzzzzzzzzzzzzzzzzzzzx", jid="other")
 
 
@@ -32,6 +35,32 @@ def test_pods_without_their_job_are_unknown() -> None:
     assert Survey([], [pod()]).sight(JobRef("another", GENERATION)) == Absent()
 
 
+@pytest.mark.parametrize(
+    ("pods", "state", "exit_code"),
+    [
+        ([pod("Succeeded", terminated(0)), pod("Succeeded", terminated(0), index=1)], State.SUCCEEDED, 0),
+        ([pod("Succeeded", terminated(0)), pod("Failed", terminated(3), index=1)], State.FAILED, 3),
+        ([pod("Failed", terminated(3))], State.FAILED, 3),
+        ([pod("Succeeded", terminated(0))], None, None),
+        ([pod("Succeeded", terminated(0)), pod("Running", running(), index=1)], None, None),
+        ([pod("Failed", terminated(3)), pod("Running", running(), index=1)], None, None),
+    ],
+)
+def test_orphaned_pods_end_a_job_when_nothing_of_it_can_go_on(
+    pods: list[Object], state: State | None, exit_code: int | None
+) -> None:
+    for orphan in pods:
+        orphan["metadata"]["annotations"][WORKERS] = "2"
+        orphan["metadata"]["labels"][JOB_UID] = "uid-of-the-job"
+    sighting = Survey([], pods).sight(REF)
+    if state is None:
+        assert isinstance(sighting, Unknown)
+        return
+    assert isinstance(sighting, Observed)
+    assert (sighting.state, sighting.exit_code) == (state, exit_code)
+    assert sighting.handle == handle_of({"metadata": {"uid": "uid-of-the-job", "name": JOB_NAME}})
+
+
 def test_a_generation_of_another_jid_is_absent() -> None:
     assert Survey([job()], [pod()]).sight(JobRef("another", GENERATION)) == Absent()
 
@@ -39,7 +68,7 @@ def test_a_generation_of_another_jid_is_absent() -> None:
 def test_a_copy_by_hand_does_not_pass_for_the_job() -> None:
     copied, pod_of_copy = job("Complete", succeeded=1), pod("Succeeded", terminated(0), index=7)
     copied["metadata"]["name"] = "zz-copy"
-    pod_of_copy["metadata"]["labels"] = pod_of_copy["metadata"]["labels"] | {JOB_NAME: "zz-copy"}
+    pod_of_copy["metadata"]["labels"] = pod_of_copy["metadata"]["labels"] | {JOB_LABEL: "zz-copy"}
     survey = Survey([job(active=1), copied], [pod("Running", running()), pod_of_copy])
     sighting = survey.sight(REF)
     assert isinstance(sighting, Observed)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from tests.faults.kinds.base import Fault
 from tests.faults.kinds.engine import ENGINE
+from tests.faults.kinds.kubernetes import CLUSTER
 from tests.faults.kinds.messages import MESSAGES
 from tests.faults.kinds.network import NETWORK
 from tests.faults.kinds.processes import PROCESSES
@@ -11,7 +12,7 @@ from tests.faults.kinds.redis import REDIS, WIPE
 from tests.faults.kinds.scheduler import SCHEDULER
 from tests.faults.kinds.store import STORE
 
-ALL: Sequence[Fault] = (*PROCESSES, *REDIS, *NETWORK, *MESSAGES, *SCHEDULER, *STORE, *ENGINE)
+ALL: Sequence[Fault] = (*PROCESSES, *REDIS, *NETWORK, *MESSAGES, *SCHEDULER, *STORE, *ENGINE, *CLUSTER)
 """A wipe is not among them: it is asked for by itself, because jobs may be lost in it."""
 
 

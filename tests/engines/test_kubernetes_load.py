@@ -1,0 +1,91 @@
+"""Thirty jobs of eight clients that poll all the time: what they are told, when, and what it costs the API server.
+
+It runs alone: figures that are taken beside other tests tell of these.
+"""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from backends._kubernetes.identity import GENERATION
+from testbed.kit import AuditedServer, Call, audited_server, count
+from testbed.system import System, wait_for
+from tests.engines.jobs import delete, post, traced, traces, wait_end
+from tests.engines.kube import Cluster, access, cluster
+from tests.engines.kube_system import Ends, left, need_kit, start_system, wait_nothing_left
+
+pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(300)]
+
+JOBS, CLIENTS = 30, 8
+CALLS_PER_JOB_MAX = 6
+SEEN_P95_S_MAX = 2.0
+"""The goal on a quiet machine is a quarter of it."""
+SHARED = {"list jobs", "list pods", "watch jobs", "watch pods", "get /version", "create selfsubjectaccessreviews"}
+"""Calls for all jobs at once, if they do not ask for one of them: listings, watches, whether all is well."""
+
+
+@pytest.fixture
+def kube(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    need_kit(request)
+    with cluster() as made:
+        yield made
+
+
+@pytest.fixture
+def server(kube: Cluster) -> Iterator[AuditedServer]:
+    found = access()
+    assert found is not None
+    with audited_server(found) as started:
+        yield started
+
+
+@pytest.fixture
+def pman(kube: Cluster, server: AuditedServer) -> Iterator[System]:
+    system = start_system(kube, "load", KUBECONFIG=str(server.kubeconfig))
+    yield system
+    system.close()
+
+
+def is_shared(call: Call) -> bool:
+    return bool(count([call]).keys() & SHARED) and GENERATION not in call.uri.replace("%2F", "/")
+
+
+def test_thirty_jobs_of_eight_clients_are_true_in_time_and_cheap(
+    kube: Cluster, server: AuditedServer, pman: System, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told_s: dict[str, float] = {}
+    before = len(server.calls())
+
+    def live(number: int) -> None:
+        """The life of one job: it is polled all the time."""
+        jid = f"job-{number}"
+        post(pman, traced(jid, f"sleep 0.{number % 10}", number % 4))
+        record = wait_end(pman, jid, 150)
+        told_s[jid] = time.monotonic()
+        assert record["status"] == ("finishedWithError" if number % 4 else "finishedSuccessfully"), record
+        assert (record["exit_code"], record["logs"]) == (number % 4, "working\n"), record
+
+    jids = [f"job-{number}" for number in range(JOBS)]
+    with Ends(kube) as ends:
+        with ThreadPoolExecutor(CLIENTS) as clients:
+            list(clients.map(live, range(JOBS)))
+        wait_for("the test itself has seen all ends", lambda: ends.at_s.keys() >= set(jids))
+    assert [(traces(pman, jid), traces(pman, jid, "ends")) for jid in jids] == [(1, 1)] * JOBS
+    assert len(left(kube, "jobs")) == JOBS, "one Job each"
+    for jid in jids:
+        delete(pman, jid)
+    wait_nothing_left(kube, pman)
+    calls = server.calls()[before:]
+    own = [call for call in calls if not is_shared(call)]
+    late_s = sorted(max(0.0, told_s[jid] - ends.at_s[jid]) for jid in jids)
+    p50_s, p95_s = late_s[JOBS // 2], late_s[int(0.95 * JOBS)]
+    with capsys.disabled():
+        print(  # noqa: T201 - the figures that this test is for
+            f"\n{JOBS} jobs, {CLIENTS} clients: {len(own) / JOBS:.1f} calls a job, and {len(calls) - len(own)} for all"
+            f" together; from the end of a Job to GET p50 {p50_s * 1000:.0f} ms, p95 {p95_s * 1000:.0f} ms"
+        )
+    assert count(own)["create jobs"] == JOBS
+    assert len(own) <= CALLS_PER_JOB_MAX * JOBS, count(own)
+    assert p95_s <= SEEN_P95_S_MAX
