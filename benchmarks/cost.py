@@ -17,7 +17,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 from redis import Redis
 from rich.console import Console
 from rich.table import Table
@@ -25,6 +24,7 @@ from rich.table import Table
 from benchmarks import machine
 from benchmarks.dispatch import Echo
 from benchmarks.load import delete_bytes, get_bytes, post_all, send_all
+from benchmarks.parts import cpu_clock
 from testbed.system import System
 
 CLIENTS = 16
@@ -58,7 +58,7 @@ class Meter:
 
     def __init__(self, system: System, clocks: dict[str, Callable[[], float]]) -> None:
         self._redis = Redis.from_url(system.env["REDIS_URL"], decode_responses=True)
-        self._clocks = clocks | {"redis": _clock(self._redis.info("server")["process_id"])}
+        self._clocks = clocks | {"redis": cpu_clock(self._redis.info("server")["process_id"])}
 
     def read(self) -> Reading:
         stats = self._redis.info("commandstats")
@@ -88,17 +88,6 @@ class Meter:
         return Cost(cpu_ms, commands, aof_bytes)
 
 
-def _clock(pid: int) -> Callable[[], float]:
-    """Return a clock of the processor time, in s, of a process and its children."""
-    root = psutil.Process(pid)
-
-    def cpu_s() -> float:
-        times = [process.cpu_times() for process in (root, *root.children(recursive=True))]
-        return sum(each.user + each.system for each in times)
-
-    return cpu_s
-
-
 def measure(folder: Path, jobs: int) -> dict[str, Cost]:
     with closing(System(folder, "mock")) as system:
         system.start_redis()
@@ -118,7 +107,7 @@ def measure(folder: Path, jobs: int) -> dict[str, Cost]:
             _wait(lambda: store.counts("mock")["obligations"] == 0)
 
         dispatch("warm", 200)
-        meter = Meter(system, {name: _clock(system.processes[name].pid) for name in ("api", "worker", "observer")})
+        meter = Meter(system, {name: cpu_clock(system.processes[name].pid) for name in ("api", "worker", "observer")})
         idle = meter.cost(lambda: time.sleep(IDLE_S), round(IDLE_S))
         jids = [f"job-{number}" for number in range(jobs)]
         costs = {
@@ -131,7 +120,7 @@ def measure(folder: Path, jobs: int) -> dict[str, Cost]:
         }  # fmt: skip
         echo = Echo(system)
         echo.per_s(200)
-        echo_meter = Meter(system, {"api": time.process_time, "worker": _clock(system.processes["echo"].pid)})
+        echo_meter = Meter(system, {"api": time.process_time, "worker": cpu_clock(system.processes["echo"].pid)})
         return costs | {"bare echo": echo_meter.cost(lambda: echo.per_s(jobs), jobs)}
 
 

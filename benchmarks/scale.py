@@ -2,7 +2,8 @@
 
 Two instances in one Redis, each with its own API, measured in turn, so that what the machine does meanwhile hits both.
 Both have 50 running jobs, the newest of all; the rest has ended, as on a busy site, where a record stays for a week.
-So a GET, a page and a round have the same to do in both, but for the size of what lies behind.
+So a GET, a page and a round have the same to do in both, but for the size of what lies behind. Of a GET the processor
+time of API and Redis is measured, too: what else the machine does hardly shows in it.
 
 A round of the observer is everything that may fall due in one: the poll, what is to be enqueued, removed, ended,
 expired, and the sweep of all native objects. The scheduler holds the running jobs alone: what a sweep costs follows
@@ -14,10 +15,12 @@ from contextlib import closing
 from pathlib import Path
 from statistics import median
 
+from redis import Redis
+
 from benchmarks import http_apps, records, size
 from benchmarks.figure import Figure, Goal, in_turn, median_ratio, number
 from benchmarks.http_apps import CLIENTS
-from benchmarks.parts import open_mock, settings_of
+from benchmarks.parts import cpu_clock, open_mock, settings_of
 from pman_core.broker import QueuePublisher, make_celery
 from pman_worker.context import Context
 from pman_worker.leader import Leader
@@ -63,8 +66,20 @@ class Site:
 
     def load_ms(self, kind: str, path: str, ended: int) -> float:
         """Return the mean time of a request under load, in ms of one client."""
+        return 1000 * CLIENTS / self._load_per_s(kind, path, ended)
+
+    def get_cpu_ms(self, ended: int) -> float:
+        """Return the processor time of the API and of Redis for one GET."""
+        with closing(Redis.from_url(self.system.env["REDIS_URL"])) as redis:
+            redis_pid = redis.info("server")["process_id"]
+        clocks = [cpu_clock(self.system.processes["api"].pid), cpu_clock(redis_pid)]
+        before_s = sum(clock() for clock in clocks)
+        per_s = self._load_per_s("get", "/api/v1/", ended)
+        return 1000 * (sum(clock() for clock in clocks) - before_s) / (per_s * ROUND_S)
+
+    def _load_per_s(self, kind: str, path: str, ended: int) -> float:
         load = http_apps.wrk(self.system.api_port, kind, path, clients=CLIENTS, jids=ended, seconds=ROUND_S)
-        return 1000 * CLIENTS / load["per_s"]
+        return load["per_s"]
 
     def close(self) -> None:
         self._observer.stand_down()
@@ -98,16 +113,28 @@ def _fill(system: System, count: int) -> size.Memory:
 def _compare(many: Site, few: Site, count: int, scale: float) -> list[Figure]:
     wrk_rounds = round(ROUNDS * scale)
     gets: list[tuple[float, float]] = []
+    costs: list[tuple[float, float]] = []
     lists: list[tuple[float, float]] = []
     rounds: list[tuple[float, float]] = []
 
     def get_ms(site: Site) -> float:
-        return site.load_ms("get", "/api/v1/", (count if site is many else FEW) - RUNNING)
+        return site.load_ms("get", "/api/v1/", ended(site))
+
+    def get_cpu_ms(site: Site) -> float:
+        return site.get_cpu_ms(ended(site))
+
+    def ended(site: Site) -> int:
+        return (count if site is many else FEW) - RUNNING
 
     def list_ms(site: Site) -> float:
         return site.load_ms("page", "/jobs/?limit=100", 1)
 
-    plan = ((get_ms, gets, wrk_rounds), (list_ms, lists, wrk_rounds), (Site.observe_ms, rounds, OBSERVER_ROUNDS))
+    plan = (
+        (get_ms, gets, wrk_rounds),
+        (get_cpu_ms, costs, wrk_rounds),
+        (list_ms, lists, wrk_rounds),
+        (Site.observe_ms, rounds, OBSERVER_ROUNDS),
+    )
     for ask, found, repeats in plan:
         ask(many), ask(few)  # warm
         for many_first in in_turn(repeats):
@@ -116,6 +143,7 @@ def _compare(many: Site, few: Site, count: int, scale: float) -> list[Figure]:
             found.append((times[True], times[False]))
     return [
         _figure(f"GET, {count:,} records against {FEW}", gets),
+        _figure(f"processor time of a GET, {count:,} records against {FEW}", costs),
         _figure(f"list of 100, {count:,} records against {FEW}", lists),
         _figure(f"round of the observer, {count:,} records against {FEW}", rounds),
     ]
