@@ -23,11 +23,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from backends._identity import Identity
 from backends._kubernetes import overlay
 from backends._kubernetes.connection import connect
-from backends._kubernetes.ending import end_job
+from backends._kubernetes.ending import always, end_job
 from backends._kubernetes.errors import NameTaken, NotThere
-from backends._kubernetes.identity import WORKERS, Identity, Object, identity_of, label_faults, spec_of
+from backends._kubernetes.identity import WORKERS, Object, identity_of, label_faults, spec_of
 from backends._kubernetes.job import Body, build_job, user_of
 from backends._kubernetes.logs import Worker, workers_of
 from backends._kubernetes.namespace import Namespace
@@ -210,7 +211,7 @@ class KubernetesBackend(Backend):
         verdict = verdict_of(job["metadata"].get("annotations"))
         if verdict is not None:
             if self._patience.has_waited(observed.generation):
-                self._end_now(observed, verdict, lambda _job, _pods: True)
+                self._end_now(observed, verdict, always)
             return observed
         trouble, is_too_long = self._patience.look(observed.generation, job, pods, self._events_of)
         if trouble is None:

@@ -32,7 +32,7 @@ from pydantic import Field, field_validator
 from backends._engine.base import EngineBackend
 from backends._engine.client import connect, translated
 from backends._engine.errors import Doing, NameTaken, NotThere, OutOfDate
-from backends._engine.labels import Identity, identity_of, of_instance, spec_of
+from backends._engine.labels import identity_of, of_instance, spec_of
 from backends._engine.logs import end_of, frames
 from backends._engine.mounts import storage_of
 from backends._engine.settings import DOCKER_SOCKET, EngineSettings, tls_folder
@@ -55,6 +55,7 @@ from backends._engine.swarm_state import (
     real_tasks,
 )
 from backends._engine.volumes import find_volume
+from backends._identity import Identity
 from pman_core.backend import (
     Absent,
     Capabilities,

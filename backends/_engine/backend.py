@@ -20,7 +20,7 @@ from backends._engine.container import Gpus, build_container
 from backends._engine.dialect import DOCKER, PODMAN, Dialect
 from backends._engine.errors import Doing, NameTaken, NotThere
 from backends._engine.events import EventStream, from_cursor, to_cursor
-from backends._engine.labels import Identity, identity_of, of_instance, spec_of
+from backends._engine.labels import identity_of, of_instance, spec_of
 from backends._engine.logs import end_of, frames, in_time
 from backends._engine.mounts import Mount, refuse_what_podman_splits, storage_of
 from backends._engine.pull import pull
@@ -38,6 +38,7 @@ from backends._engine.state import (
     observed_success,
 )
 from backends._engine.volumes import find_volume
+from backends._identity import Identity
 from pman_core.backend import (
     Absent,
     Capabilities,

@@ -1,8 +1,8 @@
 """The labels of a native object: from them a job is found, and its record rebuilt after Redis has lost it. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from backends._identity import Identity, read_spec
 from pman_core.job import JobSpec
 from pman_core.settings import Settings as CommonSettings
 
@@ -16,16 +16,6 @@ SPEC = PREFIX + "spec"
 
 ECOSYSTEM = {"org.chrisproject.miniChRIS": "plugininstance", "org.chrisproject.job_type": "plugin"}
 """What other tools of ChRIS look for, to find or to clean up plugin instances."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Whose a native object is."""
-
-    jid: str
-    generation: str
-    instance: str
-    digest: str
 
 
 def build_labels(spec: JobSpec, common: CommonSettings) -> dict[str, str]:
@@ -51,10 +41,7 @@ def identity_of(labels: Mapping[str, str] | None) -> Identity | None:
 
 def spec_of(labels: Mapping[str, str]) -> JobSpec | None:
     """Return the spec that the object carries; ``None`` if it cannot be read."""
-    try:
-        return JobSpec.from_json(labels.get(SPEC, ""))
-    except (ValueError, KeyError, TypeError):
-        return None
+    return read_spec(labels.get(SPEC, ""))
 
 
 def of_instance(instance: str, generation: str = "") -> dict[str, list[str]]:

@@ -29,8 +29,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backends._engine.errors import Doing, explain
-from backends._engine.labels import Identity, identity_of
+from backends._engine.labels import identity_of
 from backends._exit_codes import KILLED, describe_exit, reason_of
+from backends._identity import Identity
 from pman_core.backend import Handle, Observed, Sighting, Unknown
 from pman_core.errors import Unavailable
 from pman_core.states import Reason, State

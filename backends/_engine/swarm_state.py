@@ -40,11 +40,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from backends._engine.labels import Identity, identity_of
+from backends._engine.labels import identity_of
 from backends._engine.state import handle_of, moment
 from backends._engine.swarm_nodes import Away, Nodes
 from backends._engine.swarm_service import ENDED, FINAL, NOWHERE, read_label
 from backends._exit_codes import KILLED, describe_exit, reason_of
+from backends._identity import Identity
 from pman_core.backend import Observed, Sighting, Unknown
 from pman_core.states import TERMINAL, Reason, State
 

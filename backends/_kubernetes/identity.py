@@ -9,9 +9,9 @@ https://github.com/kubernetes/apimachinery/blob/v0.35.0/pkg/api/validation/objec
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from backends._identity import Identity, read_spec
 from pman_core.errors import Fault, Rejected
 from pman_core.job import JobSpec, native_name
 from pman_core.settings import Settings as CommonSettings
@@ -42,16 +42,6 @@ CONTROLLERS = re.compile(r"batch\.kubernetes\.io/.*|job-name|controller-uid")
 """Labels that the Job controller gives to pods: with another value, the server refuses every Job."""
 
 Object = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Whose an object is."""
-
-    jid: str
-    generation: str
-    instance: str
-    digest: str
 
 
 def job_name(jid: str, generation: str) -> str:
@@ -114,10 +104,7 @@ def generation_of(item: Object) -> str:
 
 def spec_of(job: Object) -> JobSpec | None:
     """Return the spec that a Job carries; ``None`` if it cannot be read."""
-    try:
-        return JobSpec.from_json(job["metadata"]["annotations"].get(SPEC, ""))
-    except (ValueError, KeyError, TypeError):
-        return None
+    return read_spec(job["metadata"]["annotations"].get(SPEC, ""))
 
 
 def selector(instance: str, generation: str = "", jid: str = "") -> str:

@@ -37,8 +37,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from backends._identity import Identity
 from backends._kubernetes.ends import End, disruption_in, end_of_condition, end_of_pods
-from backends._kubernetes.identity import WORKERS, Identity, Object, identity_of, job_name
+from backends._kubernetes.identity import WORKERS, Object, identity_of, job_name
 from backends._kubernetes.job import CONTAINER
 from backends._kubernetes.verdict import Verdict, verdict_of
 from pman_core.backend import Handle, Observed, Sighting, Unknown

@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Iterable, Iterator
 
-from backends._kubernetes.identity import JID, JOB_NAME, Identity, Object, identity_of, job_name
+from backends._identity import Identity
+from backends._kubernetes.identity import JID, JOB_NAME, Object, identity_of, job_name
 from backends._kubernetes.state import conditions_of, has_ended, observed_from, observed_from_pods
 from pman_core.backend import Absent, JobRef, Observed, Sighting, Unknown
 

@@ -6,25 +6,11 @@ from backends._kubernetes.identity import build_labels, job_annotations, job_nam
 from pman_core.job import JobSpec
 from pman_core.request import JobRequest
 from pman_core.settings import Settings, load_settings
+from tests.unit.payloads import GENERATION, request
 
 Object = dict[str, Any]
 
-BODY: dict[str, Any] = {
-    "jid": "chris-jid-4",
-    "auid": "cube",
-    "number_of_workers": 1,
-    "cpu_limit": 1500,
-    "memory_limit": 300,
-    "gpu_limit": 0,
-    "image": "fnndsc/pl-simplefsapp",
-    "entrypoint": ["python3", "/usr/local/bin/simplefsapp"],
-    "args": ["--dir", "it's {{.Name}} $HOME $(HOME) $$"],
-    "type": "ds",
-    "env": ["A=1", "B=x=$(A)"],
-    "input_dir": "job/in",
-    "output_dir": "job/out",
-}
-GENERATION = "01jzzzzzzzzzzzzzzzzzzzzzzz"
+BODY = request("it's {{.Name}} $HOME $(HOME) $$", "A=1", "B=x=$(A)")
 STARTED, FINISHED, LATER = "2026-11-25T12:00:01Z", "2026-11-25T12:00:05Z", "2026-11-25T12:00:07Z"
 
 

@@ -1,7 +1,5 @@
 """What an engine is sent for a job: whole bodies against ``tests/golden/engine``, rewritten by REWRITE_GOLDEN=yes."""
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +15,18 @@ from pman_core.job import JobSpec
 from pman_core.request import JobRequest
 from pman_core.settings import Settings, load_settings
 from pman_core.states import Reason
+from tests.unit.payloads import GENERATION, check_golden, request
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "engine"
 MOUNTS = [
     {"Type": "bind", "Source": "/store/job/in", "Target": "/share/incoming", "ReadOnly": True},
     {"Type": "bind", "Source": "/store/job/out", "Target": "/share/outgoing", "ReadOnly": False},
 ]
-BODY: dict[str, Any] = {
-    "jid": "chris-jid-4",
-    "auid": "cube",
-    "number_of_workers": 1,
-    "cpu_limit": 1500,
-    "memory_limit": 300,
-    "gpu_limit": 0,
-    "image": "fnndsc/pl-simplefsapp",
-    "entrypoint": ["python3", "/usr/local/bin/simplefsapp"],
-    "args": ["--dir", "it's {{.Name}} $HOME"],
-    "type": "ds",
-    "env": ["A=1", "B=x=y"],
-    "input_dir": "job/in",
-    "output_dir": "job/out",
-}
+BODY = request("it's {{.Name}} $HOME", "A=1", "B=x=y")
 
 
 def spec(**fields: Any) -> JobSpec:
-    return JobSpec("01jzzzzzzzzzzzzzzzzzzzzzzz", "site", JobRequest(**(BODY | fields)))
+    return JobSpec(GENERATION, "site", JobRequest(**(BODY | fields)))
 
 
 def common(**values: Any) -> Settings:
@@ -78,12 +63,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_whole_body(name: str) -> None:
-    text = json.dumps(CASES[name], indent=2, ensure_ascii=False) + "\n"
-    path = GOLDEN / f"{name}.json"
-    if os.environ.get("REWRITE_GOLDEN") == "yes":
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    assert text == path.read_text()
+    check_golden(GOLDEN / f"{name}.json", CASES[name])
 
 
 def test_the_labels_give_the_job_back() -> None:

@@ -15,7 +15,8 @@ from backends._kubernetes.trouble import may_be_stuck
 from backends._kubernetes.verdict import Verdict
 from pman_core.errors import BackendError, Unavailable
 from pman_core.states import Reason
-from tests.unit.kube_objects import GENERATION, Object, job, pod, running, spec, terminated, waiting
+from tests.unit.kube_objects import Object, job, pod, running, spec, terminated, waiting
+from tests.unit.payloads import GENERATION
 
 CANCELLED = Verdict(Reason.CANCELLED, "ended on request", datetime(2026, 11, 25, tzinfo=UTC))
 

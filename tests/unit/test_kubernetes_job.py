@@ -1,7 +1,5 @@
 """What Kubernetes is sent: whole Jobs against ``tests/golden/kubernetes``, rewritten by REWRITE_GOLDEN=yes."""
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,8 @@ from backends._kubernetes.storage import ClaimFolders, HostFolders, NfsFolders, 
 from pman_core.errors import Rejected
 from pman_core.job import mint_generation
 from pman_core.request import JobRequest
-from tests.unit.kube_objects import BODY, GENERATION, common, job, spec
+from tests.unit.kube_objects import BODY, common, job, spec
+from tests.unit.payloads import GENERATION, check_golden
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "kubernetes"
 FOLDERS: dict[str, Any] = {
@@ -69,12 +68,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_whole_body(name: str) -> None:
-    text = json.dumps(CASES[name], indent=2, ensure_ascii=False) + "\n"
-    path = GOLDEN / f"{name}.json"
-    if os.environ.get("REWRITE_GOLDEN") == "yes":
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    assert text == path.read_text()
+    check_golden(GOLDEN / f"{name}.json", CASES[name])
 
 
 def test_a_job_and_its_pods_tell_whose_they_are() -> None:

@@ -18,7 +18,8 @@ from backends._kubernetes.survey import Survey
 from pman_core.backend import Absent, JobRef, Observed, Unknown
 from pman_core.errors import Unavailable
 from pman_core.states import State
-from tests.unit.kube_objects import GENERATION, Object, job, pod, running, spec, terminated
+from tests.unit.kube_objects import Object, job, pod, running, spec, terminated
+from tests.unit.payloads import GENERATION
 
 REF = JobRef(spec().jid, GENERATION)
 JOB_NAME = job_name(spec().jid, GENERATION)

@@ -23,31 +23,18 @@ from pman_core.errors import InvalidSettings, Rejected
 from pman_core.job import JobSpec
 from pman_core.request import JobRequest
 from pman_core.settings import Settings, load, load_settings
+from tests.unit.payloads import GENERATION, request
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "engine"
 MOUNTS = [
     {"Type": "bind", "Source": "/store/job/in {{x}}", "Target": "/share/incoming", "ReadOnly": True},
     {"Type": "bind", "Source": "/store/job/out", "Target": "/share/outgoing", "ReadOnly": False},
 ]
-BODY: dict[str, Any] = {
-    "jid": "chris-jid-4",
-    "auid": "cube",
-    "number_of_workers": 1,
-    "cpu_limit": 1500,
-    "memory_limit": 300,
-    "gpu_limit": 0,
-    "image": "fnndsc/pl-simplefsapp",
-    "entrypoint": ["python3", "/usr/local/bin/simplefsapp"],
-    "args": ["--dir", "it's {{.Service.Name}} $HOME"],
-    "type": "ds",
-    "env": ["A=1", "B={{.Service.Name}}=y"],
-    "input_dir": "job/in",
-    "output_dir": "job/out",
-}
+BODY = request("it's {{.Service.Name}} $HOME", "A=1", "B={{.Service.Name}}=y")
 
 
 def spec(**fields: Any) -> JobSpec:
-    return JobSpec("01jzzzzzzzzzzzzzzzzzzzzzzz", "site", JobRequest(**(BODY | fields)))
+    return JobSpec(GENERATION, "site", JobRequest(**(BODY | fields)))
 
 
 def common(**values: Any) -> Settings:

@@ -1,7 +1,8 @@
 """What a kind of fault is: what it can hit, for how long, what clients may feel of it, how it begins and ends."""
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 from tests.faults.evidence import Effect
@@ -36,3 +37,11 @@ class Fault(ABC):
 
 
 NOBODY: frozenset[str] = frozenset()
+
+
+def cut_again_and_again(cut: Callable[[], object], times_max: int, rng: Random) -> frozenset[str]:
+    """Cut all connections of a proxy; new ones are taken at once, and cut in their turn."""
+    for _ in range(rng.randint(1, times_max)):
+        cut()
+        time.sleep(rng.uniform(0, 0.5))
+    return NOBODY

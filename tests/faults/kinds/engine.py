@@ -1,11 +1,10 @@
 """What a Docker engine can suffer: its process, and the socket on the way to it."""
 
 import signal
-import time
 from collections.abc import Sequence
 from random import Random
 
-from tests.faults.kinds.base import NOBODY, Fault
+from tests.faults.kinds.base import NOBODY, Fault, cut_again_and_again
 from tests.faults.stage import Stage
 from tests.faults.worlds import DockerWorld
 
@@ -70,10 +69,7 @@ class Cut(OfEngine):
     lasts_s = (0.0, 0.0)
 
     def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
-        for _ in range(rng.randint(1, 12)):
-            self.world(stage).proxy.cut()
-            time.sleep(rng.uniform(0, 0.5))
-        return NOBODY
+        return cut_again_and_again(self.world(stage).proxy.cut, 12, rng)
 
 
 ENGINE: Sequence[Fault] = (Kill(), Stop(), Hold(), Cut())

@@ -1,11 +1,10 @@
 """What a cluster of Kubernetes can suffer: its API server, and the network on the way to it."""
 
-import time
 from collections.abc import Sequence
 from random import Random
 
 from testbed import kit
-from tests.faults.kinds.base import NOBODY, Fault
+from tests.faults.kinds.base import NOBODY, Fault, cut_again_and_again
 from tests.faults.stage import Stage
 from tests.faults.worlds import KubernetesWorld
 
@@ -69,10 +68,7 @@ class Cut(OfCluster):
     lasts_s = (0.0, 0.0)
 
     def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
-        for _ in range(rng.randint(1, 12)):
-            self.world(stage).proxy.cut()
-            time.sleep(rng.uniform(0, 0.5))
-        return NOBODY
+        return cut_again_and_again(self.world(stage).proxy.cut, 12, rng)
 
 
 CLUSTER: Sequence[Fault] = (Kill(), Refuse(), Hold(), Cut())

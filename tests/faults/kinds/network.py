@@ -1,10 +1,9 @@
 """The network between pman and a Redis that is well."""
 
-import time
 from collections.abc import Sequence
 from random import Random
 
-from tests.faults.kinds.base import NOBODY
+from tests.faults.kinds.base import NOBODY, cut_again_and_again
 from tests.faults.kinds.redis import OfRedis
 from tests.faults.stage import Stage
 
@@ -49,10 +48,7 @@ class Cut(OfRedis):
     lasts_s = (0.0, 0.0)
 
     def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
-        for _ in range(rng.randint(1, 10)):
-            stage.proxy.cut()
-            time.sleep(rng.uniform(0, 0.5))
-        return NOBODY
+        return cut_again_and_again(stage.proxy.cut, 10, rng)
 
 
 NETWORK: Sequence[OfRedis] = (Slow(), Refused(), HalfOpen(), Cut())
