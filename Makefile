@@ -25,11 +25,11 @@ test: $(VENV)/.dev ## the tests, in parallel
 coverage: $(VENV)/.dev ## the tests again, with the lines and branches they miss; CI adds the engines' and wants 90 %
 	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=80
 
-e2e: $(VENV)/.dev ## the slow tests with real processes, one after the other
-	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm and not kubernetes' -n 0 --ignore tests/faults
+e2e: $(VENV)/.dev ## the slow tests with real processes, two at a time
+	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm and not kubernetes' -n 2 --dist worksteal --ignore tests/faults
 
-faults: $(VENV)/.dev ## one fault after the other, done to the real processes; root may mount, and tests full stores too
-	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm and not kubernetes' -n 0 tests/faults
+faults: $(VENV)/.dev ## faults done to the real processes, two at a time; root may mount, and tests full stores too
+	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm and not kubernetes' -n 2 --dist worksteal tests/faults
 
 model: $(VENV)/.dev ## exhaustively: the protocol as a model, the stores side by side, and what the other tests rest on
 	$(BIN)/pytest -m exhaustive -n 0 -p no:randomly -s tests/model tests/contract tests/unit/test_kube_api_fidelity.py
