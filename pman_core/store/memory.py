@@ -474,8 +474,10 @@ class MemoryStore(MemoryPulls):
     def begin_epoch(self, backend: str) -> None:
         with self._lock:
             self._epochs.add(backend)
-            for job in self._jids(backend, WAITING):
-                job.due_ms = 0
+            waiting = list(self._jids(backend, WAITING))
+            latest_ms = max((job.due_ms for job in waiting), default=0)
+            for job in waiting:
+                job.due_ms -= latest_ms  # long past, and in the same order
 
     # What workers say of themselves
 

@@ -274,7 +274,7 @@ class Store(Pulls, Protocol):
         """Whether a complete sweep has been done since the store was new."""
 
     def begin_epoch(self, backend: str) -> None:
-        """Write down that it has: submits may begin, and all that waits is due at once."""
+        """Write down that it has: submits may begin, and all that waits is due at once, the oldest first."""
 
     # What workers say of themselves
 

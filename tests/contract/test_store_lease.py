@@ -131,6 +131,17 @@ def test_nothing_is_submitted_before_a_complete_sweep(empty_store: Store) -> Non
     assert claim(store, record) is Moved.OK
 
 
+def test_what_waited_for_the_sweep_is_due_by_age(empty_store: Store, clock: Clock) -> None:
+    jids = [f"job-{letter}" for letter in "dbeca"]
+    for jid in jids:
+        post(empty_store, jid)
+        clock.advance(1)
+    assert list(empty_store.due(BACKEND, 10)) == []
+    empty_store.begin_epoch(BACKEND)
+    assert list(empty_store.due(BACKEND, 10)) == jids
+    assert list(empty_store.due(BACKEND, 2)) == jids[:2]
+
+
 # Enqueueing
 
 

@@ -2,5 +2,6 @@
 -- ARGV: now, backend
 local waiting = key('waiting', ARGV[2])
 redis.call('SET', key('epoch', ARGV[2]), text(now))
-redis.call('ZUNIONSTORE', waiting, 1, waiting, 'WEIGHTS', 0) -- all at once: there may be a hundred thousand
+-- All at once: there may be a hundred thousand. Half of a time of today is long past, and the order stays: the oldest first.
+redis.call('ZUNIONSTORE', waiting, 1, waiting, 'WEIGHTS', 0.5)
 return 1
