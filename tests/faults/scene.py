@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import redis
 import requests
 
@@ -220,3 +221,21 @@ def is_idle(system: System) -> bool:
     with redis.Redis(port=system.redis_port) as server:
         queues = [queue_name(system.backend, purpose) for purpose in (Purpose.SUBMIT, Purpose.CONTROL)]
         return not server.exists(*(key_prefix("pman") + name for name in (*queues, "unacked")))
+
+
+def is_asleep(system: System, name: str) -> bool:
+    return psutil.Process(system.processes[name].pid).status() == psutil.STATUS_STOPPED
+
+
+def start_sleeper(system: System, point: str) -> None:
+    """Start a worker that falls asleep in its first submit."""
+    system.start(
+        "sleeper",
+        ["-m", "celery", "-A", "tests.e2e.killing_app", "worker", "--pool", "threads", "--concurrency", "2", "-E"],
+        {
+            "KILL_AT": point,
+            "KILL_SIGNAL": "SIGSTOP",
+            "KILL_MARK": str(system.folder / "asleep"),
+            "PYTHONPATH": str(Path.cwd()),
+        },
+    )

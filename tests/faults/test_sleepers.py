@@ -2,12 +2,10 @@
 
 import signal
 import threading
-from pathlib import Path
 
-import psutil
 import pytest
 
-from testbed.system import System, wait_for
+from testbed.system import wait_for
 from tests.e2e.jobs import traces
 from tests.faults.scene import (
     LEASE_S,
@@ -17,8 +15,10 @@ from tests.faults.scene import (
     check_ends,
     gated,
     get,
+    is_asleep,
     is_idle,
     post,
+    start_sleeper,
     try_post,
     wait_end,
     wait_status,
@@ -27,24 +27,6 @@ from tests.faults.scene import (
 FENCE_S = LEASE_S + 3
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
-
-
-def is_asleep(system: System, name: str) -> bool:
-    return psutil.Process(system.processes[name].pid).status() == psutil.STATUS_STOPPED
-
-
-def start_sleeper(system: System, point: str) -> None:
-    """Start a worker that falls asleep in its first submit."""
-    system.start(
-        "sleeper",
-        ["-m", "celery", "-A", "tests.e2e.killing_app", "worker", "--pool", "threads", "--concurrency", "2", "-E"],
-        {
-            "KILL_AT": point,
-            "KILL_SIGNAL": "SIGSTOP",
-            "KILL_MARK": str(system.folder / "asleep"),
-            "PYTHONPATH": str(Path.cwd()),
-        },
-    )
 
 
 @pytest.mark.parametrize("point", ["before-call", "after-call"])
