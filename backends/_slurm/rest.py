@@ -1,7 +1,7 @@
 """Slurm by its REST service, for a pman that is on no login node. One of the two transports; see ``transport.py``.
 
-https://slurm.schedmd.com/slurmrestd.html. There is a connection for each call, because slurmrestd closes idle ones without
-a word; it is closed from here, because with ``Connection: close`` Slurm 22.05 hangs up before it has read a body.
+https://slurm.schedmd.com/slurmrestd.html. There is a connection for each call, because slurmrestd closes idle ones
+without a word. It is closed from here: with ``Connection: close`` Slurm 22.05 hangs up before it has read a body.
 """
 
 import json
@@ -87,6 +87,8 @@ class RestTransport:
         for start in range(0, len(ids), IDS_PER_CALL):
             steps = quote(",".join(map(str, ids[start : start + IDS_PER_CALL])), safe="")
             reply = self._call("GET", f"/slurmdb/{version}/jobs?step={steps}", passed_over={NOTHING_FOUND})
+            if _read(_keeps_none, reply):
+                raise NoAccounting
             for job in _read(lambda data: list(map(accounted_from, data["jobs"])), reply):
                 if job.submitted_at is None or job.submitted_at >= since.replace(microsecond=0):
                     found[job.job_id] = _later(found.get(job.job_id), job)
@@ -136,8 +138,6 @@ class RestTransport:
                 self._version = None  # another release of Slurm, perhaps
                 raise Unavailable(f"slurmrestd does not serve {path.partition('?')[0]}")
             raise error_from(code, reply, raw, is_order=is_order)
-        if _keeps_none(reply):
-            raise NoAccounting
         return reply
 
     def _once(self, method: str, path: str, body: Any, token: str) -> tuple[int, Any, str]:
@@ -166,10 +166,10 @@ def _is_error(code: int, reply: Any, passed_over: Collection[int]) -> bool:
     return code != 200 or reply is None or bool(numbers)
 
 
-def _keeps_none(reply: Any) -> bool:
+def _keeps_none(reply: Mapping[str, Any]) -> bool:
     """Whether the answer of the accounting says that there is none."""
     plugin = (reply.get("meta") or {}).get("plugin") or {}
-    return "slurmdbd" in plugin.get("type", "") and plugin.get("accounting_storage") == NO_STORAGE
+    return plugin.get("accounting_storage") == NO_STORAGE
 
 
 def _later(one: NativeJob | None, other: NativeJob) -> NativeJob:

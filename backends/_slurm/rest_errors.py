@@ -41,10 +41,11 @@ def text_of(reply: Any) -> str:
     """Return what a reply says is wrong, for people."""
     texts: dict[str, None] = {}
     for error in _errors(reply):
-        if error.get("error") not in (None, "Unspecified error", "Failure during parsing"):
-            texts[error["error"]] = None
-        if error.get("description") and error.get("error") not in error["description"]:
-            texts[error["description"]] = None
+        name, description = error.get("error") or "", error.get("description") or ""
+        if name not in ("", "Unspecified error", "Failure during parsing"):
+            texts[name] = None
+        if description and (not name or name not in description):
+            texts[description] = None
     return "; ".join(texts)[:MESSAGE_CHARS_MAX] or "slurmrestd says no more than that it failed"
 
 

@@ -33,6 +33,7 @@ def body_of(order: SbatchOrder, version: Version) -> dict[str, Any]:
         "comment": order.comment,
         "current_working_directory": order.work_dir,
         "standard_output": order.output.replace("%", "%%"),
+        "open_mode": "append",
         "requeue": False,
         "tasks": order.nodes,
         "tasks_per_node": 1,
@@ -54,6 +55,7 @@ def body_of(order: SbatchOrder, version: Version) -> dict[str, Any]:
         return {"script": order.script, "job": _asked_for(job)}
     separator = "/" if version.number >= GRES_HAS_SLASH_FROM else ":"
     job |= {
+        "open_mode": ["APPEND"],
         "script": order.script,
         "environment": [f"{name}={value}" for name, value in order.environment.items()],
         "minimum_nodes": order.nodes,
