@@ -1,6 +1,7 @@
 """Runs jobs as batch jobs of a Slurm cluster, ``CONTAINER_ENV=slurm``, in Apptainer, Singularity or Podman on the nodes.
 
-Slurm 22.05 and later, by its commands (``_slurm/commands.py``) on a login node. Slurm has no unique names and forgets its
+Slurm 22.05 and later, by its commands (``_slurm/commands.py``) on a login node, or by its REST service
+(``_slurm/rest.py``) from elsewhere. Slurm has no unique names and forgets its
 jobs after minutes, so each has a control folder on the shared storage and a launcher of ours on the node (``_hpc/``).
 What Slurm says is translated by ``_slurm/state.py``, and weighed against the rest by ``_slurm/judge.py``.
 
@@ -18,14 +19,14 @@ from backends._folders import prepare_folders
 from backends._hpc.control import Control, JobFolder
 from backends._hpc.files import Site, files_of
 from backends._hpc.outcome import Verdict
-from backends._slurm.commands import CommandTransport
+from backends._slurm.connect import transport_of
 from backends._slurm.identity import identity_from
 from backends._slurm.judge import Judgement, Known, Present, judge, running, waiting
 from backends._slurm.order import build_order
 from backends._slurm.settings import SlurmSettings
 from backends._slurm.state import Stage, meaning_of
 from backends._slurm.survey import Listing, Survey
-from backends._slurm.transport import NativeJob, NoAccounting, Transport
+from backends._slurm.transport import NativeJob, NoAccounting
 from pman_core.backend import (
     Absent,
     Backend,
@@ -68,7 +69,7 @@ class SlurmBackend(Backend):
         self._store_base = common.storebase or Path()
         self._node_base = own.hpc_storebase or self._store_base
         self._control = Control(self._store_base, self._node_base, common.pman_instance, self.name)
-        self._transport: Transport = CommandTransport(own)
+        self._transport = transport_of(own)
         self.poll_s = own.slurm_poll_s  # type: ignore[misc]
         self._survey = Survey(self._transport, common.pman_instance, own.slurm_poll_s)
         has_container = own.hpc_runtime != "none"
@@ -375,9 +376,7 @@ def _read(folder: JobFolder, listing: Listing) -> _Found:
     except ValueError as error:
         found.judgement = Unknown(str(error))
         return found
-    found.known = Known(
-        noted=folder.noted(), claim=folder.claim(), end=folder.end(), verdict=verdict, listed=listed
-    )
+    found.known = Known(noted=folder.noted(), claim=folder.claim(), end=folder.end(), verdict=verdict, listed=listed)
     return found
 
 

@@ -101,7 +101,9 @@ def _the_run(known: Known) -> NativeJob | None:
     unknown = [job for job in jobs.values() if meaning_of(job.state) is None]
     order = {Stage.RUNS: 0, Stage.WAITS: 1, Stage.ENDED: 2}
     # Of two that ended without a claim, the one that ran to some end tells more than the one that found nothing to do.
-    ranked = sorted(candidates, key=lambda pair: (order[pair[1].stage], pair[0].exit_status == NOT_OURS, -pair[0].job_id))
+    ranked = sorted(
+        candidates, key=lambda pair: (order[pair[1].stage], pair[0].exit_status == NOT_OURS, -pair[0].job_id)
+    )
     return ranked[0][0] if ranked else unknown[0] if unknown else None
 
 
@@ -110,7 +112,9 @@ def _unlisted(known: Known, now: datetime) -> Judgement:
     if known.end is not None and (verdict := verdict_of(known.end)) is not None:
         return verdict
     if known.accounting_failed:
-        return Unknown(f"slurmctld does not know the job any more, and accounting cannot be asked: {known.accounting_failed}")
+        return Unknown(
+            f"slurmctld does not know the job any more, and accounting cannot be asked: {known.accounting_failed}"
+        )
     if not known.noted and known.claim is None:
         return Present(State.QUEUED, "prepared", "not handed to Slurm yet")
     latest = max((datetime.fromtimestamp(noted.at_s, UTC) for noted in known.noted), default=None)

@@ -47,7 +47,9 @@ class SlurmCase(ContainerCase):
         )
 
     def unreachable(self) -> Backend:
-        own = self.settings(self.common()).model_copy(update={"slurm_conf": Path("/nonexistent"), "slurm_timeout_s": 0.5})
+        own = self.settings(self.common()).model_copy(
+            update={"slurm_conf": Path("/nonexistent"), "slurm_timeout_s": 0.5}
+        )
         return SlurmBackend(self.common(), own)
 
     def half_submit(self, spec: JobSpec) -> bool:
