@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from backends._hpc.control import Control
@@ -121,17 +122,14 @@ def test_a_command_that_is_not_there_is_told(bare: Node, argv: tuple[str, ...]) 
 def test_the_end_of_a_job_that_is_told_to_end_is_written_down(bare: Node) -> None:
     spec = bare.prepare("sh", "-c", "trap 'exit 9' TERM; echo ready; sleep 60 & wait")
     process = bare.start(spec)
-    wait_for(lambda: bare.log(spec), "the job")
+    wait_for("the job", lambda: bool(bare.log(spec)))
+    (job,) = psutil.Process(process.pid).children()
     process.send_signal(signal.SIGTERM)
-    assert process.poll() is None, "the launcher goes on until its job has ended"
-    subprocess.run(["pkill", "-TERM", "-P", _child_of(process.pid)], check=False)
-    subprocess.run(["kill", "-TERM", _child_of(process.pid)], check=True)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.3)  # it goes on until its job has ended
+    job.terminate()
     process.communicate(timeout=20)
     assert bare.end(spec) == ("exited", 9, "")
-
-
-def _child_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
 
 
 def test_files_of_a_job_are_readable_as_usual(bare: Node) -> None:
@@ -160,7 +158,7 @@ def test_a_node_without_the_store_says_so(tmp_path: Path) -> None:
 
 
 def test_an_image_from_an_archive_is_fetched_once(node: Node) -> None:
-    first, second = node.prepare(*COUNT), node.prepare("true", jid="other")
+    first, second = node.prepare("true"), node.prepare("true", jid="other")
     processes = [node.start(spec, str(number)) for number, spec in enumerate((first, second))]
     assert [(process.communicate(timeout=20), process.returncode)[1] for process in processes] == [0, 0]
     (image,) = cached(node)
