@@ -1,7 +1,8 @@
 """Runs jobs as batch jobs of a Slurm cluster, ``CONTAINER_ENV=slurm``, in Apptainer, Singularity or Podman.
 
-Slurm 22.05 and later, by its commands (``_slurm/commands.py``) on a login node. Slurm has no unique names and forgets
-its jobs after minutes, so each has a control folder on shared storage and a launcher of ours on the node (``_hpc/``).
+Slurm 22.05 and later, by its commands (``_slurm/commands.py``) on a login node, or by its REST service
+(``_slurm/rest.py``) from elsewhere. Slurm has no unique names and forgets its jobs after minutes, so each has a control
+folder on shared storage and a launcher of ours on the node (``_hpc/``).
 What Slurm says is translated by ``_slurm/state.py``, and weighed against the rest by ``_slurm/judge.py``.
 
 https://slurm.schedmd.com/documentation.html
@@ -18,13 +19,13 @@ from backends._folders import prepare_folders
 from backends._hpc.control import Control, JobFolder
 from backends._hpc.files import Folders, files_of
 from backends._hpc.outcome import Verdict
-from backends._slurm.commands import CommandTransport
+from backends._slurm.connect import transport_of
 from backends._slurm.judge import Present
 from backends._slurm.order import build_order
 from backends._slurm.settings import SlurmSettings
 from backends._slurm.sight import HANDLE_VERSION, Sight, handle_of, quick_sighting, read_sight
 from backends._slurm.survey import Listing, Survey
-from backends._slurm.transport import NativeJob, NoAccounting, Transport
+from backends._slurm.transport import NativeJob, NoAccounting
 from pman_core.backend import (
     Absent,
     Backend,
@@ -66,7 +67,7 @@ class SlurmBackend(Backend):
         self._store_base = common.storebase or Path()
         self._node_base = own.hpc_storebase or self._store_base
         self._control = Control(self._store_base, self._node_base, common.pman_instance, self.name)
-        self._transport: Transport = CommandTransport(own)
+        self._transport = transport_of(own)
         self.poll_s = own.slurm_poll_s  # type: ignore[misc]  # of the class elsewhere, a setting here
         self._survey = Survey(self._transport, common.pman_instance, own.slurm_poll_s)
         has_container = own.hpc_runtime != "none"
