@@ -43,7 +43,7 @@ def known(*listed: NativeJob, claimed: str = "7", **fields: Any) -> Known:
         (known(native("FAILED", exit_status=3), end=end(code=3)), State.FAILED, Reason.NONZERO_EXIT, 3),
         (known(native("FAILED", exit_status=143), end=end(code=143)), State.FAILED, Reason.SIGNALLED, 143),
         (known(native("FAILED", exit_status=114), end=end("image_pull", None)), State.FAILED, Reason.IMAGE_PULL, None),
-        (known(native("FAILED", exit_status=255), end=end("start_failed", 255)), State.FAILED, Reason.START_FAILED, 255),
+        (known(native("FAILED", exit_status=9), end=end("start_failed", 9)), State.FAILED, Reason.START_FAILED, 9),
         (known(native("FAILED", exit_status=113), end=end("requeued", None)), State.FAILED, Reason.REQUEUED, None),
         # The launcher could write nothing
         (known(native("COMPLETED", exit_status=0)), State.SUCCEEDED, None, 0),
@@ -77,8 +77,8 @@ def known(*listed: NativeJob, claimed: str = "7", **fields: Any) -> Known:
         (known(accounted={7: native("OUT_OF_MEMORY")}, end=end(code=137)), State.FAILED, Reason.OOM_KILLED, 137),
         (known(accounted={7: native("COMPLETED", exit_status=0)}), State.SUCCEEDED, None, 0),
         # Two jobs of Slurm for one of ours: only the one that has claimed it counts
-        (known(native("COMPLETED", exit_status=0), native("FAILED", 8, exit_status=113), end=end()), State.SUCCEEDED, None, 0),
-        (known(native("FAILED", 6, exit_status=113), native("FAILED", exit_status=3)), State.FAILED, Reason.NONZERO_EXIT, 3),
+        (known(native("COMPLETED", exit_status=0), native("FAILED", 8, exit_status=113)), State.SUCCEEDED, None, 0),
+        (known(native("F", 6, exit_status=113), native("F", exit_status=3)), State.FAILED, Reason.NONZERO_EXIT, 3),
         (known(native("CANCELLED", 6), native("CANCELLED"), claimed=""), State.CANCELLED, Reason.CANCELLED, None),
     ],
 )  # fmt: skip
