@@ -145,8 +145,9 @@ class SlurmBackend(Backend):
         return tail(folder.log_end(max_bytes + 1), tail_lines, max_bytes)
 
     def end(self, jid: str, generation: str) -> None:
+        self._control.check()
         folder = self._control.folder(generation)
-        if not self._is_job(folder, jid):
+        if not folder.exists() or folder.is_removed() or _is_of_another(folder, jid):
             return
         listing = self._survey.take(fresh=True)
         found = self._look([generation], listing)[generation]
@@ -168,7 +169,7 @@ class SlurmBackend(Backend):
         if not folder.exists() and self._control.take_name(generation):
             self._cancel(folder, self._survey.take())
             return False  # and a submitter or a launcher on its way will find the name taken
-        if not folder.is_removed() and not self._is_job(folder, jid):
+        if _is_of_another(folder, jid):
             return False
         is_over = _has_ended(folder)
         self._control.mark_removed(generation)
@@ -241,14 +242,6 @@ class SlurmBackend(Backend):
 
     # Looking
 
-    def _is_job(self, folder: JobFolder, jid: str) -> bool:
-        """Whether the folder is that of a job of this jid which is not removed."""
-        self._control.check()
-        if folder.is_removed():
-            return False
-        spec = folder.spec()
-        return spec is not None and spec.jid == jid
-
     def _look(self, generations: Sequence[str], listing: Listing) -> dict[str, Sight]:
         """Read the control folders, ask accounting once for all whom slurmctld has forgotten, and judge."""
         read = {generation: read_sight(self._control.folder(generation), listing) for generation in generations}
@@ -280,6 +273,12 @@ class SlurmBackend(Backend):
         job_ids |= {job.job_id for job in listing.by_generation.get(folder.generation, ())}
         if job_ids:
             self._transport.cancel(job_ids, gently=self._own.hpc_runtime == "podman")
+
+
+def _is_of_another(folder: JobFolder, jid: str) -> bool:
+    """Whether the generation is that of another jid. A spec that cannot be read tells nothing."""
+    spec = folder.spec()
+    return spec is not None and spec.jid != jid
 
 
 def _has_ended(folder: JobFolder) -> bool:

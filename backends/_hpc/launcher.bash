@@ -203,8 +203,8 @@ main() {
   fi
   local last=''
   [[ " ${setting[start_failures]} " == *" $status "* ]] && last=$(quote "$folder/log" | tail -n 1)
-  # What is said by the runtime itself: the command was not there, or could not be run.
-  if [[ $last == *"${setting[start_mark]}"* && $last ]]; then
+  # Said by the runtime itself: the command was not there, or could not be run. Of several tasks, the number comes first.
+  if [[ $last =~ ^([0-9]+:\ )?"${setting[start_mark]}" ]]; then
     end start_failed "$status" "$last"
   else
     end exited "$status" ""

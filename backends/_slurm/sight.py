@@ -6,7 +6,7 @@ from datetime import datetime
 
 from backends._hpc.control import JobFolder
 from backends._hpc.outcome import Verdict
-from backends._slurm.identity import identity_from
+from backends._slurm.identity import generation_from, identity_from
 from backends._slurm.judge import Judgement, Known, Present, judge, running, waiting
 from backends._slurm.state import Stage, meaning_of
 from backends._slurm.survey import Listing
@@ -41,7 +41,12 @@ class Sight:
     def decide(self, accounted: Mapping[int, NativeJob], failure: str, now: datetime) -> None:
         """Judge, with what accounting says, or why it cannot be asked."""
         if self.judgement is None:
-            mine = {job_id: accounted[job_id] for job_id in self.job_ids() & accounted.keys()}
+            # Slurm's numbers begin anew one day.
+            mine = {
+                job_id: accounted[job_id]
+                for job_id in self.job_ids() & accounted.keys()
+                if generation_from(accounted[job_id].name) == self.folder.generation
+            }
             self.judgement = judge(replace(self.known, accounted=mine, accounting_failed=failure), now)
 
     def told_of(self, jid: str) -> Sighting:
@@ -95,7 +100,11 @@ def read_sight(folder: JobFolder, listing: Listing) -> Sight:
         verdict = folder.verdict()
     except ValueError as error:
         return Sight(folder, Known(listed=listed), judgement=Unknown(str(error)))
-    known = Known(noted=folder.noted(), claim=folder.claim(), end=folder.end(), verdict=verdict, listed=listed)
+    if verdict is not None:
+        # Of the many jobs that ended long ago, a sweep reads no more than it needs.
+        known = Known(verdict=verdict, claim=folder.claim() if listed else None, listed=listed)
+    else:
+        known = Known(noted=folder.noted(), claim=folder.claim(), end=folder.end(), listed=listed)
     return Sight(folder, known, folder.spec())
 
 
