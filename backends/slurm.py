@@ -245,9 +245,9 @@ class SlurmBackend(Backend):
     def _look(self, generations: Sequence[str], listing: Listing) -> dict[str, Sight]:
         """Read the control folders, ask accounting once for all whom slurmctld has forgotten, and judge."""
         read = {generation: read_sight(self._control.folder(generation), listing) for generation in generations}
-        forgotten = {job_id for found in read.values() for job_id in found.forgotten(listing)}
-        accounted, failure = self._accounted(forgotten)
         now = datetime.now(UTC)
+        forgotten = {job_id for found in read.values() for job_id in found.forgotten(listing, now)}
+        accounted, failure = self._accounted(forgotten)
         for found in read.values():
             found.decide(accounted, failure, now)
             if isinstance(found.judgement, Verdict) and found.known.verdict is None and found.spec is not None:

@@ -69,7 +69,7 @@ claim() {
     say "$folder is not there on $HOSTNAME: the job was removed, or the store is not mounted"
     exit $NOT_OURS
   }
-  put claim "native_id=$native_id" "nonce=$nonce" "host=$HOSTNAME" "at=$started_at"
+  put claim "native_id=$native_id" "restarts=${SLURM_RESTART_COUNT:-0}" "nonce=$nonce" "host=$HOSTNAME" "at=$started_at"
   if [[ $(fact claim nonce) != "$nonce" ]]; then
     say "another run has claimed the job: $(fact claim nonce)"
     [[ $(fact claim native_id) == "$native_id" ]] && end requeued "" "the job was requeued and is not run again"

@@ -68,9 +68,9 @@ def known(*listed: NativeJob, claimed: str = "7", **fields: Any) -> Known:
         # It had ended by itself before its node failed
         (known(native("NODE_FAIL"), end=end(code=0)), State.SUCCEEDED, None, 0),
         # It had begun, and is in the queue again
-        (known(native("REQUEUED")), State.FAILED, Reason.REQUEUED, None),
+        (known(native("REQUEUED", restarts=1)), State.FAILED, Reason.REQUEUED, None),
         (known(native("PENDING", restarts=1)), State.FAILED, Reason.REQUEUED, None),
-        (known(native("SPECIAL_EXIT")), State.FAILED, Reason.REQUEUED, None),
+        (known(native("SPECIAL_EXIT", restarts=3)), State.FAILED, Reason.REQUEUED, None),
         # Slurm has forgotten it
         (known(end=end(code=3)), State.FAILED, Reason.NONZERO_EXIT, 3),
         (known(end=end(code=0), accounting_failed="away"), State.SUCCEEDED, None, 0),
@@ -104,6 +104,10 @@ def test_an_end_is_told_as_it_was(facts: Known, state: State, reason: Reason | N
         (known(native("PENDING", 6), native("RUNNING")), State.RUNNING),
         (known(native("FAILED", 6, exit_status=113), native("PENDING"), claimed=""), State.PENDING),
         (known(native("RUNNING"), verdict=Verdict(State.CANCELLED)), State.RUNNING),
+        # The listing is older than what the launcher has written
+        (known(native("PENDING")), State.PENDING),
+        (known(native("CONFIGURING", restarts=0)), State.PENDING),
+        (Known(noted=(Noted("7", NOW.timestamp()),), end=end(code=137)), State.PENDING),
         (Known(), State.QUEUED),
         (Known(noted=(Noted("7", NOW.timestamp()),)), State.PENDING),
     ],
