@@ -1,4 +1,4 @@
-"""The Slurm backend over a transport in memory: what it asks, what it takes for an answer, and what it never concludes."""
+"""The Slurm backend over a transport in memory: what it asks, what it takes for an answer, what it never concludes."""
 
 import os
 from collections.abc import Collection, Sequence
