@@ -20,7 +20,25 @@ from pman_core.settings import Settings as CommonSettings
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 OWN_NAMES = frozenset(
-    "_ BASH_ENV EGID ENV EUID GID HOME IFS LD_LIBRARY_PATH OLDPWD OPTIND PATH PROMPT_COMMAND PS1 PWD SHLVL UID".split()
+    {
+        "_",
+        "BASH_ENV",
+        "EGID",
+        "ENV",
+        "EUID",
+        "GID",
+        "HOME",
+        "IFS",
+        "LD_LIBRARY_PATH",
+        "OLDPWD",
+        "OPTIND",
+        "PATH",
+        "PROMPT_COMMAND",
+        "PS1",
+        "PWD",
+        "SHLVL",
+        "UID",
+    }
 )
 """Variables that Apptainer, or the shell within it, sets or does not let be set."""
 OWN_PREFIXES = ("APPTAINER", "SINGULARITY", "SING_USER")
@@ -44,7 +62,7 @@ class Container:
     start_failures: str = ""
     """The exit codes, with blanks between them, of a runtime that could not start the command."""
     start_mark: str = ""
-    """What is in the last line of the log then."""
+    """What the last line of the log begins with then."""
 
 
 def build_container(
@@ -65,8 +83,8 @@ def build_container(
 def _apptainer(own: HpcSettings, common: CommonSettings, spec: JobSpec, incoming: Path, outgoing: Path) -> Container:
     """Apptainer or Singularity.
 
-    ``--no-eval`` is what keeps it from running ``$(...)`` in values. Its own shell still changes some variables on their
-    way; those are set by the ``env`` of the image, which comes before the command then.
+    ``--no-eval`` is what keeps it from running ``$(...)`` in values. Its own shell still changes some variables on
+    their way; those are set by the ``env`` of the image, which comes before the command then.
     """
     prefix = f"{own.hpc_runtime.upper()}ENV_"
     runtime = [own.hpc_runtime, "--silent", "exec", "--containall", "--cleanenv", "--no-eval", "--pwd", "/"]
@@ -90,7 +108,7 @@ def _apptainer(own: HpcSettings, common: CommonSettings, spec: JobSpec, incoming
         env_prefix=prefix,
         scratch_flag="--workdir",
         start_failures="255",
-        start_mark="FATAL:",
+        start_mark="FATAL:   ",
     )
 
 
@@ -117,7 +135,7 @@ def _podman(own: HpcSettings, common: CommonSettings, spec: JobSpec, incoming: P
         env=env,
         argv=spec.argv,
         start_failures="125 126 127",
-        start_mark="Error:",
+        start_mark="Error: ",
     )
 
 
@@ -137,7 +155,7 @@ def _bare(common: CommonSettings, spec: JobSpec, incoming: Path, outgoing: Path)
         env=[f"{name}={value}" for name, value in env.items()],
         argv=[rewrite_paths(argument, incoming, outgoing) for argument in spec.argv],
         start_failures="126 127",
-        start_mark="nice:",
+        start_mark="nice: ",
     )
 
 

@@ -1,8 +1,8 @@
 """What is true of a job, from everything that is known of it: Slurm's word, accounting, the control folder. Pure.
 
-The order of belief: a verdict that was told; Slurm, for as long as it says that the job runs; at the end both, since Slurm alone
-knows of limits, nodes and administrators, and the launcher alone of the job's own exit code and of what kept it from
-beginning. A job that is in no listing is neither over nor lost for that.
+The order of belief: a verdict that was told; Slurm, for as long as it says that the job runs; at the end both, since
+Slurm alone knows of limits, nodes and administrators, and the launcher alone of the job's own exit code and of what
+kept it from beginning. A job that is in no listing is neither over nor lost for that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,9 @@ def judge(known: Known, now: datetime) -> Judgement:
     if meaning.stage is Stage.RUNS:
         return running(job)
     if meaning.stage is Stage.WAITS:
-        return waiting(job) if known.claim is None else _requeued(known.claim, job)
+        # A claim may be younger than the listing; only a later restart tells that the run which made it is over.
+        claim = known.claim
+        return _requeued(claim, job) if claim is not None and job.restarts > claim.restarts else waiting(job)
     return _ended(known, job, meaning, now)
 
 
@@ -92,7 +94,7 @@ def _after_verdict(known: Known, verdict: Verdict) -> Judgement:
 
 
 def _the_run(known: Known) -> NativeJob | None:
-    """Return which of Slurm's jobs counts: the one that has claimed the generation, else the one that is furthest from its end."""
+    """Return which of Slurm's jobs counts: the one that has claimed the generation, else one that has not ended."""
     jobs = dict(known.accounted) | {job.job_id: job for job in known.listed}
     if known.claim is not None:
         claimed = known.claim.native_id
@@ -109,7 +111,8 @@ def _the_run(known: Known) -> NativeJob | None:
 
 def _unlisted(known: Known, now: datetime) -> Judgement:
     """Neither slurmctld nor accounting has told anything of the job."""
-    if known.end is not None and (verdict := verdict_of(known.end)) is not None:
+    is_new = any(is_recent(noted, now) for noted in known.noted)
+    if not is_new and known.end is not None and (verdict := verdict_of(known.end)) is not None:
         return verdict
     if known.accounting_failed:
         return Unknown(
@@ -117,12 +120,16 @@ def _unlisted(known: Known, now: datetime) -> Judgement:
         )
     if not known.noted and known.claim is None:
         return Present(State.QUEUED, "prepared", "not handed to Slurm yet")
-    latest = max((datetime.fromtimestamp(noted.at_s, UTC) for noted in known.noted), default=None)
-    if latest is not None and abs(now - latest) < JUST_SUBMITTED:
+    if is_new:
         if known.claim is not None:
             return Present(State.RUNNING, "RUNNING", "", known.claim.at)
         return Present(State.PENDING, "PENDING", why_it_waits(""))
     return Absent()
+
+
+def is_recent(noted: Noted, now: datetime) -> bool:
+    """Whether an id was given so lately that a listing may be older."""
+    return abs(now - datetime.fromtimestamp(noted.at_s, UTC)) < JUST_SUBMITTED
 
 
 def _requeued(claim: Claim, job: NativeJob) -> Verdict:
@@ -133,7 +140,7 @@ def _requeued(claim: Claim, job: NativeJob) -> Verdict:
 def _ended(known: Known, job: NativeJob, meaning: Meaning, now: datetime) -> Judgement:
     end = known.end if known.end is None or known.end.native_id == str(job.job_id) else None
     word = word_of(job.state)
-    if word == "FAILED" or word == "COMPLETED" or (meaning.reason is Reason.NODE_FAIL and end is not None):
+    if word in {"FAILED", "COMPLETED"} or (meaning.reason is Reason.NODE_FAIL and end is not None):
         verdict = _by_exit(end, job, now)
     else:
         verdict = Verdict(meaning.state, meaning.reason, _message(meaning, job), word, _exit_code(end, job))
@@ -166,7 +173,8 @@ def _by_exit(end: End | None, job: NativeJob, now: datetime) -> Judgement:
         state, reason, message = state_of_exit(128 + job.signal)
         return Verdict(state, reason, message, exit_code=128 + job.signal)
     if job.signal or status in {NOT_MOUNTED, None} or job.reason == "JobLaunchFailure":
-        text = f"Slurm could not start the batch script on {job.nodes or 'a node'} ({job.reason or job.state}); is the store mounted there?"
+        where = f"{job.nodes or 'a node'} ({job.reason or job.state})"
+        text = f"Slurm could not start the batch script on {where}: is the store mounted there?"
         return Verdict(State.FAILED, Reason.START_FAILED, text)
     if status in {NOT_OURS, OWN_FAULT}:
         # What it stands for is in the control folder, and not to be seen from here yet.

@@ -1,106 +1,109 @@
-"""Everything together on a real Slurm, over HTTP: an image archive, arguments full of quotes, limits, slurmrestd."""
+"""All of pman on a real Slurm with Apptainer, spoken to over HTTP as pfcon does."""
 
-import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import requests
+from redis import Redis
 
-from testbed import slurm_cluster
 from testbed.system import System, wait_for
-from tests.contract.corpus import ARGUMENTS
-from tests.engines.jobs import body, delete, post, traced, traces, wait_end, wait_status
-from tests.engines.slurm import (
-    Calls,
-    count,
-    end_slurm_system,
-    native_ids,
-    need_slurm,
-    start_slurm_system,
-    wait_nothing_left,
-)
+from tests.contract.corpus import ARGUMENTS, ENVIRONMENT
+from tests.engines.jobs import body, delete, get, post, traced, traces, wait_end, wait_status
+from tests.engines.slurm import end_slurm_system, need_slurm, slurm, start_slurm_system, wait_nothing_left
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(240)]
 
-OVERTIME = "overtime"
+SHOW = 'for out; do :; done; cat "/proc/$$/cmdline" > "$out/argv"; cat "/proc/$$/environ" > "$out/env"; echo done'
 
 
 @pytest.fixture(scope="module")
-def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
+def pman(request: pytest.FixtureRequest) -> Iterator[System]:
     need_slurm(request)
     with TemporaryDirectory(prefix="pman-slurm-", ignore_cleanup_errors=True) as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
+        folder = Path(name)
+        folder.chmod(0o755)
+        system = start_slurm_system(
+            folder,
+            f"system-{folder.name[-6:].lower().replace('_', 'x')}",
+            TIMELIMIT_MINUTES="10",
+            TIMELIMIT_MAX_MINUTES="60",
+            LIVE_LOGS_S="1",
+        )
+        try:
+            yield system
+        finally:
+            end_slurm_system(system)
 
 
-@pytest.fixture(scope="module")
-def pman(folder: Path) -> Iterator[System]:
-    """All of pman; a job that will exceed its time limit runs from the beginning."""
-    system = start_slurm_system(folder, f"system-{folder.name[-6:].lower().replace('_', 'x')}")
-    try:
-        post(system, traced(OVERTIME, "sleep 600", time_limit=1))
-        yield system
-    finally:
-        end_slurm_system(system)
+def test_hostile_arguments_reach_a_container_from_an_archive_verbatim(pman: System) -> None:
+    env = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
+    post(pman, body("hostile", SHOW, args=list(ARGUMENTS), env=env))
+    record = wait_end(pman, "hostile")
+    assert (record["status"], record["exit_code"], record["logs"]) == ("finishedSuccessfully", 0, "done\n")
+    out = pman.store_base / "hostile/out"
+    argv = (out / "argv").read_bytes().decode().split("\0")[:-1]
+    assert tuple(argv[4:-1]) == ARGUMENTS
+    seen = dict(item.split("=", 1) for item in (out / "env").read_bytes().decode().split("\0")[:-1])
+    assert {name: seen.get(name) for name in ENVIRONMENT} == ENVIRONMENT
 
 
-def test_arguments_full_of_quotes_reach_a_container_from_an_image_archive(pman: System) -> None:
-    post(pman, body("quotes", 'printf "%s\\\\0" "$@" > "$(eval echo \\\\${$#})/seen"', args=list(ARGUMENTS)))
-    record = wait_end(pman, "quotes")
-    assert (record["status"], record["exit_code"]) == ("finishedSuccessfully", 0), f"{record}"
-    seen = (pman.store_base / "quotes" / "out" / "seen").read_bytes().decode().split("\0")[:-1]
-    assert seen == [*ARGUMENTS, "/share/outgoing"]
+def test_an_exit_code_and_a_live_log_are_told(pman: System) -> None:
+    post(pman, traced("failing", 'while [ ! -e "$1/go" ]; do sleep 0.1; done', 7))
+    wait_status(pman, "failing", "started")
+    wait_for("the log of a running job", lambda: "working" in get(pman, "failing")["logs"], 30)
+    (pman.store_base / "failing/out/go").touch()
+    record = wait_end(pman, "failing")
+    assert (record["status"], record["exit_code"], record["reason"]) == ("finishedWithError", 7, "NONZERO_EXIT")
+    assert traces(pman, "failing") == traces(pman, "failing", "ends") == 1
 
 
-def test_a_job_that_is_deleted_while_it_runs_is_gone_and_its_jid_is_free(pman: System) -> None:
-    post(pman, traced("same", "sleep 60"))
-    wait_status(pman, "same", "started")
-    delete(pman, "same")
-    post(pman, traced("same", "true", 4))
-    assert wait_end(pman, "same")["exit_code"] == 4
-    delete(pman, "same")
+def test_an_image_that_cannot_be_had_says_so_in_the_message(pman: System) -> None:
+    post(pman, body("imageless", "true", image="127.0.0.1:1/nobody/has:it"))
+    record = wait_end(pman, "imageless", 120)
+    assert (record["status"], record["reason"]) == ("finishedWithError", "IMAGE_PULL")
+    assert "docker://127.0.0.1:1/nobody/has:it" in record["message"]
+    assert "refused" in record["message"], "and why, in the runtime's own words"
 
 
-def test_a_job_that_takes_more_time_than_it_may_is_told(pman: System) -> None:
-    record = wait_end(pman, OVERTIME, 200)
-    assert (record["status"], record["reason"]) == ("finishedWithError", "TIME_LIMIT"), f"{record}"
-    assert (traces(pman, OVERTIME), traces(pman, OVERTIME, "ends")) == (1, 0)
+def test_a_delete_ends_the_job_and_leaves_nothing(pman: System) -> None:
+    post(pman, traced("endless", "sleep 600"))
+    wait_status(pman, "endless", "started")
+    delete(pman, "endless")
+    delete(pman, "endless")
+    wait_nothing_left(pman)
+    assert requests.get(f"{pman.url}/api/v1/endless/", timeout=10).status_code == 404
 
 
-def test_by_slurmrestd_with_a_token_of_a_command_that_is_renewed(folder: Path) -> None:
-    if lacking := slurm_cluster.rest_lack():
-        pytest.skip(lacking)
-    calls = Calls(folder / "rest-bin")
-    token = folder / "token"
-    token.write_text(f'#!/bin/bash\necho made >> "{folder}/made"\nexec /usr/bin/scontrol token lifespan=20\n')
-    token.chmod(0o755)
-    system = start_slurm_system(
-        folder,
-        f"rest-{folder.name[-6:].lower().replace('_', 'x')}",
-        SLURM_PATH=f"{calls.folder}:/usr/bin:/bin",
-        SLURM_REST_URL=slurm_cluster.rest_url(),
-        SLURM_REST_TOKEN_COMMAND=str(token),
+def test_more_time_than_the_site_gives_is_refused_by_name(pman: System) -> None:
+    reply = requests.post(f"{pman.url}/api/v1/", json=body("patient", "true", time_limit=61), timeout=10)
+    assert reply.status_code == 400
+    assert "time_limit: must be at most 60 minutes" in reply.text
+
+
+@pytest.mark.parametrize(("asked", "given"), [({}, "10:00"), ({"time_limit": 2}, "2:00")])
+def test_slurm_is_asked_for_the_time_of_the_job(pman: System, asked: dict[str, int], given: str) -> None:
+    jid = f"timed-{asked.get('time_limit', 'default')}"
+    post(pman, traced(jid, "sleep 600", **asked))
+    wait_status(pman, jid, "started")
+    limits = dict(line.split("|") for line in slurm("squeue", "-h", "-o", "%j|%l").splitlines())
+    assert [limit for name, limit in limits.items() if name.startswith(f"pman-{jid}-")] == [given]
+    delete(pman, jid)
+
+
+def test_after_a_wipe_of_redis_the_jobs_of_slurm_come_back(pman: System) -> None:
+    post(pman, traced("lasting", 'while [ ! -e "$1/go" ]; do sleep 0.1; done', 5))
+    wait_status(pman, "lasting", "started")
+    with closing(Redis.from_url(pman.redis_url)) as client:
+        client.flushall()
+    wait_for(
+        "the job is there again",
+        lambda: requests.get(f"{pman.url}/api/v1/lasting/", timeout=10).status_code == 200,
+        120,
     )
-    try:
-        for number in range(3):
-            post(system, traced(f"rest-{number}", "sleep 10", number))
-        for number in range(3):
-            record = wait_end(system, f"rest-{number}", 90)
-            assert record["exit_code"] == number, f"{record}"
-        assert len(native_ids(system)) == 3
-        wait_for("more than one token was made by each process", lambda: len((folder / "made").read_text().split()) > 3)
-        for number in range(3):
-            delete(system, f"rest-{number}")
-        wait_nothing_left(system)
-        assert not count(calls.since(0)), "no command of Slurm was run"
-    finally:
-        end_slurm_system(system)
-
-
-def test_what_pman_has_written_names_no_token(folder: Path, pman: System) -> None:
-    made = subprocess.run(slurm_cluster.TOKEN_COMMAND, capture_output=True, text=True, check=True).stdout
-    assert made.startswith("SLURM_JWT=")
-    logs = [path.read_text(errors="replace") for path in folder.rglob("*.log")]
-    assert logs
-    assert not [text for text in logs if made.strip()[:40].removeprefix("SLURM_JWT=") in text]
+    (pman.store_base / "lasting/out/go").touch()
+    record = wait_end(pman, "lasting")
+    assert (record["status"], record["exit_code"]) == ("finishedWithError", 5)
+    assert traces(pman, "lasting") == 1

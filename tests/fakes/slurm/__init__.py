@@ -5,7 +5,10 @@ as processes of this machine. All they know is in the folder of the ``slurm.conf
 commands and reads them is tested as it is, on any machine and in seconds; memory, cores and mounts are not limited.
 """
 
+import os
 import shutil
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 BIN = Path(__file__).with_name("bin")
@@ -28,14 +31,6 @@ class FakeSlurm:
     def close(self) -> None:
         """End everything; without its configuration no command answers."""
         for path in self.folder.glob("jobs/*/pid"):
-            _kill(int(path.read_text()))
+            with suppress(ProcessLookupError):
+                os.killpg(int(path.read_text()), signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _kill(group: int) -> None:
-    import os
-    import signal
-    from contextlib import suppress
-
-    with suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """The fake's one program; what it does is said by the name it is called by.
 
-A job is a folder ``jobs/ID`` beside the configuration, with ``job.json``, replaced atomically under one lock. Its processes are
-those of one session, whose first one waits for the script and writes down the end.
+A job is a folder ``jobs/ID`` beside the configuration, with ``job.json``, replaced atomically under one lock. Its
+processes are those of one session, whose first one waits for the script and writes down the end.
 """
 
 import contextlib
@@ -23,6 +23,10 @@ CPUS_MAX, NODES_MAX, MEMORY_MAX_MIB = 2, 4, 24000
 def fail(text: str) -> None:
     sys.stderr.write(f"{NAME}: {text}\n")
     sys.exit(1)
+
+
+def say(line) -> None:
+    sys.stdout.write(f"{line}\n")
 
 
 @contextlib.contextmanager
@@ -73,15 +77,24 @@ def sbatch():
         minutes = asked.get("time")
         write(
             {
-                "id": job_id, "state": "PENDING", "reason": "None", "code": 0, "submitted": int(time.time()),
-                "started": None, "finished": None, "name": asked["job-name"], "comment": asked["comment"],
+                "id": job_id,
+                "state": "PENDING",
+                "reason": "None",
+                "code": 0,
+                "submitted": int(time.time()),
+                "started": None,
+                "finished": None,
+                "name": asked["job-name"],
+                "comment": asked["comment"],
                 # A minute lasts a second here.
-                "limit_s": None if minutes is None else int(minutes), "output": asked["output"].replace("%%", "%"),
-                "env": {name: os.environ[name] for name in exported if name in os.environ}, "cwd": asked["chdir"],
+                "limit_s": None if minutes is None else int(minutes),
+                "output": asked["output"].replace("%%", "%"),
+                "env": {name: os.environ[name] for name in exported if name in os.environ},
+                "cwd": asked["chdir"],
             }
         )
     start(job_id)
-    print(job_id)
+    say(job_id)
 
 
 def start(job_id):
@@ -100,7 +113,7 @@ def start(job_id):
         (JOBS / str(job_id) / "pid").write_text(str(os.getpid()))
         write(job)
     env = job["env"] | {"SLURM_JOB_ID": str(job_id), "SLURM_CONF": str(CONF)}
-    with open(job["output"], "ab") as output:
+    with Path(job["output"]).open("ab") as output:
         script = JOBS / str(job_id) / "script"
         done = subprocess.Popen(["/bin/bash", str(script)], env=env, cwd=job["cwd"], stdout=output, stderr=output)
     try:
@@ -117,7 +130,9 @@ def start(job_id):
 
 
 def reason(state, code):
-    return {"TIMEOUT": "TimeLimit", "COMPLETED": "None"}.get(state, "NonZeroExitCode" if code >= 256 else "JobLaunchFailure")
+    return {"TIMEOUT": "TimeLimit", "COMPLETED": "None"}.get(
+        state, "NonZeroExitCode" if code >= 256 else "JobLaunchFailure"
+    )
 
 
 def srun():
@@ -131,12 +146,20 @@ def squeue():
     fields = [field.split(":", 1) for field in form.split(",")]
     for job in map(read, ids()):
         known = {
-            "JobID": job["id"], "State": job["state"], "Reason": job["reason"], "exit_code": job["code"], "RestartCnt": 0,
-            "UserName": "fake", "SubmitTime": shown(job["submitted"]), "StartTime": shown(job["started"]),
-            "EndTime": shown(job["finished"]), "NodeList": "n1" if job["started"] else "", "Name": job["name"],
+            "JobID": job["id"],
+            "State": job["state"],
+            "Reason": job["reason"],
+            "exit_code": job["code"],
+            "RestartCnt": 0,
+            "UserName": "fake",
+            "SubmitTime": shown(job["submitted"]),
+            "StartTime": shown(job["started"]),
+            "EndTime": shown(job["finished"]),
+            "NodeList": "n1" if job["started"] else "",
+            "Name": job["name"],
             "Comment": job["comment"],
         }
-        print("".join(f"{known[name]}{end}" for name, end in fields))
+        say("".join(f"{known[name]}{end}" for name, end in fields))
 
 
 def shown(epoch_s):
@@ -172,10 +195,10 @@ def sacct():
 
 
 def scontrol():
-    print("slurm-wlm 22.05.8" if "--version" in sys.argv else "Slurmctld(primary) at fake is UP")
+    say("slurm-wlm 22.05.8" if "--version" in sys.argv else "Slurmctld(primary) at fake is UP")
 
 
 NAME = sys.argv.pop(1)
-if not CONF.exists():
+if NAME != "srun" and not CONF.exists():
     fail("error: Unable to contact slurm controller (connect failure)")
 globals()[NAME]()
