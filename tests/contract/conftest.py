@@ -14,10 +14,12 @@ from pman_core.backend import Backend
 def marks(name: str) -> list[pytest.MarkDecorator]:
     """Return the marker of the backend's case; one whose case cannot be had is always tested, and fails."""
     try:
-        marker = load_case(name).marker
+        case = load_case(name)
     except (LookupError, ImportError):
         return []
-    return [getattr(pytest.mark, marker)] if marker else []
+    marked = [getattr(pytest.mark, case.marker)] if case.marker else []
+    # A case that must be patient needs a test that may take so long.
+    return [*marked, pytest.mark.timeout(case.patience_s * 2)] if case.patience_s > 30 else marked
 
 
 @pytest.fixture(params=[pytest.param(name, marks=marks(name)) for name in case_names()])
@@ -28,7 +30,7 @@ def case(request: pytest.FixtureRequest) -> Iterator[BackendCase]:
     except LookupError as error:
         pytest.fail(str(error), pytrace=False)
     if lack := case_class.missing():
-        required = request.param in request.config.getoption("--require")
+        required = {request.param, case_class.marker} & set(request.config.getoption("--require"))
         (pytest.fail if required else pytest.skip)(f"backend {request.param}: {lack}")
     # Not `tmp_path`: that one only its owner may enter, and a job may run as another user.
     with TemporaryDirectory(prefix="pman-contract-", ignore_cleanup_errors=True) as folder:
