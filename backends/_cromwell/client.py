@@ -50,7 +50,9 @@ class Client:
     def faults_of(self, source: str) -> list[str]:
         """Return what is wrong with a WDL. A submit says nothing of it: it answers 201, and the workflow fails."""
         reply = read_object(self._send("POST", "/api/womtool/v1/describe", Doing.ASK, form={"workflowSource": source}))
-        return [] if reply.get("valid") is True else [str(fault) for fault in reply.get("errors") or ["no reason given"]]
+        return (
+            [] if reply.get("valid") is True else [str(fault) for fault in reply.get("errors") or ["no reason given"]]
+        )
 
     def submit(self, form: Mapping[str, str]) -> None:
         """Submit a workflow, which is known from then on to submit and abort, and some seconds later to queries.
@@ -131,7 +133,8 @@ class Client:
         if reply.ok and reply.status_code < 300:
             return reply.content
         if reply.status_code < 400:
-            raise Unparseable(f"Cromwell at {without_password(self._base)} answered HTTP {reply.status_code}")
+            where = reply.headers.get("Location", "")
+            raise Unparseable(f"Cromwell at {without_password(self._base)} answered HTTP {reply.status_code}", where)
         raise explain(doing, reply.status_code, reply.content)
 
 

@@ -48,7 +48,10 @@ class Row:
 
 def _row(doing: str, codes: str, pattern: str, meaning: Callable[[str], BackendError]) -> Row:
     return Row(
-        frozenset(Doing(word) for word in doing.split()), frozenset(map(int, codes.split())), re.compile(pattern), meaning
+        frozenset(Doing(word) for word in doing.split()),
+        frozenset(map(int, codes.split())),
+        re.compile(pattern),
+        meaning,
     )
 
 

@@ -15,8 +15,9 @@ from pman_core.errors import Unparseable
 INSTANCE, JID, GENERATION, DIGEST = "pman-instance", "pman-jid", "pman-generation", "pman-digest"
 """The labels that say whose a workflow is."""
 TERMINAL_STATUSES = frozenset({"Succeeded", "Failed", "Aborted"})
-ACTIVE_STATUSES = ("Submitted", "On Hold", "Running", "Aborting")
-"""``Aborting`` may last: the abort is carried out by a scan, and the call may yet be handed to Slurm before it."""
+LISTED_STATUSES = ("Submitted", "Running", "Aborting")
+"""What has not ended; what is On Hold, by somebody's hand, too. ``Aborting`` may last: the abort is carried out by a
+scan, and the call may yet be handed to the batch system before it."""
 CHAIN_DEPTH_MAX = 20
 
 Value = TypeVar("Value")

@@ -4,9 +4,9 @@ import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backends._cromwell.workflow import RESERVED_NAMES
+from backends._hpc.settings import HpcSettings
 from pman_core.settings import Pairs
 
 ATTRIBUTE_VALUE_CHARS_MAX = 255
@@ -23,10 +23,8 @@ def _attributes(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ..
     return pairs
 
 
-class CromwellSettings(BaseSettings):
-    """The settings of this backend alone. Empty variables count as not set."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+class CromwellSettings(HpcSettings):
+    """The settings of this backend, those of every HPC backend among them. Empty variables count as not set."""
 
     cromwell_timeout_s: Annotated[float, Field(gt=0, le=10)] = 10.0
     """For every call of the server."""

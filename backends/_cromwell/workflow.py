@@ -90,7 +90,12 @@ def build_attributes(spec: JobSpec, common: Settings, of_site: Iterable[tuple[st
         attributes["gpu"] = request.gpus
     if common.timelimit_minutes is not None:
         attributes["runtime_minutes"] = max(1, math.ceil(common.timelimit_minutes))
-    return attributes | {name: int(text) if text.isascii() and text.isdigit() else text for name, text in of_site}
+    return attributes | build_site_attributes(of_site)
+
+
+def build_site_attributes(pairs: Iterable[tuple[str, str]]) -> dict[str, int | str]:
+    """Return the site's own runtime attributes; what is all digits is an ``Int``."""
+    return {name: int(text) if text.isascii() and text.isdigit() else text for name, text in pairs}
 
 
 def build_wdl(attributes: Attributes) -> str:
@@ -128,7 +133,9 @@ def build_labels(spec: JobSpec, extra: Iterable[tuple[str, str]]) -> dict[str, s
     return dict(extra) | ours
 
 
-def build_form(spec: JobSpec, task: Task, attributes: Attributes, extra_labels: Iterable[tuple[str, str]]) -> dict[str, str]:
+def build_form(
+    spec: JobSpec, task: Task, attributes: Attributes, extra_labels: Iterable[tuple[str, str]]
+) -> dict[str, str]:
     """Return the parts of the multipart form of a submit."""
     options = {
         # One group for all: a poll of Cromwell starts the workflows of one group, and each would be one of its own.
