@@ -23,13 +23,12 @@ __all__ = ["FAST", "LOCAL", "FakeCromwell", "Faults", "Refused", "Site", "Timing
 LOCAL = Site(
     backend="LOCAL",
     root=Path("executions"),
-    submit="setsid --fork /bin/bash -c 'echo $$ > script.pid; exec /bin/bash ${script}'"
-    " < /dev/null > ${out}.session 2> ${err}.session; until test -s script.pid; do sleep 0.005; done;"
-    ' echo "Submitted batch job" $(cat script.pid)',
-    kill="kill -KILL -- -${job_id}",
-    check_alive="ps --no-headers -o stat -s ${job_id} | grep -v ^Z",
+    submit="cd ${cwd} && setsid --fork /bin/bash -c 'echo $$ > session; exec /bin/bash ${script}' < /dev/null > /dev/null"
+    ' 2>&1; until test -s session; do sleep 0.005; done; echo "Submitted batch job" $(cat session)',
+    kill="pkill -KILL -s ${job_id}",
+    check_alive="pgrep -s ${job_id} -r R,S,D,T",
     job_id_regex=r"Submitted batch job (\d+).*",
-    attributes="Int cpu = 1\nInt memory_mb = 256\nInt runtime_minutes = 60\nString queue = \"debug\"",
+    attributes='Int cpu = 1\nInt memory_mb = 256\nInt runtime_minutes = 60\nString queue = "debug"',
     exit_code_timeout_s=0.3,
     timing=FAST,
 )

@@ -156,7 +156,8 @@ class Run:
         folder, files = job.files.execution, job.files
         self._inputs = self._prepared.call_inputs(folder)
         self._attributes = evaluate(self.site.attributes, self._prepared.runtime(self._inputs, folder))
-        self.workflow.call |= {
+        call = self.workflow.call
+        call |= {
             "executionStatus": "Running",
             "backend": self.site.backend,
             "callCaching": {"allowResultReuse": False, "effectiveCallCachingMode": "CallCachingOff"},
@@ -244,7 +245,8 @@ class Run:
         self._end_call("Failed")
 
     def _end_call(self, status: str) -> None:
-        self.workflow.call |= {"executionStatus": status, "end": stamp(), "executionEvents": []}
+        call = self.workflow.call
+        call |= {"executionStatus": status, "end": stamp(), "executionEvents": []}
         ends = {"Done": "Succeeded", "Failed": "Failed", "Aborted": "Aborted"}
         self._finish("Aborted" if self.is_abort_seen else ends[status])
 
