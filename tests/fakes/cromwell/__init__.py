@@ -1,8 +1,8 @@
 """A Cromwell 92 for tests: a real HTTP server, and behind it an engine that runs workflows on the site's scheduler.
 
-It behaves as a real one was recorded (``tests/recorded/cromwell``); ``tests/unit/test_cromwell_fidelity.py`` holds it to
-that. It is started with a site's `.conf`, or with :data:`LOCAL`, where a session of this machine is a job. All that it has
-written survives :meth:`FakeCromwell.kill`; what goes wrong is ordered by ``faults``.
+It behaves as a real one was recorded (``tests/recorded/cromwell``); ``tests/unit/test_cromwell_fidelity.py`` holds it
+to that. It is started with a site's `.conf`, or with :data:`LOCAL`, where a session of this machine is a job. All that
+it has written survives :meth:`FakeCromwell.kill`; what goes wrong is ordered by ``faults``.
 """
 
 import signal
@@ -23,8 +23,8 @@ __all__ = ["FAST", "LOCAL", "FakeCromwell", "Faults", "Refused", "Site", "Timing
 LOCAL = Site(
     backend="LOCAL",
     root=Path("executions"),
-    submit="cd ${cwd} && setsid --fork /bin/bash -c 'echo $$ > session; exec /bin/bash ${script}' < /dev/null > /dev/null"
-    ' 2>&1; until test -s session; do sleep 0.005; done; echo "Submitted batch job" $(cat session)',
+    submit="cd ${cwd} && setsid --fork /bin/bash -c 'echo $$ > session; exec /bin/bash ${script}' < /dev/null"
+    ' > /dev/null 2>&1; until test -s session; do sleep 0.005; done; echo "Submitted batch job" $(cat session)',
     kill="pkill -KILL -s ${job_id}",
     check_alive="pgrep -s ${job_id} -r R,S,D,T",
     job_id_regex=r"Submitted batch job (\d+).*",

@@ -1,7 +1,7 @@
 """Runtime attributes: what the task's `runtime` section asks for, as far as the site's `.conf` declares it.
 
-An attribute that the site does not declare is passed over with a warning in Cromwell's log. `memory_mb` (or `memory_gb`)
-in the `.conf` is fed by `memory: "512 MB"` of the task, and by nothing else:
+An attribute that the site does not declare is passed over with a warning in Cromwell's log. `memory_mb` (or
+`memory_gb`) in the `.conf` is fed by `memory: "512 MB"` of the task, and by nothing else:
 https://github.com/broadinstitute/cromwell/blob/92/supportedBackends/sfs/src/main/scala/cromwell/backend/impl/sfs/config/MemoryDeclarationValidation.scala
 """
 

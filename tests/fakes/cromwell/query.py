@@ -1,4 +1,4 @@
-"""``/query``: which workflows, by their summaries. Several ids, names and statuses are OR, labels AND, ``labelor`` OR."""
+"""``/query``: which workflows, by their summaries. Of ids, names, statuses any, of labels all."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from tests.fakes.cromwell.store import Json, Store, Workflow
 
 STATUSES = {"Submitted", "On Hold", "Running", "Aborting", "Succeeded", "Failed", "Aborted"}
 KEYS = {
-    "start", "end", "submission", "status", "name", "id", "label", "labelor", "excludeLabelAnd", "excludeLabelOr", "page",
-    "pagesize", "additionalQueryResultFields", "includeSubworkflows", "metadataArchiveStatus", "newestFirst",
+    "start", "end", "submission", "status", "name", "id", "label", "labelor", "excludeLabelAnd", "excludeLabelOr",
+    "page", "pagesize", "additionalQueryResultFields", "includeSubworkflows", "metadataArchiveStatus", "newestFirst",
 }  # fmt: skip
 
 
@@ -43,16 +43,16 @@ def _check(values: dict[str, list[str]]) -> None:
         raise replies.fail(f"Unrecognized query keys: {', '.join(sorted(unknown))}")
     if wrong := [status for status in values.get("status", ()) if status not in STATUSES]:
         raise replies.fail(f"Unrecognized status values: {', '.join(wrong)}")
-    labels = [label for key in ("label", "labelor", "excludeLabelAnd", "excludeLabelOr") for label in values.get(key, ())]
+    labels = [
+        label for key in ("label", "labelor", "excludeLabelAnd", "excludeLabelOr") for label in values.get(key, ())
+    ]
     if wrong := [label for label in labels if not all(label.partition(":"))]:
         raise replies.fail(f"Label values do not match allowed pattern label-key:label-value: {', '.join(wrong)}")
     for value in values.get("id", ()):
         try:
             replies.parse_id(value)
         except ValueError:
-            raise replies.fail(
-                f"Id values do match allowed workflow id pattern: invalid Id value: '{value}'"
-            ) from None
+            raise replies.fail(f"Id values do match allowed workflow id pattern: invalid Id value: '{value}'") from None
 
 
 def _matches(workflow: Workflow, values: dict[str, list[str]]) -> bool:

@@ -74,8 +74,8 @@ def lost_race() -> Refused:
 def too_large(size: int, limit: int) -> Refused:
     message = (
         f"EntityStreamSizeException: incoming entity size ({size}) exceeded size limit ({limit} bytes)! This may have"
-        " been a parser limit (set via `akka.http.[server|client].parsing.max-content-length`), a decoder limit (set via"
-        " `akka.http.routing.decode-max-size`), or a custom limit set with `withSizeLimit`."
+        " been a parser limit (set via `akka.http.[server|client].parsing.max-content-length`), a decoder limit"
+        " (set via `akka.http.routing.decode-max-size`), or a custom limit set with `withSizeLimit`."
     )
     return Refused(Reply(Pretty({"status": "fail", "message": message}), 500, {"Connection": "close"}))
 

@@ -1,7 +1,7 @@
 """The files of a call, and the script that Cromwell writes around a task's command.
 
-https://cromwell.readthedocs.io/en/stable/execution/ExecutionTwists/; the form is that of
-``StandardAsyncExecutionActor.commandScriptContents``: output through two fifos and ``tee``, ``rc`` by ``mv`` at the end.
+The form is that of ``StandardAsyncExecutionActor.commandScriptContents``: output through two fifos and ``tee``, ``rc``
+by ``mv`` at the end.
 """
 
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ from pathlib import Path
 import WDL
 from pyhocon import ConfigFactory
 
-from tests.fakes.cromwell.timing import Timing
+from tests.fakes.cromwell.timing import DEFAULT, Timing
 
 CLASSPATH = re.compile(r"^\s*include\s+required\(classpath\([^)]*\)\)\s*$", re.M)
 STANDARD = ("job_name", "cwd", "docker_cwd", "out", "err", "script", "job_shell")
@@ -33,7 +33,7 @@ class Site:
     """``runtime-attributes``: declarations in WDL."""
     run_in_background: bool = False
     exit_code_timeout_s: float | None = None
-    timing: Timing = Timing()
+    timing: Timing = DEFAULT
 
     def but(self, **changes: object) -> "Site":
         return replace(self, **changes)  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
 """The workflows that a Cromwell knows: what is in its database at once, and the metadata, which come later.
 
-Each workflow is a file in a folder, so that another Cromwell can take over after ``kill -9``. What is told of a workflow
-(:attr:`Workflow.live`) is written with the next flush (:attr:`Workflow.flushed`): that is what ``metadata``, ``logs`` and
-``outputs`` answer from. ``status`` and ``query`` know it after the next summary, and so it is with 404.
+Each workflow is a file in a folder, so that another Cromwell can take over after ``kill -9``. What is told of a
+workflow (:attr:`Workflow.live`) is written with the next flush (:attr:`Workflow.flushed`): that is what ``metadata``,
+``logs`` and ``outputs`` answer from. ``status`` and ``query`` know it after the next summary, until then all say 404.
 """
 
 import json

@@ -104,9 +104,7 @@ def submit(store: Store, parts: dict[str, str], *, is_batch: bool = False) -> re
 def check_labels(labels: dict[str, Any]) -> str:
     """Return what is wrong with labels that are strings, or ``""``."""
     long = [text for pair in labels.items() for text in pair if len(text) > LABEL_MAX]
-    return ", ".join(
-        f"Invalid label: `{text}` is {len(text)} characters. The maximum is {LABEL_MAX}." for text in long
-    )
+    return ", ".join(f"Invalid label: `{text}` is {len(text)} characters. The maximum is {LABEL_MAX}." for text in long)
 
 
 def _first_metadata(workflow: Workflow, options: Json) -> Json:
@@ -132,6 +130,7 @@ def _first_metadata(workflow: Workflow, options: Json) -> Json:
 
 def _inputs(text: str, faults: list[str]) -> Any:
     """Read inputs, which may be YAML."""
+    text = text.strip()
     try:
         return yaml.safe_load(text) or {}
     except yaml.MarkedYAMLError as error:
@@ -141,8 +140,7 @@ def _inputs(text: str, faults: list[str]) -> Any:
             if what and mark
         ]
         faults.append(
-            f"Input file is not a valid yaml or json. Inputs data: '{text.strip()}'. Error: ParsingFailure:"
-            f" {''.join(shown)}."
+            f"Input file is not a valid yaml or json. Inputs data: '{text}'. Error: ParsingFailure: {''.join(shown)}."
         )
         return {}
 

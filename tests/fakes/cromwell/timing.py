@@ -68,6 +68,8 @@ class Timing:
         return cls(**{name: _number(value) for name, value in given.items() if value is not None})
 
 
+DEFAULT = Timing()
+
 FAST = Timing(
     new_workflow_poll_s=0.05,
     call_start_s=0.02,
