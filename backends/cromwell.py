@@ -5,7 +5,7 @@ Cromwell 85 and later: https://cromwell.readthedocs.io/en/stable/api/RESTAPI/
 * The id of a workflow follows from instance, jid and generation: a repeated submit is refused, and adopted.
 * A workflow is one call of our launcher (``_hpc/launcher.bash``), on the node and outside of any container. The
   launcher lets a generation run once and writes its exit code to the job's control folder on the shared storage. That
-  is the truth: it is there seconds before Cromwell notices an end, and Cromwell's own exit codes are sometimes invented.
+  is the truth: it is there seconds before Cromwell notices an end, and Cromwell's own exit codes may be invented.
 * For seconds after its submit a workflow is unknown to queries, and so is one that never was. The control folder knows
   better: what was accepted is PENDING, what has not been is QUEUED, which only another submit brings on.
 * An abort is carried out by a scan, seconds later, and the sbatch of the call may come before it. So the control folder
