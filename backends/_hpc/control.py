@@ -135,12 +135,15 @@ class Control:
                 return verdict
         return self.folder(generation).verdict() or verdict
 
-    def entomb(self, generation: str) -> None:
-        """Remove all that is left of a job, but keep its name taken."""
+    def mark_removed(self, generation: str) -> None:
+        """Say that the job is removed: nothing of it begins any more. Its files are still there."""
         with asking("written"):
-            folder = self.base / generation
-            write_durably(folder / REMOVED, b"")
-            _empty(folder, keep={REMOVED})
+            write_durably(self.base / generation / REMOVED, b"")
+
+    def entomb(self, generation: str) -> None:
+        """Remove all that is left of a job that was marked as removed, but keep its name taken."""
+        with asking("written"):
+            _empty(self.base / generation, keep={REMOVED})
 
     def take_name(self, generation: str) -> bool:
         """Take the name of a generation that is not here, so that it never will be. Returns whether it was free."""
