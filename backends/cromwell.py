@@ -168,7 +168,8 @@ class CromwellBackend(Backend):
                 if workflow.labels and (workflow.identity is None or workflow.identity.digest != spec.request.digest):
                     raise Conflict(f"workflow {native_id} is another job's") from None
         except Rejected:
-            self._control.entomb(spec.generation)
+            self._control.mark_removed(spec.generation)
+            self._reader.mark_gone(spec.generation)
             raise
         if self._control.folder(spec.generation).is_removed():
             self._abort(native_id)
@@ -268,10 +269,10 @@ class CromwellBackend(Backend):
         if facts.spec is not None and facts.spec.jid != jid:
             return False
         # First of all: a launcher that begins from here on leaves at once.
-        if facts.is_there and not facts.is_removed:
-            self._control.entomb(generation)
-        elif not facts.is_there:
+        if not facts.is_there:
             self._control.take_name(generation)
+        elif not facts.is_removed:
+            self._control.mark_removed(generation)
         native_id = self._id(jid, generation)
         if self._abort(native_id):
             return False

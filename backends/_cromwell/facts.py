@@ -9,15 +9,15 @@ from backends._private_folder import asking
 from pman_core.job import JobSpec
 
 SPECS_MAX = 20_000
-EXECUTION_GONE = "execution-gone"
-"""In a tombstone: the workflow has ended, and its execution folder is removed as far as we can."""
+GONE = "gone"
+"""In a tombstone: the workflow has ended, and its execution folder is removed as far as that can be."""
 CANCELLED, OVERDUE = "cancelled", "overdue"
 """The native states of those whom we have ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One job's folder. Of one that is not there, or removed, nothing else is known."""
+    """One job's folder. Of a removed one there are no more than claim and end, and those not for long."""
 
     is_there: bool = False
     removed_at_s: float | None = None
@@ -80,19 +80,21 @@ class FactReader:
         )
 
     def mark_gone(self, generation: str) -> None:
-        """Note of a removed job that what Cromwell had of it has ended."""
-        with asking("written"):
-            folder = self._control.folder(generation)
-            if folder.is_removed():
-                (folder.path / EXECUTION_GONE).touch(mode=0o600)
+        """Note of a removed job that what Cromwell had of it has ended, and remove all else that we had of it."""
+        folder = self._control.folder(generation)
+        if folder.is_removed():
+            self._control.entomb(generation)
+            with asking("written"):
+                (folder.path / GONE).touch(mode=0o600)
 
     def _read_tombstone(self, folder: JobFolder) -> Facts:
         with asking("read"):
             try:
                 removed_at_s = (folder.path / REMOVED).stat().st_mtime
-                return Facts(True, removed_at_s, (folder.path / EXECUTION_GONE).exists())
+                is_gone = (folder.path / GONE).exists()
             except FileNotFoundError:  # swept away meanwhile
                 return Facts()
+        return Facts(True, removed_at_s, is_gone, claim=folder.claim(), end=folder.end())
 
     def _spec(self, folder: JobFolder) -> JobSpec | None:
         if (known := self._specs.get(folder.generation)) is not None:
