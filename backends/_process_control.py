@@ -23,12 +23,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from backends._private_folder import MARKER, asking, make_private, write_durably
 from backends._process_state import JobState
-from pman_core.errors import Rejected, Unavailable
+from pman_core.errors import Rejected
 from pman_core.job import JobSpec
 from pman_core.request import CONTROL_FOLDER
 
-STATE, LAUNCH, LOG, MARKER = "state.json", "launch.json", "log", ".mounted"
+STATE, LAUNCH, LOG = "state.json", "launch.json", "log"
 
 
 class Control:
@@ -43,21 +44,7 @@ class Control:
         Raises:
             Rejected: it belongs to somebody else, who could then make us start what he likes.
         """
-        with _asking("made"):
-            if not self.base.parent.parent.is_dir():
-                raise Unavailable(f"the store base {self.base.parent.parent} is not there")
-            for folder in (self.base.parent, self.base):
-                with suppress(FileExistsError):
-                    folder.mkdir(mode=0o700)
-                fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                try:
-                    owner = os.fstat(fd).st_uid
-                    if owner != os.geteuid():
-                        raise Rejected(f"{folder} belongs to user {owner}, it must be ours (user {os.geteuid()})")
-                    os.fchmod(fd, 0o700)
-                finally:
-                    os.close(fd)
-            (self.base / MARKER).touch(mode=0o600)
+        make_private(self.base.parent.parent, self.base)
 
     @contextmanager
     def reading(self) -> Iterator["Reader"]:
@@ -66,7 +53,7 @@ class Control:
         Raises:
             Unavailable: the folder or its marker is not there; the store is not mounted.
         """
-        with _asking("read"):
+        with asking("read"):
             fd = os.open(self.base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 os.stat(MARKER, dir_fd=fd)
@@ -80,7 +67,7 @@ class Control:
         Raises:
             Unavailable: the store is not mounted or cannot be written.
         """
-        with self.reading(), _asking("written"):
+        with self.reading(), asking("written"):
             probe = self.base / f"probe.{secrets.token_hex(8)}"
             probe.touch(mode=0o600)
             probe.unlink()
@@ -94,24 +81,24 @@ class Control:
         """
         if not is_generation(generation):
             raise Rejected(f"a generation must be letters and digits, not {generation!r}")
-        with self.reading(), _asking("written"):
+        with self.reading(), asking("written"):
             prepared = self.base / f"{generation}.{secrets.token_hex(8)}"
             prepared.mkdir(mode=0o700)
             for name, text in files.items():
-                _write(prepared / name, text)
+                write_durably(prepared / name, text.encode())
             return prepared
 
     def replace(self, state: JobState) -> None:
         """Put ``state`` in the place of the present one."""
-        with _asking("written"):
+        with asking("written"):
             fresh = self.base / state.generation / f"{STATE}.{secrets.token_hex(8)}"
-            _write(fresh, _to_json(state))
+            write_durably(fresh, _to_json(state).encode())
             fresh.rename(self.base / state.generation / STATE)
 
     def entomb(self, state: JobState) -> None:
         """Remove all that is left of an ended job, but keep its name taken."""
         self.replace(_tombstone(state))
-        with _asking("written"):
+        with asking("written"):
             _empty(self.base / state.generation, keep={STATE})
 
     def take_name(self, jid: str, generation: str) -> bool:
@@ -205,27 +192,12 @@ def is_generation(name: str) -> bool:
     return name.isascii() and name.isalnum()
 
 
-@contextmanager
-def _asking(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable(f"the control folder cannot be {what}: {error}") from error
-
-
 def _tombstone(state: JobState) -> JobState:
     return replace(state, removed_at=time.time(), error="")
 
 
 def _to_json(state: JobState) -> str:
     return json.dumps(asdict(state))
-
-
-def _write(path: Path, text: str) -> None:
-    with path.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _empty(folder: Path, keep: set[str]) -> None:

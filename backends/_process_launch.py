@@ -4,27 +4,17 @@ https://man7.org/linux/man-pages/man2/execve.2.html (limits on size of arguments
 https://man7.org/linux/man-pages/man2/getrlimit.2.html (RLIMIT_AS)
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from backends._process_host import GENERATION_VARIABLE
-from pman_core.command import INCOMING, OUTGOING
+from backends._share_paths import rewrite_paths
 from pman_core.errors import Rejected
 from pman_core.job import JobSpec, stable_choice
 
 BASE_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 """What a job has in its environment without asking: nothing of the worker's."""
-
-_SHARE = re.compile(
-    rf"""
-    (?: ^ | (?<=[\s=:,;|&([{{<>"'`@!]) | (?<=://) | (?<=^-[A-Za-z]) )  # what may come before a path
-    (?: {INCOMING} | {OUTGOING} )
-    (?= $ | [\s/=:,;|&)\]}}<>"'`\#?] )                                 # and what may come after its last folder
-    """,
-    re.VERBOSE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +34,6 @@ class Launch:
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
-
-
-def rewrite_paths(text: str, incoming: Path, outgoing: Path) -> str:
-    """Replace the two folders of the share by the real ones, where they are whole paths or begin one."""
-    folders = {INCOMING: str(incoming), OUTGOING: str(outgoing)}
-    return _SHARE.sub(lambda match: folders[match.group()], text)
 
 
 def build_argv(spec: JobSpec, incoming: Path, outgoing: Path) -> list[str]:

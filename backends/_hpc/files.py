@@ -1,0 +1,102 @@
+"""What the launcher is given for one job: the files of its control folder. Pure.
+
+``launch`` holds ``NAME=VALUE`` items, every one of these names exactly once:
+
+==================  ===================================================================================
+path                PATH of the launcher and of the runtime
+store               the store base; ``incoming`` and ``outgoing`` are folders below it
+program             the runtime's command
+image               the image as the job asks for it; ``""`` for a bare command
+cache               the folder of fetched images; ``""``: the runtime keeps its own
+images              the folder of images that the site has put there, or ``""``
+source, archive     where an image is fetched from, and the prefix for archives of ``images``
+name                what the fetched image is called in the cache
+policy              IMAGE_PULL_POLICY
+pull_timeout_s      IMAGE_PULL_TIMEOUT_S, whole seconds
+scratch             a folder of the node; ``scratch_flag`` is the runtime's option for one in it
+gpu_prefix          how the runtime is told of CUDA_VISIBLE_DEVICES, or ``""`` for a job without GPUs
+tasks               how many containers run side by side, one per node, by ``srun``
+kill                the container that is to be killed on SIGTERM, or ``""``: it is a child and gets it itself
+start_failures      see ``runtime.py``, and ``start_mark``
+==================  ===================================================================================
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends._hpc.runtime import build_container, container_name
+from backends._hpc.settings import HpcSettings
+from backends._sizes import check_sizes
+from pman_core.job import JobSpec
+from pman_core.settings import Settings as CommonSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where things are, as the nodes see them."""
+
+    store_base: Path
+    cache: Path
+    """The image cache."""
+
+
+def files_of(
+    spec: JobSpec, own: HpcSettings, common: CommonSettings, site: Site, incoming: Path, outgoing: Path
+) -> dict[str, bytes]:
+    """Return the files of a job by their names. The two folders are relative to the store base.
+
+    Raises:
+        Rejected: an argument or a variable is too long for any exec, or cannot be handed over.
+    """
+    container = build_container(own, common, spec, site.store_base / incoming, site.store_base / outgoing)
+    check_sizes(container.argv, dict(entry.split("=", 1) for entry in container.env))
+    has_cache = own.hpc_runtime in {"apptainer", "singularity"}
+    launch = {
+        "path": own.hpc_path,
+        "store": str(site.store_base),
+        "incoming": str(incoming),
+        "outgoing": str(outgoing),
+        "program": own.hpc_runtime,
+        "image": "" if own.hpc_runtime == "none" else spec.request.image.removeprefix("docker://"),
+        "cache": str(site.cache) if has_cache else "",
+        "images": _images(own, spec.request.image),
+        "source": f"docker://{spec.request.image.removeprefix('docker://')}",
+        "archive": "docker-archive",
+        "name": cache_name(spec.request.image),
+        "policy": own.image_pull_policy,
+        "pull_timeout_s": str(math.ceil(own.image_pull_timeout_s)),
+        "scratch": str(own.hpc_scratch),
+        "scratch_flag": container.scratch_flag,
+        "gpu_prefix": container.env_prefix if spec.request.gpus else "",
+        "tasks": str(spec.request.number_of_workers),
+        "kill": container_name(spec) if own.hpc_runtime == "podman" else "",
+        "start_failures": container.start_failures,
+        "start_mark": container.start_mark,
+    }
+    return {
+        "launch": joined(f"{name}={value}" for name, value in launch.items()),
+        "runtime": joined(container.runtime),
+        "env": joined(container.env),
+        "argv": joined(container.argv),
+    }
+
+
+def joined(items: Iterable[str]) -> bytes:
+    """Return the items with NUL behind each; none of them holds one (``request.py`` sees to it)."""
+    return "".join(f"{item}\0" for item in items).encode()
+
+
+def cache_name(image: str) -> str:
+    """Return what an image is called in the cache: readable, and unique by the hash of its whole name."""
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", image)[:80].strip(".-")
+    return f"{readable}-{hashlib.sha256(image.encode()).hexdigest()[:12]}"
+
+
+def _images(own: HpcSettings, image: str) -> str:
+    """Return the site's folder of images; none for a name that would lead out of it."""
+    is_inside = not image.startswith("/") and ".." not in image.split("/")
+    return str(own.hpc_images) if own.hpc_images is not None and is_inside else ""

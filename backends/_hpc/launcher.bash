@@ -1,0 +1,217 @@
+#!/bin/bash
+# Runs one job of pman on a node of a cluster: lets its generation run once, fetches the image, runs the argv in the
+# container, writes down how it ended. bash 4.4, GNU coreutils, util-linux (flock).
+#
+#   launcher.bash CONTROL_FOLDER NATIVE_ID [task IMAGE]
+#
+# The text is the same for every job; what a job brings is read from files of its control folder, with NUL between the
+# items, and reaches the container as elements of an array. Nothing of it is ever part of a line of this program.
+#
+#   launch    NAME=VALUE: see files.py
+#   runtime   the command line of the container runtime, up to the image
+#   env       NAME=VALUE: what the runtime, or the bare command, finds in its environment
+#   argv      the command line of the job
+#   claim/    whose run it is: made by one rename, so that there is one winner
+#   end/      how it ended: likewise
+#   verdict/  pman's own: the job has been ended, nothing may begin
+#   log       stdout and stderr of the job
+#
+# Exit codes: the job's own; NOT_OURS when the run belongs to another one, or to nobody any more; OWN_FAULT when the
+# job never began, which `end/` explains.
+# What a node must not inherit from its user's settings:
+unset BASH_ENV ENV CDPATH GLOBIGNORE IFS
+set -u
+umask 077
+export LC_ALL=C
+readonly NOT_OURS=113 OWN_FAULT=114 TEXT_BYTES_MAX=2000
+readonly folder=$1 native_id=$2
+readonly nonce=$native_id.${SLURM_RESTART_COUNT:-0}.$HOSTNAME.$$
+
+now() { printf '%(%s)T' -1; }
+say() { printf 'pman: %s\n' "$*" >&2; }
+
+# put NAME FACT...: write the facts as NAME/facts. The first one who does so wins; fails for all others.
+put() {
+  local name=$1 prepared=$folder/$1.$nonce
+  shift
+  mkdir -p -- "$prepared" && printf '%s\0' "$@" >"$prepared/facts" && mv -T -- "$prepared" "$folder/$name" 2>/dev/null &&
+    return
+  rm -rf -- "$prepared"
+  return 1
+}
+
+# fact NAME KEY: print the value that NAME/facts has for KEY.
+fact() {
+  local line
+  while IFS= read -r -d '' line; do
+    [[ $line == "$2="* ]] && printf %s "${line#*=}"
+  done 2>/dev/null <"$folder/$1/facts"
+}
+
+# end CAUSE EXIT_CODE TEXT: write down the end.
+end() {
+  put end "cause=$1" "exit_code=$2" "text=$3" "native_id=$native_id" "host=$HOSTNAME" "started_at=$started_at" \
+    "finished_at=$(now)" || say "the end ($1, $2) could not be written down"
+}
+
+fail() {
+  say "$2"
+  end "$1" "" "$2"
+  exit $OWN_FAULT
+}
+
+# quote FILE: print its end without control characters, for people.
+quote() { tail -c "$TEXT_BYTES_MAX" -- "$1" | tr -d '\000-\010\013-\037\177'; }
+
+# claim: go on only if this run is the one that the generation has.
+claim() {
+  [[ -d $folder ]] || {
+    say "$folder is not there on $HOSTNAME: the job was removed, or the store is not mounted"
+    exit $NOT_OURS
+  }
+  put claim "native_id=$native_id" "nonce=$nonce" "host=$HOSTNAME" "at=$started_at"
+  if [[ $(fact claim nonce) != "$nonce" ]]; then
+    say "another run has claimed the job: $(fact claim nonce)"
+    [[ $(fact claim native_id) == "$native_id" ]] && end requeued "" "the job was requeued and is not run again"
+    exit $NOT_OURS
+  fi
+  if [[ -e $folder/verdict || -e $folder/removed ]]; then
+    say "the job was ended before it began"
+    exit $NOT_OURS
+  fi
+}
+
+read_files() {
+  mapfile -d '' -t launch <"$folder/launch" && mapfile -d '' -t runtime <"$folder/runtime" &&
+    mapfile -d '' -t environment <"$folder/env" && mapfile -d '' -t argv <"$folder/argv" ||
+    fail start_failed "the control folder cannot be read on $HOSTNAME"
+  local line
+  declare -gA setting=()
+  for line in "${launch[@]}"; do setting[${line%%=*}]=${line#*=}; done
+  export PATH=${setting[path]}
+  host=("PATH=$PATH" "HOME=$(getent passwd "$UID" | cut -d: -f6)" "USER=$(id -un 2>/dev/null)" LANG=C.UTF-8
+    "TMPDIR=${setting[scratch]}" "XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-${setting[scratch]}/pman-run-$UID}")
+}
+
+# find_image: set `image` to what the runtime takes; fetch it into the cache if it is not there.
+find_image() {
+  image=${setting[image]}
+  [[ ${setting[cache]} ]] || return
+  local source=${setting[source]} name=${setting[name]} local_file=${setting[images]:+${setting[images]}/$image}
+  if [[ $local_file && -e $local_file.sif ]]; then
+    image=$local_file.sif
+    return
+  elif [[ $local_file && -e $local_file.tar ]]; then
+    source=${setting[archive]}:$local_file.tar
+    name=$name-$(stat -c %Y-%s -- "$local_file.tar")
+  fi
+  image=${setting[cache]}/$name.sif
+  # A policy of "always" is about the registry; who was submitted before the last fetch has its image.
+  local is_stale=
+  [[ ${setting[policy]} == always && $source == docker://* && $image -ot $folder/launch ]] && is_stale=yes
+  [[ -e $image && ! $is_stale ]] && return
+  [[ ${setting[policy]} == never && $source == docker://* ]] &&
+    fail image_pull "the image ${setting[image]} is not in ${setting[cache]}, and IMAGE_PULL_POLICY is never"
+  mkdir -p -- "${setting[cache]}" || fail image_pull "the image cache ${setting[cache]} cannot be written on $HOSTNAME"
+  # The lock only saves work: where the file system has none, two nodes fetch, and the last rename counts.
+  local lock
+  if exec {lock}>>"$image.lock"; then flock -w "${setting[pull_timeout_s]}" "$lock" || say "no lock on $image.lock"; fi
+  if [[ ! -e $image || ($is_stale && $image -ot $folder/launch) ]]; then fetch "$source" "$image"; fi
+  exec {lock}>&-
+}
+
+# fetch SOURCE IMAGE
+fetch() {
+  local part=$2.$nonce.part status
+  rm -rf -- "$part"
+  env -i -- "${host[@]}" timeout -k 10 "${setting[pull_timeout_s]}" "${setting[program]}" build "$part" "$1" \
+    </dev/null >"$folder/pull" 2>&1
+  status=$?
+  if ((status == 0)) && mv -T -- "$part" "$2" 2>>"$folder/pull"; then return; fi
+  rm -rf -- "$part"
+  ((status == 124)) && fail image_pull "the image was not there after ${setting[pull_timeout_s]} s: $1"
+  fail image_pull "the image $1 cannot be fetched: $(quote "$folder/pull")"
+}
+
+# check_folder NAME: a job that ran meanwhile may have put a link where this job's folder was.
+check_folder() {
+  local wanted found
+  IFS= read -r -d '' wanted < <(realpath -ez -- "${setting[store]}") &&
+    IFS= read -r -d '' found < <(realpath -ez -- "${setting[store]}/${setting[$1]}") &&
+    [[ $found == "$wanted/${setting[$1]}" && -d $found ]] ||
+    fail start_failed "the $1 folder is not what it was: ${setting[store]}/${setting[$1]}"
+}
+
+# run_task IMAGE: run the argv in the container, with its output where ours goes; return its exit code.
+run_task() {
+  local scratch='' status
+  check_folder incoming
+  check_folder outgoing
+  if [[ ${setting[scratch_flag]} ]]; then
+    scratch=$(mktemp -d -- "${setting[scratch]}/pman.$native_id.XXXXXX") ||
+      fail start_failed "no folder can be made in ${setting[scratch]} on $HOSTNAME"
+    runtime+=("${setting[scratch_flag]}" "$scratch")
+  fi
+  [[ ${setting[gpu_prefix]} && -v CUDA_VISIBLE_DEVICES ]] &&
+    environment+=("${setting[gpu_prefix]}CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES")
+  (
+    umask 022
+    exec env -i -- "${host[@]}" "${environment[@]}" "${runtime[@]}" ${1:+"$1"} "${argv[@]}" </dev/null
+  ) &
+  await $!
+  status=$?
+  [[ $scratch ]] && { chmod -R u+rwX -- "$scratch"; rm -rf -- "$scratch"; } 2>/dev/null
+  return $status
+}
+
+# await PID: wait for its end, whatever signals come meanwhile; return its exit code.
+await() {
+  local status
+  wait "$1"
+  status=$?
+  while kill -0 "$1" 2>/dev/null; do
+    wait "$1"
+    status=$?
+  done
+  return $status
+}
+
+# A job that is told to end ends by itself, and its end is to be written down. A container that is not our child must be told.
+on_term() { [[ ${setting[kill]:-} ]] && env -i -- "${host[@]}" "${setting[program]}" kill "${setting[kill]}" >/dev/null 2>&1; }
+
+main() {
+  started_at=$(now)
+  ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || fail start_failed "the launcher needs bash 4.4 on $HOSTNAME"
+  claim
+  read_files
+  trap on_term TERM
+  find_image
+  local status
+  if ((setting[tasks] > 1)); then
+    srun --nodes="${setting[tasks]}" --ntasks="${setting[tasks]}" --ntasks-per-node=1 --kill-on-bad-exit=1 --label \
+      --input=none --export=ALL /bin/bash "$0" "$folder" "$native_id" task "$image" >>"$folder/log" 2>&1 &
+    await $!
+    status=$?
+  else
+    run_task "$image" >>"$folder/log" 2>&1
+    status=$?
+  fi
+  local last=''
+  [[ " ${setting[start_failures]} " == *" $status "* ]] && last=$(quote "$folder/log" | tail -n 1)
+  # What is said by the runtime itself: the command was not there, or could not be run.
+  if [[ $last == *"${setting[start_mark]}"* && $last ]]; then
+    end start_failed "$status" "$last"
+  else
+    end exited "$status" ""
+  fi
+  exit "$status"
+}
+
+if [[ ${3:-} == task ]]; then
+  started_at=$(now)
+  read_files
+  trap on_term TERM
+  run_task "$4"
+else
+  main
+fi

@@ -1,0 +1,160 @@
+"""The command line and the environment of a job's container, for each value of HPC_RUNTIME. Pure.
+
+https://apptainer.org/docs/user/1.4/cli/apptainer_exec.html
+https://docs.sylabs.io/guides/latest/user-guide/cli/singularity_exec.html
+https://docs.podman.io/en/latest/markdown/podman-run.1.html
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends._hpc.settings import HpcSettings
+from backends._share_paths import rewrite_paths
+from backends._users import HOME_WORKAROUND
+from pman_core.command import INCOMING, OUTGOING
+from pman_core.errors import Rejected
+from pman_core.job import JobSpec
+from pman_core.settings import Settings as CommonSettings
+
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+OWN_NAMES = frozenset(
+    "_ BASH_ENV EGID ENV EUID GID HOME IFS LD_LIBRARY_PATH OLDPWD OPTIND PATH PROMPT_COMMAND PS1 PWD SHLVL UID".split()
+)
+"""Variables that Apptainer, or the shell within it, sets or does not let be set."""
+OWN_PREFIXES = ("APPTAINER", "SINGULARITY", "SING_USER")
+HOST_NAMES = frozenset({"PATH", "HOME", "USER", "LANG", "TMPDIR", "XDG_RUNTIME_DIR"})
+"""What the launcher gives to the runtime itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """How a job's container is run."""
+
+    runtime: Sequence[str]
+    """The command line up to the image; the image comes behind it, then :attr:`argv`."""
+    env: Sequence[str]
+    """``NAME=VALUE``: what the runtime finds in its environment, beside :data:`HOST_NAMES`."""
+    argv: Sequence[str]
+    env_prefix: str = ""
+    """How a variable is called that the runtime hands on."""
+    scratch_flag: str = ""
+    """The option that a folder of the node is given by, for /tmp and the like."""
+    start_failures: str = ""
+    """The exit codes, with blanks between them, of a runtime that could not start the command."""
+    start_mark: str = ""
+    """What is in the last line of the log then."""
+
+
+def build_container(
+    own: HpcSettings, common: CommonSettings, spec: JobSpec, incoming: Path, outgoing: Path
+) -> Container:
+    """Return how the job is run. The two folders are paths as the nodes see them.
+
+    Raises:
+        Rejected: with this environment the command cannot be run.
+    """
+    if own.hpc_runtime == "podman":
+        return _podman(own, common, spec, incoming, outgoing)
+    if own.hpc_runtime == "none":
+        return _bare(common, spec, incoming, outgoing)
+    return _apptainer(own, common, spec, incoming, outgoing)
+
+
+def _apptainer(own: HpcSettings, common: CommonSettings, spec: JobSpec, incoming: Path, outgoing: Path) -> Container:
+    """Apptainer or Singularity.
+
+    ``--no-eval`` is what keeps it from running ``$(...)`` in values. Its own shell still changes some variables on their
+    way; those are set by the ``env`` of the image, which comes before the command then.
+    """
+    prefix = f"{own.hpc_runtime.upper()}ENV_"
+    runtime = [own.hpc_runtime, "--silent", "exec", "--containall", "--cleanenv", "--no-eval", "--pwd", "/"]
+    if common.enable_home_workaround:
+        runtime += ["--no-home", "--home", HOME_WORKAROUND]
+    runtime += _mounts(incoming, outgoing)
+    if spec.request.gpus:
+        runtime.append("--nv")
+    plain = {name: value for name, value in spec.env.items() if _is_plain(name, value)}
+    awkward = [f"{name}={value}" for name, value in spec.env.items() if name not in plain]
+    argv = list(spec.argv)
+    if awkward:
+        if "=" in argv[0]:
+            names = ", ".join(sorted(spec.env.keys() - plain.keys()))
+            raise Rejected(f"env: {names} cannot be set for a program with an equals sign in its name, {argv[0]!r}")
+        argv = ["env", "--", *awkward, *argv]
+    return Container(
+        runtime=[*runtime, *own.hpc_runtime_options],
+        env=[f"{prefix}{name}={value}" for name, value in plain.items()],
+        argv=argv,
+        env_prefix=prefix,
+        scratch_flag="--workdir",
+        start_failures="255",
+        start_mark="FATAL:",
+    )
+
+
+def _is_plain(name: str, value: str) -> bool:
+    """Whether Apptainer hands a variable on as it is. Found by trying; a test with the hostile corpus holds it."""
+    if not IDENTIFIER.fullmatch(name) or name in OWN_NAMES or name.startswith(OWN_PREFIXES):
+        return False
+    return "\r\n" not in value
+
+
+def _podman(own: HpcSettings, common: CommonSettings, spec: JobSpec, incoming: Path, outgoing: Path) -> Container:
+    """Podman with an image of the node's own storage."""
+    runtime = ["podman", "run", "--rm", "--name", container_name(spec), "--pull", own.image_pull_policy]
+    runtime += ["--network", "host", "--entrypoint=", *_mounts(incoming, outgoing)]
+    if common.enable_home_workaround:
+        runtime.append(f"--env=HOME={HOME_WORKAROUND}")
+    if common.shm_size is not None:
+        runtime.append(f"--shm-size={common.shm_size}m")
+    if spec.request.gpus:
+        runtime.append("--device=nvidia.com/gpu=all")
+    env, by_option = _hidden(spec.env)
+    return Container(
+        runtime=[*runtime, *by_option, *own.hpc_runtime_options],
+        env=env,
+        argv=spec.argv,
+        start_failures="125 126 127",
+        start_mark="Error:",
+    )
+
+
+def _hidden(env: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return the environment for podman and its options, so that values are seen by nobody where that can be."""
+    hidden = {name: value for name, value in env.items() if IDENTIFIER.fullmatch(name) and name not in HOST_NAMES}
+    by_option = [f"--env={name}" if name in hidden else f"--env={name}={value}" for name, value in env.items()]
+    return [f"{name}={value}" for name, value in hidden.items()], by_option
+
+
+def _bare(common: CommonSettings, spec: JobSpec, incoming: Path, outgoing: Path) -> Container:
+    """The bare command on the node. ``nice`` does nothing but take any name for that of a program."""
+    env = {"HOME": HOME_WORKAROUND} if common.enable_home_workaround else {}
+    env |= {name: rewrite_paths(value, incoming, outgoing) for name, value in spec.env.items()}
+    return Container(
+        runtime=["nice", "-n", "0", "--"],
+        env=[f"{name}={value}" for name, value in env.items()],
+        argv=[rewrite_paths(argument, incoming, outgoing) for argument in spec.argv],
+        start_failures="126 127",
+        start_mark="nice:",
+    )
+
+
+def container_name(spec: JobSpec) -> str:
+    """Return the name of a job's container, where the runtime has names."""
+    return f"pman-{spec.generation}"
+
+
+def _mounts(incoming: Path, outgoing: Path) -> list[str]:
+    return [
+        "--mount",
+        f"type=bind,{_field(f'source={incoming}')},destination={INCOMING},ro",
+        "--mount",
+        f"type=bind,{_field(f'source={outgoing}')},destination={OUTGOING}",
+    ]
+
+
+def _field(text: str) -> str:
+    """Quote one field as RFC 4180 says: the option is read as a line of CSV."""
+    return '"' + text.replace('"', '""') + '"' if re.search(r'[",\r\n]', text) or text != text.strip() else text

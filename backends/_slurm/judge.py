@@ -1,0 +1,186 @@
+"""What is true of a job, from everything that is known of it: Slurm's word, accounting, the control folder. Pure.
+
+The order of belief: a verdict that was told; Slurm, for as long as it says that the job runs; at the end both, since Slurm alone
+knows of limits, nodes and administrators, and the launcher alone of the job's own exit code and of what kept it from
+beginning. A job that is in no listing is neither over nor lost for that.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from backends._exit_codes import KILLED
+from backends._hpc.control import Noted
+from backends._hpc.launcher import NOT_MOUNTED, NOT_OURS, OWN_FAULT
+from backends._hpc.outcome import Claim, End, Verdict, state_of_exit, verdict_of
+from backends._slurm.state import Meaning, Stage, cancelled_by, meaning_of, why_it_waits, word_of
+from backends._slurm.transport import NativeJob
+from pman_core.backend import Absent, Unknown
+from pman_core.states import TERMINAL, Reason, State
+
+JUST_SUBMITTED = timedelta(seconds=60)
+"""So long an id that is in no listing counts as one that is not listed yet."""
+VISIBLE = timedelta(seconds=60)
+"""So long what the launcher wrote may take to be seen from here, on a file system that keeps what it has read."""
+NOT_A_SIGNAL = frozenset({53, 125})
+"""Slurm's own numbers where a signal is meant to be: the batch script could not be started; want of memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Everything that is known of one generation."""
+
+    noted: Sequence[Noted] = ()
+    claim: Claim | None = None
+    end: End | None = None
+    verdict: Verdict | None = None
+    listed: Sequence[NativeJob] = ()
+    accounted: Mapping[int, NativeJob] = field(default_factory=dict)
+    accounting_failed: str = ""
+    """Why accounting could not be asked; ``""`` if it was, or if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """A job that has not ended, or that will not begin by itself (QUEUED)."""
+
+    state: State
+    native_state: str
+    message: str = ""
+    started_at: datetime | None = None
+
+
+Judgement = Verdict | Present | Absent | Unknown
+
+
+def judge(known: Known, now: datetime) -> Judgement:
+    """Return what is true of a generation that has a control folder."""
+    if known.verdict is not None:
+        return _after_verdict(known, known.verdict)
+    job = _the_run(known)
+    if job is None:
+        return _unlisted(known, now)
+    meaning = meaning_of(job.state)
+    if meaning is None:
+        return Unknown(f"Slurm says {job.state!r} of job {job.job_id}")
+    if meaning.stage is Stage.RUNS:
+        return running(job)
+    if meaning.stage is Stage.WAITS:
+        return waiting(job) if known.claim is None else _requeued(known.claim, job)
+    return _ended(known, job, meaning, now)
+
+
+def waiting(job: NativeJob) -> Present:
+    """Return how a job is that waits in Slurm's queue."""
+    return Present(State.PENDING, word_of(job.state), why_it_waits(job.reason))
+
+
+def running(job: NativeJob) -> Present:
+    word = word_of(job.state)
+    message = "" if word == "RUNNING" else f"{word} in Slurm"
+    return Present(State.RUNNING, word, message, job.started_at)
+
+
+def _after_verdict(known: Known, verdict: Verdict) -> Judgement:
+    """An end is told when nothing runs any more; until then it has only been ordered."""
+    for job in known.listed:
+        meaning = meaning_of(job.state)
+        is_ours = known.claim is None or known.claim.native_id == str(job.job_id)
+        if is_ours and meaning is not None and meaning.stage is Stage.RUNS:
+            return replace(running(job), message="it is being ended")
+    return verdict
+
+
+def _the_run(known: Known) -> NativeJob | None:
+    """Return which of Slurm's jobs counts: the one that has claimed the generation, else the one that is furthest from its end."""
+    jobs = dict(known.accounted) | {job.job_id: job for job in known.listed}
+    if known.claim is not None:
+        claimed = known.claim.native_id
+        return jobs.get(int(claimed)) if claimed.isdigit() else None
+    candidates = [(job, meaning) for job in jobs.values() if (meaning := meaning_of(job.state)) is not None]
+    unknown = [job for job in jobs.values() if meaning_of(job.state) is None]
+    order = {Stage.RUNS: 0, Stage.WAITS: 1, Stage.ENDED: 2}
+    # Of two that ended without a claim, the one that ran to some end tells more than the one that found nothing to do.
+    ranked = sorted(candidates, key=lambda pair: (order[pair[1].stage], pair[0].exit_status == NOT_OURS, -pair[0].job_id))
+    return ranked[0][0] if ranked else unknown[0] if unknown else None
+
+
+def _unlisted(known: Known, now: datetime) -> Judgement:
+    """Neither slurmctld nor accounting has told anything of the job."""
+    if known.end is not None and (verdict := verdict_of(known.end)) is not None:
+        return verdict
+    if known.accounting_failed:
+        return Unknown(f"slurmctld does not know the job any more, and accounting cannot be asked: {known.accounting_failed}")
+    if not known.noted and known.claim is None:
+        return Present(State.QUEUED, "prepared", "not handed to Slurm yet")
+    latest = max((datetime.fromtimestamp(noted.at_s, UTC) for noted in known.noted), default=None)
+    if latest is not None and abs(now - latest) < JUST_SUBMITTED:
+        if known.claim is not None:
+            return Present(State.RUNNING, "RUNNING", "", known.claim.at)
+        return Present(State.PENDING, "PENDING", why_it_waits(""))
+    return Absent()
+
+
+def _requeued(claim: Claim, job: NativeJob) -> Verdict:
+    message = f"it was requeued in Slurm after it had begun on {claim.host}, and is not run again"
+    return Verdict(State.FAILED, Reason.REQUEUED, message, word_of(job.state), None, claim.at, job.finished_at)
+
+
+def _ended(known: Known, job: NativeJob, meaning: Meaning, now: datetime) -> Judgement:
+    end = known.end if known.end is None or known.end.native_id == str(job.job_id) else None
+    word = word_of(job.state)
+    if word == "FAILED" or word == "COMPLETED" or (meaning.reason is Reason.NODE_FAIL and end is not None):
+        verdict = _by_exit(end, job, now)
+    else:
+        verdict = Verdict(meaning.state, meaning.reason, _message(meaning, job), word, _exit_code(end, job))
+    if not isinstance(verdict, Verdict):
+        return verdict
+    finished_at = job.finished_at or (end.finished_at if end is not None else None)
+    started_at = job.started_at or (end.started_at if end is not None else None)
+    if started_at is not None and finished_at is not None:
+        started_at = min(started_at, finished_at)
+    return replace(verdict, native_state=job.state, started_at=started_at, finished_at=finished_at)
+
+
+def _message(meaning: Meaning, job: NativeJob) -> str:
+    parts = [meaning.text]
+    if who := cancelled_by(job.state):
+        parts.append(f"by user {who}")
+    if meaning.reason is Reason.NODE_FAIL and job.nodes:
+        parts.append(f"({job.nodes})")
+    if meaning.state is State.CANCELLED and not job.started_at:
+        parts.append("before it began")
+    return " ".join(parts)
+
+
+def _by_exit(end: End | None, job: NativeJob, now: datetime) -> Judgement:
+    """Return the end of a job of which Slurm knows no more than how the batch script ended."""
+    if end is not None and (told := verdict_of(end)) is not None:
+        return told
+    status = job.exit_status
+    if job.signal and job.signal not in NOT_A_SIGNAL:
+        state, reason, message = state_of_exit(128 + job.signal)
+        return Verdict(state, reason, message, exit_code=128 + job.signal)
+    if job.signal or status in {NOT_MOUNTED, None} or job.reason == "JobLaunchFailure":
+        text = f"Slurm could not start the batch script on {job.nodes or 'a node'} ({job.reason or job.state}); is the store mounted there?"
+        return Verdict(State.FAILED, Reason.START_FAILED, text)
+    if status in {NOT_OURS, OWN_FAULT}:
+        # What it stands for is in the control folder, and not to be seen from here yet.
+        if job.finished_at is None or now - job.finished_at < VISIBLE:
+            return Unknown(f"the control folder does not show yet how job {job.job_id} ended")
+        return Verdict(State.FAILED, Reason.START_FAILED, f"the launcher ended with {status} and left no word of why")
+    state, reason, message = state_of_exit(status or 0)
+    return Verdict(state, reason, message, exit_code=status)
+
+
+def _exit_code(end: End | None, job: NativeJob) -> int | None:
+    """Return the exit code of a job that Slurm has ended."""
+    if end is not None and end.exit_code is not None:
+        return end.exit_code
+    if job.signal == 125:
+        return KILLED
+    return 128 + job.signal if job.signal and job.signal not in NOT_A_SIGNAL else None
+
+
+def is_over(judgement: Judgement) -> bool:
+    return isinstance(judgement, Verdict) and judgement.state in TERMINAL
