@@ -15,10 +15,10 @@ from tests.fakes.cromwell.replies import Refused, fail
 from tests.fakes.cromwell.server import Server
 from tests.fakes.cromwell.site import Site, read_site
 from tests.fakes.cromwell.store import Store, Workflow
-from tests.fakes.cromwell.timing import FAST, Timing
+from tests.fakes.cromwell.timing import DEFAULT, FAST, Timing
 from tests.fakes.kube_api.faults import Faults
 
-__all__ = ["FAST", "LOCAL", "FakeCromwell", "Faults", "Refused", "Site", "Timing", "fail", "read_site"]
+__all__ = ["DEFAULT", "FAST", "LOCAL", "FakeCromwell", "Faults", "Refused", "Site", "Timing", "fail", "read_site"]
 
 LOCAL = Site(
     backend="LOCAL",
