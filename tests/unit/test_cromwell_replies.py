@@ -68,8 +68,10 @@ def test_a_workflow_that_has_not_begun_has_neither_start_nor_end() -> None:
 
 @pytest.mark.parametrize(
     ("status", "is_the_end"),
-    [("Submitted", False), ("On Hold", False), ("Running", False), ("Aborting", False)]
-    + [("Succeeded", True), ("Failed", True), ("Aborted", True)],
+    [
+        *((status, False) for status in ("Submitted", "On Hold", "Running", "Aborting")),
+        *((status, True) for status in ("Succeeded", "Failed", "Aborted")),
+    ],
 )
 def test_three_statuses_are_an_end_and_aborting_is_none(status: str, is_the_end: bool) -> None:
     assert Workflow("id", status, {}).has_ended is is_the_end
