@@ -122,11 +122,16 @@ find_image() {
 
 # fetch SOURCE IMAGE
 fetch() {
-  local part=$2.$nonce.part status
+  local part=$2.$nonce.part source=$1 status
   rm -rf -- "$part"
-  env -i -- "${host[@]}" timeout -k 10 "${setting[pull_timeout_s]}" "${setting[program]}" build "$part" "$1" \
+  if [[ $1 != docker://* ]]; then
+    # A colon in its name would be taken for the beginning of a tag.
+    ln -sfn -- "${1#*:}" "$part.tar" && source=${1%%:*}:$part.tar
+  fi
+  env -i -- "${host[@]}" timeout -k 10 "${setting[pull_timeout_s]}" "${setting[program]}" build "$part" "$source" \
     </dev/null >"$folder/pull" 2>&1
   status=$?
+  rm -f -- "$part.tar"
   if ((status == 0)) && mv -T -- "$part" "$2" 2>>"$folder/pull"; then return; fi
   rm -rf -- "$part"
   ((status == 124)) && fail image_pull "the image was not there after ${setting[pull_timeout_s]} s: $1"

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 
-from backends._slurm.errors import NO_ACCOUNTING, error_from, one_line
+from backends._slurm.errors import NO_ACCOUNTING, error_from, is_over, one_line
 from backends._slurm.parse import (
     FIELD_END,
     SACCT_FIELDS,
@@ -73,11 +73,13 @@ class CommandTransport:
         return list(found.values())
 
     def cancel(self, job_ids: Collection[int], *, gently: bool = False) -> None:
-        how = [] if gently else ["--signal=KILL"]
+        how = "--full" if gently else "--signal=KILL"
         for chunk in _chunks(sorted(job_ids), IDS_PER_CALL):
-            done = self._run(["scancel", "--quiet", *how, *(["--full"] if gently else []), *map(str, chunk)])
-            if done.returncode != 0 and "Invalid job id" not in done.stderr:
-                raise _not_refused("scancel", done.stderr)
+            done = self._run(["scancel", how, *map(str, chunk)])
+            # It goes on after each job that is over already, and fails for it at the end.
+            rest = [line for line in done.stderr.splitlines() if line.strip() and not is_over(line)]
+            if rest or (done.returncode != 0 and not done.stderr.strip()):
+                raise _not_refused("scancel", "\n".join(rest))
 
     def ping(self) -> str:
         version = self._run(["scontrol", "--version"]).stdout.strip()

@@ -89,6 +89,14 @@ NO_ACCOUNTING = (
     "accounting_storage/none",
 )
 
+OVER = ("Invalid job id specified", "Job/step already completing or completed", "Job has already finished")
+"""There is nothing to cancel any more."""
+
+
+def is_over(line: str) -> bool:
+    """Whether a line of scancel says that the job has ended, or is not known."""
+    return any(known in line for known in OVER)
+
 
 def error_from(command: str, text: str) -> BackendError:
     """Return the error that ``text``, what ``command`` has said, stands for; an unknown text is Unparseable.

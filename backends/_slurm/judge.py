@@ -16,7 +16,7 @@ from backends._hpc.outcome import Claim, End, Verdict, state_of_exit, verdict_of
 from backends._slurm.state import Meaning, Stage, cancelled_by, meaning_of, why_it_waits, word_of
 from backends._slurm.transport import NativeJob
 from pman_core.backend import Absent, Unknown
-from pman_core.states import TERMINAL, Reason, State
+from pman_core.states import Reason, State
 
 JUST_SUBMITTED = timedelta(seconds=60)
 """So long an id that is in no listing counts as one that is not listed yet."""
@@ -180,7 +180,3 @@ def _exit_code(end: End | None, job: NativeJob) -> int | None:
     if job.signal == 125:
         return KILLED
     return 128 + job.signal if job.signal and job.signal not in NOT_A_SIGNAL else None
-
-
-def is_over(judgement: Judgement) -> bool:
-    return isinstance(judgement, Verdict) and judgement.state in TERMINAL

@@ -72,7 +72,7 @@ def test_a_running_job_has_begun_and_not_ended(case: BackendCase, backend: Backe
     running = seen(backend, spec, State.RUNNING)
     assert running.started_at is not None
     assert (running.finished_at, running.exit_code, running.reason) == (None, None, None)
-    assert case.alive(spec)
+    until(lambda: case.alive(spec), case.patience_s, "a living process")
 
 
 def test_a_state_never_goes_back(case: BackendCase, backend: Backend) -> None:

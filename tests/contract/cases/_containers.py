@@ -23,10 +23,11 @@ dump)
   cat /proc/self/cgroup > /dev/null
   cat /proc/$$/cmdline > "$outgoing/argv"
   cat /proc/$$/environ > "$outgoing/env"
+  grep Cpus_allowed_list /proc/self/status > "$outgoing/cores"
   echo "${FAKE_UID:-$(id -u)} ${FAKE_GID:-$(id -g)}" > "$outgoing/ids"
   { test "$FAKE_CPU_MAX" && echo "$FAKE_CPU_MAX" || cat /sys/fs/cgroup/cpu.max ||
     cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu/cpu.cfs_period_us
-  } 2> /dev/null > "$outgoing/cpus";;
+  } 2> /dev/null > "$outgoing/cpus" || :;;
 exit) exit "$1";;
 kill) sh -c 'kill -"$0" $$' "$1";;
 run) trap "" TERM; printf %b "$2"; sleep "$1" & wait;;
