@@ -230,8 +230,10 @@ def test_an_apptainer_job_full_of_quotes_runs_true_over_http(system: System) -> 
 
 @pytest.mark.e2e
 @pytest.mark.timeout(300)
-def test_delete_ends_a_job_on_its_node(system: System) -> None:
+def test_delete_ends_a_job_on_its_node(system: System, cromwell: FakeCromwell) -> None:
     post(system, body("long", 'echo begun; trap "" TERM; sleep 600 & wait'))
     wait_for("it runs", lambda: get(system, "long")["status"] == "started", 2 * SECONDS)
     delete(system, "long")
-    wait_for("nothing is left", lambda: "cromwell_" not in slurm("squeue", "--noheader", "--format=%j"), 2 * SECONDS)
+    name = f"--name=cromwell_{cromwell.workflows[0].id[:8]}_job"
+    wait_for("nothing is left", lambda: not slurm("squeue", "--noheader", name), 2 * SECONDS)
+    assert "CANCELLED" in slurm("squeue", "--noheader", "--states=all", name, "--format=%T")
