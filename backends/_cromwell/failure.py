@@ -93,8 +93,9 @@ def _reason_not_begun(account: Account) -> Reason:
 def _cause(account: Account, notes: str) -> str:
     """Return the causes, the innermost last, without those that say nothing."""
     chain = [text for text in account.messages if text != "Workflow failed"]
-    if account.return_code in INVENTED_CODES:
-        chain = [f"it left no exit code ({account.return_code} is Cromwell's invention)"]
+    if (code := account.return_code) in INVENTED_CODES:
+        chain = [text for text in chain if f"return code {code}" not in text]
+        chain.append(f"it left no exit code ({code} is Cromwell's invention)")
     last = notes.strip().rpartition("\n")[2]
     text = ": ".join([*chain, *([last] if last else [])]) or f"Cromwell says {account.status} and no more"
     return text[:TEXT_CHARS_MAX]
