@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test coverage e2e faults model engines kubernetes chaos lint fuzz soak bench clean
+.PHONY: help demo up test coverage e2e faults model engines kubernetes slurm chaos lint fuzz soak bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,13 +26,13 @@ coverage: $(VENV)/.dev ## the tests again, with the lines and branches they miss
 	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=80
 
 e2e: $(VENV)/.dev ## the slow tests with real processes, one after the other
-	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm and not kubernetes' -n 0 --ignore tests/faults
+	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm and not kubernetes and not slurm' -n 0 --ignore tests/faults
 
 faults: $(VENV)/.dev ## one fault after the other, done to the real processes; root may mount, and tests full stores too
-	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm and not kubernetes' -n 0 tests/faults
+	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm and not kubernetes and not slurm' -n 0 tests/faults
 
 model: $(VENV)/.dev ## exhaustively: the protocol as a model, the stores side by side, and what the other tests rest on
-	$(BIN)/pytest -m exhaustive -n 0 -p no:randomly -s tests/model tests/contract tests/unit/test_kube_api_fidelity.py
+	$(BIN)/pytest -m exhaustive -n 0 -p no:randomly -s tests/model tests/contract tests/unit/test_kube_api_fidelity.py tests/unit/test_cromwell_fidelity.py tests/unit/test_cromwell_facts.py
 
 engines: $(VENV)/.dev ## the tests on real engines, which must be there (see testbed/README.md)
 	$(BIN)/pytest -m '(docker or podman or swarm) and not e2e' --require docker,podman,swarm -n 4 --dist worksteal
@@ -41,6 +41,10 @@ engines: $(VENV)/.dev ## the tests on real engines, which must be there (see tes
 kubernetes: $(VENV)/.dev ## the tests on a real Kubernetes cluster, which must be there (see testbed/README.md)
 	$(BIN)/pytest -m 'kubernetes and not e2e' --require kubernetes -n 4 --dist worksteal tests/contract tests/engines
 	$(BIN)/pytest -m 'kubernetes and e2e' --require kubernetes -n 0 tests/engines/test_kubernetes_load.py tests/engines/test_kubernetes_faults.py
+
+slurm: $(VENV)/.dev ## the tests on a real Slurm, which must be there (see testbed/README.md)
+	$(BIN)/pytest -m 'slurm and not e2e' --require slurm -n 4 --dist worksteal tests/contract tests/engines
+	$(BIN)/pytest -m 'slurm and e2e' --require slurm -n 0 tests/engines
 
 chaos: $(VENV)/.dev ## 1,000 jobs under 60 faults, then an audit; BACKEND=process, docker, kubernetes or mock, SEED= to repeat a night
 	$(BIN)/python -m tests.faults.chaos --backend $(or $(BACKEND),process) $(addprefix --seed ,$(SEED)) $(CHAOS)

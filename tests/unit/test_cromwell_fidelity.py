@@ -202,6 +202,7 @@ def test_a_workflow_on_hold(tmp_path: Path) -> None:
         comparison.ask(*HOLD[1:])
 
 
+@pytest.mark.exhaustive
 def test_aborts_before_the_start(tmp_path: Path) -> None:
     slow = IDLE.__class__(**vars(IDLE) | {"metadata_summary_s": 1.0})
     with compared(tmp_path, PLAIN.but(timing=slow)) as (cromwell, comparison):
@@ -217,6 +218,7 @@ def test_aborts_before_the_start(tmp_path: Path) -> None:
         comparison.ask(ABORTS_BEFORE_START[6])
 
 
+@pytest.mark.exhaustive
 def test_a_workflow_that_runs_but_is_not_told_of_yet(tmp_path: Path) -> None:
     hidden = FAST.__class__(**vars(FAST) | {"metadata_summary_s": NEVER, "abort_scan_s": NEVER})
     with compared(tmp_path, PLAIN.but(timing=hidden)) as (cromwell, comparison):
@@ -226,6 +228,7 @@ def test_a_workflow_that_runs_but_is_not_told_of_yet(tmp_path: Path) -> None:
         comparison.ask(*WINDOW)
 
 
+@pytest.mark.exhaustive
 def test_a_running_workflow_and_its_abort(tmp_path: Path) -> None:
     timing = FAST.__class__(**vars(FAST) | {"abort_scan_s": 1.0})
     with compared(tmp_path, PLAIN.but(timing=timing)) as (cromwell, comparison):
@@ -259,6 +262,7 @@ def before_job_id(cromwell: FakeCromwell, workflow_id: str, ask: Any) -> None:
         ask()
 
 
+@pytest.mark.exhaustive
 def test_a_workflow_whose_call_has_not_begun(tmp_path: Path) -> None:
     timing = FAST.__class__(**vars(FAST) | {"call_start_s": NEVER})
     with compared(tmp_path, PLAIN.but(timing=timing)) as (cromwell, comparison):
@@ -280,6 +284,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeCromwell]:
         yield cromwell
 
 
+@pytest.mark.exhaustive
 def test_workflows_that_have_ended(ended: FakeCromwell) -> None:
     comparison = Comparison(ended.url, ended.site.root)
     patch = ENDED.index("51-labels-patch") + 1
@@ -292,6 +297,7 @@ def test_workflows_that_have_ended(ended: FakeCromwell) -> None:
     assert comparison.differences == []
 
 
+@pytest.mark.exhaustive
 def test_workflows_that_have_ended_on_slurm(tmp_path: Path) -> None:
     with compared(tmp_path, SLURM) as (cromwell, comparison):
         failed = post_recorded(cromwell, "94-slurm-metadata-failed7")
@@ -302,6 +308,7 @@ def test_workflows_that_have_ended_on_slurm(tmp_path: Path) -> None:
         comparison.ask(*SLURM_ENDED)
 
 
+@pytest.mark.exhaustive
 def test_a_workflow_that_runs_on_slurm_and_its_abort(tmp_path: Path) -> None:
     with compared(tmp_path, SLURM) as (cromwell, comparison):
         running = read(SLURM_RUNNING[0]).json()["id"]
@@ -313,6 +320,7 @@ def test_a_workflow_that_runs_on_slurm_and_its_abort(tmp_path: Path) -> None:
         comparison.ask(SLURM_RUNNING[2])
 
 
+@pytest.mark.exhaustive
 def test_a_job_that_the_scheduler_rejects(tmp_path: Path) -> None:
     refusing = SLURM.but(submit="echo 'sbatch: error: Invalid partition name specified' >&2; exit 1 # ${script}")
     with compared(tmp_path, refusing) as (cromwell, comparison):
@@ -367,6 +375,7 @@ def test_an_earlier_query(tmp_path: Path) -> None:
         comparison.ask(*EARLIER_QUERIES)
 
 
+@pytest.mark.exhaustive
 def test_labels_that_were_changed_are_told_later(tmp_path: Path) -> None:
     timing = IDLE.__class__(**vars(IDLE) | {"metadata_summary_s": 1.0})
     with compared(tmp_path, PLAIN.but(timing=timing)) as (cromwell, comparison):

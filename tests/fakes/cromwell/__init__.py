@@ -20,19 +20,8 @@ from tests.fakes.kube_api.faults import Faults
 
 __all__ = ["DEFAULT", "FAST", "LOCAL", "FakeCromwell", "Faults", "Refused", "Site", "Timing", "fail", "read_site"]
 
-LOCAL = Site(
-    backend="LOCAL",
-    root=Path("executions"),
-    submit="cd ${cwd} && setsid --fork /bin/bash -c 'echo $$ > session; exec /bin/bash ${script}' < /dev/null"
-    ' > /dev/null 2>&1; until test -s session; do sleep 0.005; done; echo "Submitted batch job" $(cat session)',
-    kill="pkill -KILL -s ${job_id}",
-    check_alive="pgrep -s ${job_id} -r R,S,D,T",
-    job_id_regex=r"Submitted batch job (\d+).*",
-    attributes='Int cpu = 1\nInt memory_mb = 256\nInt runtime_minutes = 60\nString queue = "debug"',
-    exit_code_timeout_s=0.3,
-    timing=FAST,
-)
-"""A site without a scheduler; like `scancel`, its `kill` leaves no process."""
+LOCAL = read_site(Path(__file__).with_name("local.conf")).but(exit_code_timeout_s=0.3, timing=FAST)
+"""``local.conf``, in a hurry."""
 
 
 class FakeCromwell:
@@ -86,11 +75,12 @@ class FakeCromwell:
         self.kill()
 
 
-def serve(folder: Path, conf: Path, port: int) -> None:
-    """Run one in this process until SIGTERM."""
+def serve(conf: Path, folder: Path, port: int, scale: float) -> None:
+    """Run one in this process until SIGTERM; ``scale`` shortens all that the `.conf` says of time."""
     over = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: over.set())
-    cromwell = FakeCromwell(folder, read_site(conf), port)
+    site = read_site(conf)
+    cromwell = FakeCromwell(folder, site.but(timing=site.timing.scaled(scale)), port)
     cromwell.start()
     over.wait()
     cromwell.stop()

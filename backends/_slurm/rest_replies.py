@@ -1,0 +1,117 @@
+"""Jobs as slurmrestd tells of them, in every version of its interface. Pure; tested on replies of real ones.
+
+From v0.0.39 on a number is ``{"set", "infinite", "number"}``, from v0.0.40 on states are lists and exit codes objects.
+https://slurm.schedmd.com/rest_api.html#v0.0.43_job_info, #v0.0.43_job
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from backends._slurm.transport import NativeJob
+
+ENDED = frozenset(
+    {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT"}
+)
+WAITING = frozenset({"PENDING"})
+
+
+def job_from(data: Mapping[str, Any]) -> NativeJob:
+    """Read a job of ``/slurm/.../jobs``.
+
+    Raises:
+        KeyError, TypeError, ValueError: it has another shape.
+    """
+    state = _state(data["job_state"])
+    exit_status, signal = _ending(data.get("exit_code"))
+    has_ended = state in ENDED
+    return NativeJob(
+        job_id=int(data["job_id"]),
+        state=state,
+        name=data["name"] or "",
+        comment=data["comment"] or "",
+        user=data.get("user_name") or "",
+        reason=_reason(data.get("state_reason")),
+        exit_status=exit_status if has_ended else None,
+        signal=signal if has_ended else 0,
+        submitted_at=_time(data.get("submit_time")),
+        started_at=None if state in WAITING else _time(data.get("start_time")),
+        finished_at=_time(data.get("end_time")) if has_ended else None,
+        nodes=data.get("nodes") or "",
+        restarts=_integer(data.get("restart_cnt")) or 0,
+    )
+
+
+def accounted_from(data: Mapping[str, Any]) -> NativeJob:
+    """Read a job of ``/slurmdb/.../jobs``.
+
+    Raises:
+        KeyError, TypeError, ValueError: it has another shape.
+    """
+    state = _state(data["state"]["current"])
+    times = data["time"]
+    exit_status, signal = _ending(data.get("exit_code"))
+    if state != "COMPLETED" and not exit_status and not signal:
+        exit_status = None  # before v0.0.40 every exit code but a signal is told as SUCCESS, 0
+    has_ended = state in ENDED
+    return NativeJob(
+        job_id=int(data["job_id"]),
+        state=state,
+        name=data["name"] or "",
+        comment=(data.get("comment") or {}).get("job") or "",
+        user=data.get("user") or "",
+        reason=_reason(data["state"].get("reason")),
+        exit_status=exit_status if has_ended else None,
+        signal=signal if has_ended else 0,
+        submitted_at=_time(times.get("submission")),
+        started_at=None if state in WAITING else _time(times.get("start")),
+        finished_at=_time(times.get("end")) if has_ended else None,
+        nodes=data.get("nodes") or "",
+        restarts=_integer(data.get("restart_cnt")) or 0,
+    )
+
+
+def job_id_from(data: Mapping[str, Any]) -> int:
+    """Read the id from the reply to ``job/submit``.
+
+    Raises:
+        KeyError, TypeError, ValueError: it has another shape.
+    """
+    result = data.get("result") or data
+    if not result["job_id"]:
+        raise ValueError("the id is 0")
+    return int(result["job_id"])
+
+
+def _state(word: str | list[str]) -> str:
+    if isinstance(word, str):
+        return word
+    return "COMPLETING" if "COMPLETING" in word else word[0]
+
+
+def _ending(code: Any) -> tuple[int | None, int]:
+    """Return exit status and signal. ``code`` is a wait status, or an object of either kind."""
+    if isinstance(code, Mapping) and "return_code" in code:
+        signal = code.get("signal") or {}
+        number = _integer(signal.get("id", signal.get("signal_id"))) or 0
+        return (None if number else _integer(code["return_code"])), number
+    status = _integer(code)
+    if status is None:
+        return None, 0
+    return status >> 8 & 0xFF, status & 0x7F
+
+
+def _integer(value: Any) -> int | None:
+    """Read a number of either kind; ``None`` if it is not set, or has no end."""
+    if isinstance(value, Mapping):
+        return int(value["number"]) if value["set"] and not value.get("infinite") else None
+    return None if value is None else int(value)
+
+
+def _time(value: Any) -> datetime | None:
+    seconds = _integer(value)
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
+
+
+def _reason(word: str | None) -> str:
+    return "" if word in (None, "None") else str(word)
