@@ -1,4 +1,4 @@
-"""A folder on the store that nobody but pman's own user may look into, and how it is written. For the backends that keep one.
+"""A folder on the store that only pman's own user may look into, and how it is written. For the backends with one.
 
 Every ``OSError`` that is no answer becomes ``Unavailable``; without its marker the store is not mounted, and an empty
 folder says nothing about anybody.

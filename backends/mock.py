@@ -123,7 +123,7 @@ class MockBackend(Backend):
             spec_json=spec.to_json(),
             script=script,
             submitted_at_s=self.clock(),
-            time_limit_s=self.common.timelimit_s,
+            time_limit_s=self.common.time_limit_s(spec.request.time_limit_minutes),
             is_started=is_started,
         )
         if not self._folder.claim(job):

@@ -211,7 +211,7 @@ class ProcessBackend(Backend):
             user=user,
             cores=() if common.ignore_limits else cores,
             memory_bytes=None if common.ignore_limits else request.memory_mib * 2**20,
-            time_limit_s=common.timelimit_s,
+            time_limit_s=common.time_limit_s(request.time_limit_minutes),
         )
 
     def _user(self, generation: str) -> tuple[int, int] | None:

@@ -339,8 +339,7 @@ class SwarmBackend(EngineBackend):
         self._end(jid, generation, Ending(Reason.CANCELLED, "ended on request", datetime.now(UTC)))
 
     def end_overdue(self, jid: str, generation: str) -> None:
-        message = f"ended at its time limit of {self.common.timelimit_minutes or 0:g} min"
-        self._end(jid, generation, Ending(Reason.TIME_LIMIT, message, datetime.now(UTC)))
+        self._end(jid, generation, Ending(Reason.TIME_LIMIT, "ended at its time limit", datetime.now(UTC)))
 
     def _end(self, jid: str, generation: str, ending: Ending) -> None:
         ref, label = JobRef(jid, generation), {ENDED: json.dumps(ending_label(ending))}

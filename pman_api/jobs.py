@@ -36,6 +36,7 @@ class Jobs:
         self, settings: Settings, store: GuardedStore, publisher: Publisher, reports: Reports, live_logs: LiveLogs
     ) -> None:
         self._backend = settings.container_env
+        self._time_limit_max_minutes = settings.time_limit_max_minutes
         self._max_body_kib = settings.max_body_kib
         self._requeue_s = settings.requeue_s
         self._store = store
@@ -100,7 +101,10 @@ class Jobs:
 
     def _refuse_what_the_backend_cannot(self, job: JobRequest) -> None:
         capabilities = self._reports.capabilities()
-        faults = capabilities.refusals(job) if capabilities else ()
+        faults = capabilities.refusals(job) if capabilities else []
+        most = self._time_limit_max_minutes
+        if job.time_limit_minutes is not None and most is not None and job.time_limit_minutes > most:
+            faults = [*faults, Fault("time_limit", f"must be at most {most} minutes here")]
         if faults:
             raise InvalidRequest(faults)
 

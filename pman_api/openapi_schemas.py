@@ -50,6 +50,7 @@ BY_FIELD: dict[str, Schema] = {
     "cpu_limit": {"description": "Millicores."},
     "memory_limit": {"description": "MiB."},
     "gpu_limit": {"description": "Number of GPUs; a backend without any refuses all but 0."},
+    "time_limit": {"description": "Minutes after which the job is ended; without it the site's default. An addition."},
     "number_of_workers": {"description": "A backend may refuse more than it can run at once."},
     "image": {
         "pattern": "^[^-]",
@@ -85,6 +86,9 @@ def job_request() -> Schema:
 
 
 def _as_on_the_wire(name: str, derived: Schema) -> Schema:
+    if "anyOf" in derived:  # it may be null
+        known = _as_on_the_wire(name, next(kind for kind in derived["anyOf"] if kind["type"] != "null"))
+        return known | {"anyOf": [*known["anyOf"], {"type": "null"}], "default": derived["default"]}
     keywords = KEYWORDS.get(derived["type"], {})
     known = {keywords.get(key, key): value for key, value in derived.items() if key != "title"}
     if known["type"] == "integer":

@@ -28,10 +28,13 @@ class JobSubmission:
     cpu_millicores: int = 1000
     memory_mib: int = 512
     gpus: int = 0
+    time_limit_minutes: int | None = None
+    """``None``: the site's default."""
 
     def to_wire(self) -> dict[str, object]:
         """Return the body of the POST."""
-        return {
+        asked = {} if self.time_limit_minutes is None else {"time_limit": self.time_limit_minutes}
+        return asked | {
             "jid": self.jid,
             "image": self.image,
             "entrypoint": list(self.entrypoint),

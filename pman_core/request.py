@@ -118,6 +118,9 @@ Filled = Annotated[Text, AfterValidator(_filled)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_list)]
 Natural = Annotated[int, BeforeValidator(_integer), Field(ge=0, le=LIMIT_MAX)]
 Positive = Annotated[Natural, Field(ge=1)]
+MaybePositive = Annotated[
+    int | None, BeforeValidator(lambda value: None if value is None else _integer(value)), Field(ge=1, le=LIMIT_MAX)
+]
 StorePath = Annotated[Text, Field(max_length=4096), AfterValidator(_store_path)]
 
 
@@ -134,6 +137,8 @@ class JobRequest(BaseModel):
     cpu_millicores: Positive = Field(alias="cpu_limit")
     memory_mib: Positive = Field(alias="memory_limit")
     gpus: Natural = Field(alias="gpu_limit")
+    time_limit_minutes: MaybePositive = Field(default=None, alias="time_limit")
+    """An addition to the old protocol; ``None``: the site's default. Then the canonical form is the old one."""
     image: Annotated[Filled, Field(max_length=1024), AfterValidator(_image)]
     entrypoint: Annotated[Texts, Field(min_length=1), AfterValidator(_program_first)]
     type: Literal["ds", "fs", "ts"]
@@ -144,7 +149,10 @@ class JobRequest(BaseModel):
     @cached_property
     def canonical(self) -> str:
         """The canonical JSON: wire names, sorted keys, no white space, defaults filled in."""
-        return json.dumps(self.model_dump(by_alias=True), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        wire = self.model_dump(by_alias=True)
+        if self.time_limit_minutes is None:
+            del wire["time_limit"]
+        return json.dumps(wire, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @cached_property
     def digest(self) -> str:
@@ -159,7 +167,11 @@ class JobRequest(BaseModel):
             ValueError, KeyError, TypeError: the text is something else.
         """
         wire = json.loads(text)
-        known = {name: wire[field.alias or name] for name, field in cls.model_fields.items()}
+        optional = {name for name, field in cls.model_fields.items() if field.default is None}
+        known = {
+            name: wire[key] if name not in optional else wire.get(key)
+            for name, key in ((name, field.alias or name) for name, field in cls.model_fields.items())
+        }
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in known.items()}
         request = cls.model_construct(**values)
         request.__dict__["canonical"] = text  # where the cached property would keep it

@@ -126,6 +126,7 @@ class Settings(BaseSettings):
     ignore_limits: bool = False
     remove_jobs: bool = True
     timelimit_minutes: Annotated[int, Field(ge=1)] | None = None
+    timelimit_max_minutes: Annotated[int, Field(ge=1)] | None = None
     job_namespace: str = "default"
     node_selector: Pairs = ()
     image_pull_secrets: Names = ()
@@ -170,9 +171,25 @@ class Settings(BaseSettings):
             raise ValueError("must not be shorter than SUBMIT_LEASE_S")
         return value
 
+    @field_validator("timelimit_max_minutes")
+    @classmethod
+    def _check_timelimit(cls, value: int | None, info: ValidationInfo) -> int | None:
+        default = info.data.get("timelimit_minutes")
+        if value is not None and default is not None and value < default:
+            raise ValueError("must not be less than TIMELIMIT_MINUTES")
+        return value
+
     @property
-    def timelimit_s(self) -> float | None:
-        return None if self.timelimit_minutes is None else self.timelimit_minutes * 60.0
+    def time_limit_max_minutes(self) -> int | None:
+        """The most that a job may ask for: without a maximum of its own, the default is one."""
+        return self.timelimit_minutes if self.timelimit_max_minutes is None else self.timelimit_max_minutes
+
+    def time_limit_s(self, asked_minutes: int | None) -> float | None:
+        """Return the time limit of a job that asks for ``asked_minutes``, or for none; ``None``: it has no limit."""
+        if asked_minutes is None:
+            return None if self.timelimit_minutes is None else self.timelimit_minutes * 60.0
+        most = self.time_limit_max_minutes
+        return 60.0 * (asked_minutes if most is None else min(asked_minutes, most))
 
 
 def load_settings(**overrides: Any) -> Settings:

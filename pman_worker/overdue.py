@@ -17,8 +17,8 @@ AGAIN_S = 30.0
 BUDGET_S = 2.0
 """So long a round gives orders; a scheduler that hangs must not keep everything else waiting."""
 
-Started = tuple[str, str, int]
-"""A running job: jid, generation, and when it started, in ms on the scheduler's clock."""
+Started = tuple[str, str, int, int | None]
+"""A running job: jid, generation, when it started, in ms on the scheduler's clock, and the minutes it has asked for."""
 
 
 class Overdue:
@@ -31,11 +31,17 @@ class Overdue:
 
     def end(self, running: Iterable[Started]) -> int:
         """Give the order to end every overdue job of ``running``, once per ``AGAIN_S``. Returns how many were told."""
-        limit_s = self._ctx.settings.timelimit_s
-        if limit_s is None or self._ctx.backend.capabilities.ends_overdue:
+        if self._ctx.backend.capabilities.ends_overdue:
             return 0
-        before_ms = self._ctx.store.now_ms() - limit_s * 1000
-        overdue = [(jid, generation) for jid, generation, started_ms in running if 0 < started_ms < before_ms]
+        limited = [
+            (jid, generation, started_ms + limit_s * 1000)
+            for jid, generation, started_ms, asked_minutes in running
+            if started_ms > 0 and (limit_s := self._ctx.settings.time_limit_s(asked_minutes)) is not None
+        ]
+        if not limited:
+            return 0
+        now_ms = self._ctx.store.now_ms()
+        overdue = [(jid, generation) for jid, generation, until_ms in limited if until_ms < now_ms]
         still = set(overdue)
         self._again_s = {key: at_s for key, at_s in self._again_s.items() if key in still}
         until_s = self._clock_s() + BUDGET_S

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from pman_core.backend import Absent, JobRef, Observed
 from pman_core.errors import Unavailable
+from pman_core.request import JobRequest
 from pman_core.states import TERMINAL, WAITING, State
 from pman_core.store.protocol import LOG_BYTES_MAX, Change, Moved
 from pman_worker.context import Context
@@ -42,6 +43,7 @@ class _Running:
     told: Told
     started_at_ms: int = 0
     handle_at_ms: int = 0
+    time_limit_minutes: int | None = None
     was_absent: bool = False
 
 
@@ -74,7 +76,12 @@ class Sightings:
                 if record is not None and not record.is_terminal and record.state not in WAITING:
                     told = (record.state.value, record.native_state, record.message)
                     self._running[jid] = _Running(
-                        ref_of(record), told, record.started_at_ms, record.handle_at_ms, was_absent=record.absent > 0
+                        ref_of(record),
+                        told,
+                        record.started_at_ms,
+                        record.handle_at_ms,
+                        JobRequest.from_canonical(record.request_json).time_limit_minutes,
+                        was_absent=record.absent > 0,
                     )
         current = set(jids)
         for jid in self._running.keys() - current:
@@ -87,7 +94,7 @@ class Sightings:
         Not before they were submitted, by the store's clock: that of a scheduler may be behind.
         """
         return [
-            (job.ref.jid, job.ref.generation, max(job.started_at_ms, job.handle_at_ms))
+            (job.ref.jid, job.ref.generation, max(job.started_at_ms, job.handle_at_ms), job.time_limit_minutes)
             for job in self._running.values()
             if job.started_at_ms and job.told[0] == State.RUNNING
         ]

@@ -323,8 +323,7 @@ class ContainerBackend(EngineBackend):
         self._kill(jid, generation, Verdict(Reason.CANCELLED, "ended on request"))
 
     def end_overdue(self, jid: str, generation: str) -> None:
-        message = f"ended at its time limit of {self.common.timelimit_minutes or 0:g} min"
-        self._kill(jid, generation, Verdict(Reason.TIME_LIMIT, message))
+        self._kill(jid, generation, Verdict(Reason.TIME_LIMIT, "ended at its time limit"))
 
     def _kill(self, jid: str, generation: str, verdict: Verdict) -> None:
         """Kill the job's container, and have it tell the verdict."""

@@ -5,7 +5,7 @@
     <STOREBASE>/.pman/<instance>/<backend>/     mode 0700: specs hold environments
         .mounted                                without this marker the store is not mounted, and nobody is "absent"
         launcher.<hash>.bash                    what runs on the node
-        <generation>.<nonce>/                   prepared, not taken: becomes <generation> by one rename, or is swept away
+        <generation>.<nonce>/                   prepared: becomes <generation> by one rename, or is swept
         <generation>/                           taken for ever after: this generation is never submitted anew
             spec.json                           from which a lost record is rebuilt
             launch, runtime, env, argv          what the launcher is given, see ``files.py``
@@ -15,11 +15,10 @@
             verdict/                            the end as it was told once; nothing else counts from then on
             removed                             the tombstone: of a removed job nothing else is left
 
-A removed generation keeps its name until the fence is over: a submitter that slept finds it taken, a launcher that slept
-finds that it must not begin.
+A removed generation keeps its name until the fence is over: a submitter that slept finds it taken, a launcher that
+slept finds that it must not begin.
 """
 
-import json
 import os
 import secrets
 import shutil

@@ -32,37 +32,39 @@ from backends._hpc.runtime import build_container, container_name
 from backends._hpc.settings import HpcSettings
 from backends._sizes import check_sizes
 from pman_core.job import JobSpec
+from pman_core.request import CONTROL_FOLDER
 from pman_core.settings import Settings as CommonSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """Where things are, as the nodes see them."""
+class Folders:
+    """Where a job's data are, as the nodes see them."""
 
     store_base: Path
-    cache: Path
-    """The image cache."""
+    incoming: Path
+    """Relative to the store base, like :attr:`outgoing`."""
+    outgoing: Path
 
 
-def files_of(
-    spec: JobSpec, own: HpcSettings, common: CommonSettings, site: Site, incoming: Path, outgoing: Path
-) -> dict[str, bytes]:
-    """Return the files of a job by their names. The two folders are relative to the store base.
+def files_of(spec: JobSpec, own: HpcSettings, common: CommonSettings, folders: Folders) -> dict[str, bytes]:
+    """Return the files of a job by their names.
 
     Raises:
         Rejected: an argument or a variable is too long for any exec, or cannot be handed over.
     """
-    container = build_container(own, common, spec, site.store_base / incoming, site.store_base / outgoing)
+    base = folders.store_base
+    container = build_container(own, common, spec, base / folders.incoming, base / folders.outgoing)
     check_sizes(container.argv, dict(entry.split("=", 1) for entry in container.env))
+    cache = own.hpc_image_cache or base / CONTROL_FOLDER / "images"
     has_cache = own.hpc_runtime in {"apptainer", "singularity"}
     launch = {
         "path": own.hpc_path,
-        "store": str(site.store_base),
-        "incoming": str(incoming),
-        "outgoing": str(outgoing),
+        "store": str(base),
+        "incoming": str(folders.incoming),
+        "outgoing": str(folders.outgoing),
         "program": own.hpc_runtime,
         "image": "" if own.hpc_runtime == "none" else spec.request.image.removeprefix("docker://"),
-        "cache": str(site.cache) if has_cache else "",
+        "cache": str(cache) if has_cache else "",
         "images": _images(own, spec.request.image),
         "source": f"docker://{spec.request.image.removeprefix('docker://')}",
         "archive": "docker-archive",

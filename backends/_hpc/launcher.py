@@ -18,7 +18,10 @@ NOT_MOUNTED = 112
 _SCRIPT = """\
 #!/bin/bash
 launcher={launcher}
-[ -r "$launcher" ] || {{ echo "pman: $launcher is not there on $(hostname): is the store mounted?" >&2; exit {not_mounted}; }}
+[ -r "$launcher" ] || {{
+  echo "pman: $launcher is not there on $(hostname): is the store mounted?" >&2
+  exit {not_mounted}
+}}
 exec /bin/bash "$launcher" {folder} {native_id}
 """
 

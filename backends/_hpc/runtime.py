@@ -20,7 +20,25 @@ from pman_core.settings import Settings as CommonSettings
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 OWN_NAMES = frozenset(
-    "_ BASH_ENV EGID ENV EUID GID HOME IFS LD_LIBRARY_PATH OLDPWD OPTIND PATH PROMPT_COMMAND PS1 PWD SHLVL UID".split()
+    {
+        "_",
+        "BASH_ENV",
+        "EGID",
+        "ENV",
+        "EUID",
+        "GID",
+        "HOME",
+        "IFS",
+        "LD_LIBRARY_PATH",
+        "OLDPWD",
+        "OPTIND",
+        "PATH",
+        "PROMPT_COMMAND",
+        "PS1",
+        "PWD",
+        "SHLVL",
+        "UID",
+    }
 )
 """Variables that Apptainer, or the shell within it, sets or does not let be set."""
 OWN_PREFIXES = ("APPTAINER", "SINGULARITY", "SING_USER")
@@ -65,8 +83,8 @@ def build_container(
 def _apptainer(own: HpcSettings, common: CommonSettings, spec: JobSpec, incoming: Path, outgoing: Path) -> Container:
     """Apptainer or Singularity.
 
-    ``--no-eval`` is what keeps it from running ``$(...)`` in values. Its own shell still changes some variables on their
-    way; those are set by the ``env`` of the image, which comes before the command then.
+    ``--no-eval`` is what keeps it from running ``$(...)`` in values. Its own shell still changes some variables on
+    their way; those are set by the ``env`` of the image, which comes before the command then.
     """
     prefix = f"{own.hpc_runtime.upper()}ENV_"
     runtime = [own.hpc_runtime, "--silent", "exec", "--containall", "--cleanenv", "--no-eval", "--pwd", "/"]

@@ -87,8 +87,8 @@ def build_pod_spec(spec: JobSpec, common: CommonSettings, own: KubernetesSetting
         "containers": [build_container(spec, common, own, volumes)],
         "volumes": [*volumes.volumes, *_shm(common)],
     }
-    if common.timelimit_s is not None:
-        pod["activeDeadlineSeconds"] = max(1, math.ceil(common.timelimit_s))
+    if (limit_s := common.time_limit_s(spec.request.time_limit_minutes)) is not None:
+        pod["activeDeadlineSeconds"] = max(1, math.ceil(limit_s))
     if common.node_selector:
         pod["nodeSelector"] = dict(common.node_selector)
     if common.image_pull_secrets:

@@ -1,4 +1,4 @@
-"""What Slurm's errors mean for us, by their texts: recorded from a real one (``tests/recorded/slurm``), and those of its sources.
+"""What Slurm's errors mean, by their texts: recorded from a real one (``tests/recorded/slurm``) or in its sources.
 
 https://github.com/SchedMD/slurm/blob/slurm-22.05/src/common/slurm_errno.c
 """
@@ -47,7 +47,7 @@ NOT_NOW = (
     "slurm_persist_conn_open",
     "Sending PersistInit msg",
 )
-"""Slurm, or what it stands on, cannot answer now. Limits on submitted jobs pass, too; what an administrator has closed is opened again."""
+"""Slurm, or what it stands on, cannot answer now. Limits on submitted jobs pass, too, and what is closed is opened."""
 
 NEVER = (
     "Invalid generic resource (gres) specification",

@@ -1,8 +1,8 @@
 """What is true of a job, from everything that is known of it: Slurm's word, accounting, the control folder. Pure.
 
-The order of belief: a verdict that was told; Slurm, for as long as it says that the job runs; at the end both, since Slurm alone
-knows of limits, nodes and administrators, and the launcher alone of the job's own exit code and of what kept it from
-beginning. A job that is in no listing is neither over nor lost for that.
+The order of belief: a verdict that was told; Slurm, for as long as it says that the job runs; at the end both, since
+Slurm alone knows of limits, nodes and administrators, and the launcher alone of the job's own exit code and of what
+kept it from beginning. A job that is in no listing is neither over nor lost for that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -92,7 +92,7 @@ def _after_verdict(known: Known, verdict: Verdict) -> Judgement:
 
 
 def _the_run(known: Known) -> NativeJob | None:
-    """Return which of Slurm's jobs counts: the one that has claimed the generation, else the one that is furthest from its end."""
+    """Return which of Slurm's jobs counts: the one that has claimed the generation, else one that has not ended."""
     jobs = dict(known.accounted) | {job.job_id: job for job in known.listed}
     if known.claim is not None:
         claimed = known.claim.native_id
@@ -101,7 +101,9 @@ def _the_run(known: Known) -> NativeJob | None:
     unknown = [job for job in jobs.values() if meaning_of(job.state) is None]
     order = {Stage.RUNS: 0, Stage.WAITS: 1, Stage.ENDED: 2}
     # Of two that ended without a claim, the one that ran to some end tells more than the one that found nothing to do.
-    ranked = sorted(candidates, key=lambda pair: (order[pair[1].stage], pair[0].exit_status == NOT_OURS, -pair[0].job_id))
+    ranked = sorted(
+        candidates, key=lambda pair: (order[pair[1].stage], pair[0].exit_status == NOT_OURS, -pair[0].job_id)
+    )
     return ranked[0][0] if ranked else unknown[0] if unknown else None
 
 
@@ -110,7 +112,9 @@ def _unlisted(known: Known, now: datetime) -> Judgement:
     if known.end is not None and (verdict := verdict_of(known.end)) is not None:
         return verdict
     if known.accounting_failed:
-        return Unknown(f"slurmctld does not know the job any more, and accounting cannot be asked: {known.accounting_failed}")
+        return Unknown(
+            f"slurmctld does not know the job any more, and accounting cannot be asked: {known.accounting_failed}"
+        )
     if not known.noted and known.claim is None:
         return Present(State.QUEUED, "prepared", "not handed to Slurm yet")
     latest = max((datetime.fromtimestamp(noted.at_s, UTC) for noted in known.noted), default=None)
@@ -129,7 +133,7 @@ def _requeued(claim: Claim, job: NativeJob) -> Verdict:
 def _ended(known: Known, job: NativeJob, meaning: Meaning, now: datetime) -> Judgement:
     end = known.end if known.end is None or known.end.native_id == str(job.job_id) else None
     word = word_of(job.state)
-    if word == "FAILED" or word == "COMPLETED" or (meaning.reason is Reason.NODE_FAIL and end is not None):
+    if word in {"FAILED", "COMPLETED"} or (meaning.reason is Reason.NODE_FAIL and end is not None):
         verdict = _by_exit(end, job, now)
     else:
         verdict = Verdict(meaning.state, meaning.reason, _message(meaning, job), word, _exit_code(end, job))
@@ -162,7 +166,8 @@ def _by_exit(end: End | None, job: NativeJob, now: datetime) -> Judgement:
         state, reason, message = state_of_exit(128 + job.signal)
         return Verdict(state, reason, message, exit_code=128 + job.signal)
     if job.signal or status in {NOT_MOUNTED, None} or job.reason == "JobLaunchFailure":
-        text = f"Slurm could not start the batch script on {job.nodes or 'a node'} ({job.reason or job.state}); is the store mounted there?"
+        where = f"{job.nodes or 'a node'} ({job.reason or job.state})"
+        text = f"Slurm could not start the batch script on {where}: is the store mounted there?"
         return Verdict(State.FAILED, Reason.START_FAILED, text)
     if status in {NOT_OURS, OWN_FAULT}:
         # What it stands for is in the control folder, and not to be seen from here yet.

@@ -16,6 +16,7 @@ def build_order(spec: JobSpec, own: SlurmSettings, common: CommonSettings, launc
     """Return the order for a job. ``launcher`` and ``folder`` (its control folder) are paths as the nodes see them."""
     request = spec.request
     limits = not common.ignore_limits
+    time_limit_s = common.time_limit_s(request.time_limit_minutes)
     return SbatchOrder(
         script=batch_script(launcher, folder, NATIVE_ID),
         name=spec.native_name,
@@ -27,7 +28,7 @@ def build_order(spec: JobSpec, own: SlurmSettings, common: CommonSettings, launc
         cpus=math.ceil(request.cpu_millicores / 1000) if limits else None,
         memory_mib=request.memory_mib if limits else None,
         gres=f"{own.slurm_gpu_gres}:{request.gpus}" if request.gpus else "",
-        time_limit_minutes=None if common.timelimit_s is None else math.ceil(common.timelimit_s / 60),
+        time_limit_minutes=None if time_limit_s is None else math.ceil(time_limit_s / 60),
         partition=own.slurm_partition,
         account=own.slurm_account,
         qos=own.slurm_qos,

@@ -109,7 +109,7 @@ def exit_from(code: str) -> tuple[int | None, int]:
 
 
 def status_from(raw: int) -> tuple[int | None, int]:
-    """Return exit status and signal of a raw wait status, as wait(2) has it. 125 and 53 are no signals, but Slurm's own."""
+    """Return exit status and signal of a raw wait status, as wait(2) has it; 53 and 125 are Slurm's own."""
     return (0, raw & 0x7F) if raw & 0x7F else ((raw >> 8) & 0xFF, 0)
 
 

@@ -10,15 +10,48 @@ from backends._hpc.settings import HpcSettings, Words
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._@+-]*$")]
 
 ALLOWED_OPTIONS = frozenset(
-    """
-    acctg-freq cluster-constraint core-spec cores-per-socket cpu-freq deadline delay-boot distribution exclude exclusive
-    extra-node-info gres-flags hint licenses mail-type mail-user mcs-label mem-bind mem-per-cpu network nice nodelist
-    overcommit oversubscribe power prefer priority profile reservation sockets-per-node spread-job switches thread-spec
-    threads-per-core tmp use-min-nodes wckey
-    """.split()
+    {
+        "acctg-freq",
+        "cluster-constraint",
+        "core-spec",
+        "cores-per-socket",
+        "cpu-freq",
+        "deadline",
+        "delay-boot",
+        "distribution",
+        "exclude",
+        "exclusive",
+        "extra-node-info",
+        "gres-flags",
+        "hint",
+        "licenses",
+        "mail-type",
+        "mail-user",
+        "mcs-label",
+        "mem-bind",
+        "mem-per-cpu",
+        "network",
+        "nice",
+        "nodelist",
+        "overcommit",
+        "oversubscribe",
+        "power",
+        "prefer",
+        "priority",
+        "profile",
+        "reservation",
+        "sockets-per-node",
+        "spread-job",
+        "switches",
+        "thread-spec",
+        "threads-per-core",
+        "tmp",
+        "use-min-nodes",
+        "wckey",
+    }
 )
-"""The options of sbatch that SLURM_OPTIONS may have: those that say where and with what rank a job runs. What a job is, where it
-writes, whose it is and whether it is repeated is pman's. https://slurm.schedmd.com/sbatch.html"""
+"""The options of sbatch that SLURM_OPTIONS may have: those that say where and with what rank a job runs. What a job is,
+where it writes, whose it is and whether it is repeated is pman's. https://slurm.schedmd.com/sbatch.html"""
 
 
 def _options(value: tuple[str, ...]) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ class SbatchOrder:
     work_dir: str
     """``--chdir``: an absolute path as the nodes see it."""
     output: str
-    """``--output`` and ``--error``: an absolute path; a ``%`` in it is a per cent sign and no pattern of Slurm's."""
+    """``--output`` and ``--error``: an absolute path; a ``%`` in it is no pattern of Slurm's."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Of the batch script; the job's own is not in it."""
     nodes: int = 1
@@ -54,7 +54,7 @@ class NativeJob:
     job_id: int
     state: str
     """One word of https://slurm.schedmd.com/squeue.html#SECTION_JOB-STATE-CODES, long or short, as it came
-    (``CANCELLED by 1234`` and ``CA+`` too). Where a transport gets several, the one that ``state.chief_state`` picks."""
+    (``CANCELLED by 1234`` and ``CA+`` too). Where a transport gets several, the one of ``state.chief_state``."""
     name: str = ""
     comment: str = ""
     user: str = ""

@@ -14,10 +14,12 @@ from pman_core.backend import Backend
 def marks(name: str) -> list[pytest.MarkDecorator]:
     """Return the marker of the backend's case; one whose case cannot be had is always tested, and fails."""
     try:
-        marker = load_case(name).marker
+        case = load_case(name)
     except (LookupError, ImportError):
         return []
-    return [getattr(pytest.mark, marker)] if marker else []
+    marked = [getattr(pytest.mark, case.marker)] if case.marker else []
+    # A case that must be patient needs a test that may take so long.
+    return [*marked, pytest.mark.timeout(case.patience_s * 2)] if case.patience_s > 30 else marked
 
 
 @pytest.fixture(params=[pytest.param(name, marks=marks(name)) for name in case_names()])

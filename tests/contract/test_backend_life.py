@@ -4,7 +4,7 @@ import socket
 import subprocess
 
 import pytest
-from cases import BackendCase, load_case, seen
+from cases import BackendCase, load_case, seen, until
 
 from pman_core import registry
 from pman_core.backend import Backend
@@ -84,5 +84,5 @@ def test_jobs_go_on_when_their_worker_closes(case: BackendCase) -> None:
     first.submit(spec)
     seen(first, spec, State.RUNNING)
     first.close()
-    assert case.alive(spec)
+    until(lambda: case.alive(spec), case.patience_s, "a living process")
     assert seen(case.make(), spec, State.RUNNING)

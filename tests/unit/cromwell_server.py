@@ -44,6 +44,7 @@ class Scripted:
         self.says("GET", "/version", (200, '{"cromwell":"92"}'))
         self.says("POST", "/describe", (200, '{"valid":true,"errors":[]}'))
         self.says("POST", "/abort", NOT_IN_PROGRESS)
+        self.says("GET", "/metadata", NOT_THERE)
         self.shows()
 
     def says(self, method: str, path: str, *answers: tuple[int, str]) -> None:

@@ -44,7 +44,7 @@ def test_the_defaults_need_a_store_base_only() -> None:
     assert settings.container_env == "process"
     assert settings.application_mode == "production"
     assert settings.remove_jobs
-    assert settings.timelimit_s is None
+    assert settings.time_limit_s(None) is None
 
 
 @pytest.mark.parametrize("name", OLD_NAMES)
@@ -181,4 +181,4 @@ def test_overrides_come_before_the_environment(env: pytest.MonkeyPatch) -> None:
 
 def test_the_time_limit_is_told_in_seconds(env: pytest.MonkeyPatch) -> None:
     env.setenv("TIMELIMIT_MINUTES", "3")
-    assert load_settings().timelimit_s == 180.0
+    assert load_settings().time_limit_s(None) == 180.0

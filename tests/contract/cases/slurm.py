@@ -11,8 +11,8 @@ from tempfile import gettempdir
 
 from backends._slurm.settings import SlurmSettings
 from backends.slurm import SlurmBackend
-from cases._containers import OWN_ARGUMENTS, ContainerCase
 from cases import Dump
+from cases._containers import OWN_ARGUMENTS, ContainerCase
 from pman_core.backend import Backend
 from pman_core.job import JobSpec
 from pman_core.settings import Settings
@@ -47,7 +47,9 @@ class SlurmCase(ContainerCase):
         )
 
     def unreachable(self) -> Backend:
-        own = self.settings(self.common()).model_copy(update={"slurm_conf": Path("/nonexistent"), "slurm_timeout_s": 0.5})
+        own = self.settings(self.common()).model_copy(
+            update={"slurm_conf": Path("/nonexistent"), "slurm_timeout_s": 0.5}
+        )
         return SlurmBackend(self.common(), own)
 
     def half_submit(self, spec: JobSpec) -> bool:

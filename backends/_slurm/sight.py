@@ -1,0 +1,129 @@
+"""What is seen of one job: its control folder as it was read, Slurm's listing, and what both mean to the worker."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from backends._hpc.control import JobFolder
+from backends._hpc.outcome import Verdict
+from backends._slurm.identity import identity_from
+from backends._slurm.judge import Judgement, Known, Present, judge, running, waiting
+from backends._slurm.state import Stage, meaning_of
+from backends._slurm.survey import Listing
+from backends._slurm.transport import NativeJob
+from pman_core.backend import Absent, Handle, Observed, Sighting, Unknown
+from pman_core.job import JobSpec
+from pman_core.states import State
+
+HANDLE_VERSION = 1
+
+
+@dataclass(slots=True)
+class Sight:
+    """One generation."""
+
+    folder: JobFolder
+    known: Known
+    spec: JobSpec | None = None
+    judgement: Judgement | None = None
+    """``None`` until :meth:`decide`, unless reading the folder has decided it."""
+
+    def job_ids(self) -> set[int]:
+        """Return the ids that Slurm is known to have given; of a claimed job, that of its run."""
+        claim = self.known.claim
+        names = [noted.native_id for noted in self.known.noted] if claim is None else [claim.native_id]
+        return {int(name) for name in names if name.isdigit()}
+
+    def forgotten(self, listing: Listing) -> set[int]:
+        """Return the ids that slurmctld does not know any more, of a job whose end has not been told."""
+        return set() if self.known.verdict is not None else self.job_ids() - listing.by_id.keys()
+
+    def decide(self, accounted: Mapping[int, NativeJob], failure: str, now: datetime) -> None:
+        """Judge, with what accounting says, or why it cannot be asked."""
+        if self.judgement is None:
+            mine = {job_id: accounted[job_id] for job_id in self.job_ids() & accounted.keys()}
+            self.judgement = judge(replace(self.known, accounted=mine, accounting_failed=failure), now)
+
+    def told_of(self, jid: str) -> Sighting:
+        """Return what the worker is told that asks for ``jid``."""
+        judgement = self.judgement
+        if judgement is None:
+            return Unknown("not judged")
+        if isinstance(judgement, Absent | Unknown):
+            return judgement
+        if self.spec is None or self.spec.jid != jid:
+            return Absent()
+        return self._observed(judgement)
+
+    def as_owned(self) -> Observed | None:
+        """Return the job as a sweep is told of it; ``None`` if there is none.
+
+        What cannot be told of one job must not hide the others: it counts as not ended, which concludes nothing.
+        """
+        if self.judgement is None or isinstance(self.judgement, Absent):
+            return None
+        if isinstance(self.judgement, Unknown):
+            state = State.PENDING if self.known.claim is None else State.RUNNING
+            return self._observed(Present(state, "", self.judgement.why))
+        return self._observed(self.judgement)
+
+    def _observed(self, judgement: Verdict | Present) -> Observed:
+        spec = self.spec
+        observed = Observed(
+            jid="" if spec is None else spec.jid,
+            generation=self.folder.generation,
+            digest="" if spec is None else spec.request.digest,
+            state=judgement.state,
+            handle=handle_of("" if spec is None else spec.native_name),
+            native_state=judgement.native_state,
+            message=judgement.message,
+            started_at=judgement.started_at,
+        )
+        if isinstance(judgement, Present):
+            return observed
+        return replace(
+            observed, reason=judgement.reason, exit_code=judgement.exit_code, finished_at=judgement.finished_at
+        )
+
+
+def read_sight(folder: JobFolder, listing: Listing) -> Sight:
+    """Read a control folder. Raises ``Unavailable``."""
+    listed = listing.by_generation.get(folder.generation, ())
+    if not folder.exists() or folder.is_removed():
+        return Sight(folder, Known(listed=listed), judgement=Absent())
+    try:
+        verdict = folder.verdict()
+    except ValueError as error:
+        return Sight(folder, Known(listed=listed), judgement=Unknown(str(error)))
+    known = Known(noted=folder.noted(), claim=folder.claim(), end=folder.end(), verdict=verdict, listed=listed)
+    return Sight(folder, known, folder.spec())
+
+
+def quick_sighting(jobs: Sequence[NativeJob]) -> Observed | None:
+    """Return how a job is of which the listing alone tells enough: one run, not ended, with its comment as it was.
+
+    So a poll reads no file of the jobs that wait and run; and what Slurm has not ended yet is not gone, although it
+    has been removed here.
+    """
+    if len(jobs) != 1 or jobs[0].restarts:
+        return None
+    job = jobs[0]
+    identity, meaning = identity_from(job.comment), meaning_of(job.state)
+    if identity is None or meaning is None or meaning.stage is Stage.ENDED:
+        return None
+    present = running(job) if meaning.stage is Stage.RUNS else waiting(job)
+    return Observed(
+        jid=identity.jid,
+        generation=identity.generation,
+        digest=identity.digest,
+        state=present.state,
+        handle=handle_of(job.name),
+        native_state=present.native_state,
+        message=present.message,
+        started_at=present.started_at,
+    )
+
+
+def handle_of(native_name: str) -> Handle:
+    """Return the handle of a job: the name by which ``squeue --name`` finds it. The rest is in the control folder."""
+    return Handle(HANDLE_VERSION, {"name": native_name})

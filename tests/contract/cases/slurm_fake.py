@@ -1,0 +1,70 @@
+"""The backend ``slurm`` once more, on the fake commands of ``tests/fakes/slurm``: in seconds, on any machine."""
+
+from pathlib import Path
+
+from backends._slurm.settings import SlurmSettings
+from backends.slurm import SlurmBackend
+from cases import Dump
+from cases.slurm import SlurmCase
+from pman_core.backend import Backend
+from pman_core.job import JobSpec
+from pman_core.settings import Settings
+from tests.fakes.slurm import FakeSlurm
+
+
+class SlurmFakeCase(SlurmCase):
+    image = "case/image:1"
+    marker = ""
+    patience_s = 15.0
+    prompt_s = 3.0
+
+    def __init__(self, folder: Path, instance: str) -> None:
+        super().__init__(folder, instance)
+        self.slurm = FakeSlurm(folder / "slurm")
+        (folder / "images/case").mkdir(parents=True)
+        (folder / "images/case/image:1.tar").write_bytes(b"an archive")
+
+    @classmethod
+    def missing(cls) -> str:
+        return ""
+
+    def close(self) -> None:
+        super().close()
+        self.slurm.close()
+
+    def settings(self, common: Settings) -> SlurmSettings:
+        return SlurmSettings(
+            hpc_path=self.slurm.path,
+            hpc_images=self.folder / "images",
+            hpc_scratch=self.folder,
+            slurm_path=self.slurm.path,
+            slurm_conf=self.slurm.conf,
+            slurm_poll_s=0.1,
+        )
+
+    def unreachable(self) -> Backend:
+        own = self.settings(self.common()).model_copy(update={"slurm_conf": self.folder / "nowhere.conf"})
+        return SlurmBackend(self.common(), own)
+
+    def alive(self, spec: JobSpec) -> bool:
+        """A process belongs to the job if it has been told of the job's output folder."""
+        told = f"FAKE_MOUNT__share_outgoing={self.output(spec).resolve()}".encode()
+        return any(told in _environment(process).split(b"\0") for process in Path("/proc").glob("[0-9]*"))
+
+    def read_dump(self, spec: JobSpec) -> Dump:
+        seen = super().read_dump(spec)
+        return Dump(args=seen.args, env=seen.env, uid=seen.uid, gid=seen.gid)
+
+    def allocate(self, mib: int) -> None:  # type: ignore[override]
+        """Memory is not limited here."""
+
+    def write_incoming(self) -> None:  # type: ignore[override]
+        """Nothing is read-only here."""
+
+
+def _environment(process: Path) -> bytes:
+    """Return the variables of a process; of a zombie, and of one that has gone, there are none."""
+    try:
+        return (process / "environ").read_bytes()
+    except OSError:
+        return b""
