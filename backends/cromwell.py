@@ -40,13 +40,12 @@ from backends._cromwell.workflow import (
 )
 from backends._folders import prepare_folders
 from backends._hpc.control import LOG, Control
-from backends._hpc.files import Site, files_of
+from backends._hpc.files import Folders, files_of
 from backends._hpc.outcome import Verdict, verdict_of
 from pman_core.backend import Backend, Capabilities, Handle, Health, JobRef, Owned, Sighting, Unknown
 from pman_core.errors import BackendError, Conflict, Rejected, Unavailable
 from pman_core.job import JobSpec
 from pman_core.log_tail import tail
-from pman_core.request import CONTROL_FOLDER
 from pman_core.settings import Settings as CommonSettings
 from pman_core.states import Reason, State
 
@@ -68,10 +67,8 @@ class CromwellBackend(Backend):
     def __init__(self, common: CommonSettings, own: CromwellSettings) -> None:
         super().__init__(common, own)
         self._store_base = common.storebase or Path()
-        node_base = own.hpc_storebase or self._store_base
-        self._control = Control(self._store_base, node_base, common.pman_instance, self.name)
-        cache = own.hpc_image_cache or node_base / CONTROL_FOLDER / "images"
-        self._site = Site(store_base=node_base, cache=cache)
+        self._node_base = own.hpc_storebase or self._store_base
+        self._control = Control(self._store_base, self._node_base, common.pman_instance, self.name)
         self._reader = FactReader(self._control)
         self._client = Client(common.cromwell_url, own.cromwell_timeout_s)
         is_bare = own.hpc_runtime == "none"
@@ -124,9 +121,8 @@ class CromwellBackend(Backend):
         self._check_user()
         incoming, outgoing = prepare_folders(self._store_base, spec, None)
         root = self._store_base.resolve()
-        files = files_of(
-            spec, self.own, self.common, self._site, incoming.relative_to(root), outgoing.relative_to(root)
-        )
+        folders = Folders(self._node_base, incoming.relative_to(root), outgoing.relative_to(root))
+        files = files_of(spec, self.own, self.common, folders)
         form = self._form(spec, argv=files.pop("argv"), env=files.pop("env"))
         if not self._control.take(spec, files) and self._is_taken(spec):
             return handle_of(native_id)
@@ -246,8 +242,7 @@ class CromwellBackend(Backend):
         self._end(jid, generation, Verdict(State.CANCELLED, Reason.CANCELLED, "ended on request", CANCELLED))
 
     def end_overdue(self, jid: str, generation: str) -> None:
-        message = "ended by the time limit (TIMELIMIT_MINUTES)"
-        self._end(jid, generation, Verdict(State.FAILED, Reason.TIME_LIMIT, message, OVERDUE))
+        self._end(jid, generation, Verdict(State.FAILED, Reason.TIME_LIMIT, "ended at its time limit", OVERDUE))
 
     def _end(self, jid: str, generation: str, verdict: Verdict) -> None:
         self._control.check()

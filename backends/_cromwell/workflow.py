@@ -88,8 +88,8 @@ def build_attributes(spec: JobSpec, common: Settings, of_site: Iterable[tuple[st
         attributes |= {"cpu": math.ceil(request.cpu_millicores / 1000), MEMORY: request.memory_mib}
     if request.gpus:
         attributes["gpu"] = request.gpus
-    if common.timelimit_minutes is not None:
-        attributes["runtime_minutes"] = max(1, math.ceil(common.timelimit_minutes))
+    if (limit_s := common.time_limit_s(request.time_limit_minutes)) is not None:
+        attributes["runtime_minutes"] = max(1, math.ceil(limit_s / 60))
     return attributes | build_site_attributes(of_site)
 
 

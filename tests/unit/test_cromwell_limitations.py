@@ -80,7 +80,8 @@ def test_an_execution_folder_that_is_not_the_workflows_is_left_alone(site: Site,
     site.backend.submit(spec)
     ended(site, spec)
     execution = next((cromwell.site.root / "pman").iterdir())
-    wait_for("the end of the call", (execution / "call-job" / "execution" / "rc").exists)
+    client = site.backend._client
+    wait_for("the end of the workflow", lambda: [one for one in client.with_ids([execution.name]) if one.has_ended])
     precious = site.store / "precious"
     precious.mkdir()
     execution.rename(site.store / "elsewhere")

@@ -13,7 +13,7 @@ import WDL
 from backends._cromwell.settings import CromwellSettings
 from backends._cromwell.workflow import NOT_MOUNTED, WORKFLOW, Task, build_attributes, build_inputs, build_wdl
 from backends._hpc.control import Control
-from backends._hpc.files import Site, files_of
+from backends._hpc.files import Folders, files_of
 from backends._hpc.launcher import NOT_OURS
 from pman_core.job import JobSpec, mint_generation
 from pman_core.request import JobRequest
@@ -96,8 +96,7 @@ class Node:
 
     def command(self, spec: JobSpec) -> str:
         """Make the control folder as a submit does, and return the command that the engine renders of the WDL."""
-        site = Site(self.store, self.store / "cache")
-        files = files_of(spec, self.own, self.common, site, Path("in"), Path("out"))
+        files = files_of(spec, self.own, self.common, Folders(self.store, Path("in"), Path("out")))
         argv, env = files.pop("argv"), files.pop("env")
         assert self.control.take(spec, files)
         task = Task(self.control.node_launcher(), self.control.node_folder(spec.generation), argv, env)

@@ -119,6 +119,12 @@ def test_the_time_limit_is_a_runtime_attribute_in_whole_minutes(minutes: float |
     assert build_attributes(spec(), common, ()).get("runtime_minutes") == asked
 
 
+def test_a_job_may_ask_for_its_time_limit_up_to_the_sites() -> None:
+    common = settings(timelimit_minutes=10, timelimit_max_minutes=60)
+    asked = [build_attributes(spec(time_limit=minutes), common, ())["runtime_minutes"] for minutes in (5, 60, 600)]
+    assert asked == [5, 60, 60]
+
+
 def test_memory_is_asked_for_in_the_way_that_reaches_memory_mb() -> None:
     assert '    memory: "~{memory_mb} MB"\n' in build_wdl({"memory_mb": 1})
     assert "    memory_mb: memory_mb\n" not in build_wdl({"memory_mb": 1})
