@@ -4,21 +4,25 @@ Its commands are run as Cromwell runs them, by a workflow of one call, and then 
 """
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import requests
+import WDL
 
 from testbed.system import System, wait_for
 from tests.contract.corpus import ARGUMENTS
-from tests.engines.jobs import FINISHED, body, delete, get, post
+from tests.engines.jobs import FINISHED, body, delete, get, post, traced
 from tests.fakes.cromwell import FakeCromwell, Site, read_site
 from tests.unit.cromwell_recordings import read
 
@@ -169,6 +173,36 @@ def test_a_restarted_cromwell_finds_its_job_again(folder: Path, site: Site) -> N
     ).split() == [job_id]
 
 
+def test_nobody_is_dead_because_slurmctld_does_not_answer(folder: Path, site: Site) -> None:
+    """Asked with a configuration that leads to a port where nobody listens; the words are Slurm's own."""
+    running = subprocess.run(
+        ["sbatch", "--parsable", f"--chdir={folder}", "--output=/dev/null", "--wrap", "sleep 600"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    script = folder / "check"
+    script.write_text(site.script(site.check_alive, {"job_id": WDL.Value.String(running)}))
+    configuration = Path(os.environ.get("SLURM_CONF", "/etc/slurm/slurm.conf")).read_text()
+    nowhere = folder / "slurm.conf"
+    nowhere.write_text(re.sub(r"(?im)^(slurmctldport|messagetimeout)=.*$", "", configuration) + "\nSlurmctldPort=1\n")
+
+    def is_alive(conf: Path | None = None) -> bool:
+        env = os.environ | ({} if conf is None else {"SLURM_CONF": str(conf)})
+        return subprocess.run(["/bin/bash", str(script)], env=env, timeout=50, check=False).returncode == 0
+
+    try:
+        assert is_alive()
+        assert is_alive(nowhere)
+    finally:
+        subprocess.run(["scancel", running], check=True)
+    wait_state(running, "CANCELLED")
+    assert not is_alive()
+    script.write_text(site.script(site.check_alive, {"job_id": WDL.Value.String("99999999")}))
+    assert not is_alive()
+    assert is_alive(nowhere)
+
+
 # All of pman, with an image archive
 
 
@@ -226,6 +260,23 @@ def test_an_apptainer_job_full_of_quotes_runs_true_over_http(system: System) -> 
     failed = wait_end(system, "fails")
     assert (failed["status"], failed["exit_code"]) == ("finishedWithError", 7)
     assert "it is 'so'" in failed["logs"]
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(300)
+def test_forty_jobs_of_eight_clients_end_true(system: System) -> None:
+    def client(number: int) -> None:
+        jobs = {f"c{number}-{one}": one % 3 for one in range(5)}
+        for jid, code in jobs.items():
+            post(system, traced(jid, code=code, memory_limit="100"))
+        for jid, code in jobs.items():
+            record = wait_end(system, jid)
+            assert (record["status"] == "finishedSuccessfully", record["exit_code"]) == (code == 0, code), record
+            out = system.store_base / jid / "out"
+            assert [(out / name).read_text().count("\n") for name in ("runs", "ends")] == [1, 1]
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(client, range(8)))
 
 
 @pytest.mark.e2e
