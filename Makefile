@@ -43,7 +43,7 @@ kubernetes: $(VENV)/.dev ## the tests on a real Kubernetes cluster, which must b
 	$(BIN)/pytest -m 'kubernetes and e2e' --require kubernetes -n 0 tests/engines/test_kubernetes_load.py tests/engines/test_kubernetes_faults.py
 
 slurm: $(VENV)/.dev ## the tests on a real Slurm, which must be there (see testbed/README.md)
-	$(BIN)/pytest -m 'slurm and not e2e' --require slurm -n 4 --dist worksteal tests/contract tests/engines
+	$(BIN)/pytest -m 'slurm and not e2e' --require slurm --timeout 240 -n 4 --dist worksteal tests/contract tests/engines
 	$(BIN)/pytest -m 'slurm and e2e' --require slurm -n 0 tests/engines
 
 chaos: $(VENV)/.dev ## 1,000 jobs under 60 faults, then an audit; BACKEND=process, docker, kubernetes or mock, SEED= to repeat a night

@@ -39,7 +39,7 @@ from backends._cromwell.workflow import (
     workflow_id,
 )
 from backends._folders import prepare_folders
-from backends._hpc.control import LOG, Control
+from backends._hpc.control import Control
 from backends._hpc.files import Folders, files_of
 from backends._hpc.outcome import Verdict, verdict_of
 from pman_core.backend import Backend, Capabilities, Handle, Health, JobRef, Owned, Sighting, Unknown
@@ -225,7 +225,7 @@ class CromwellBackend(Backend):
             return ""
         # One byte more than asked for tells a log that is cut, perhaps in a character, from one that is not.
         data = folder.log_end(max_bytes + 1)
-        if facts.verdict is not None and not data and not (folder.path / LOG).exists():
+        if facts.verdict is not None and not facts.has_log:
             data = self._notes(self._id(ref.jid, ref.generation)).encode()
         return tail(data, tail_lines, max_bytes)
 

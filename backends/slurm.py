@@ -1,7 +1,8 @@
 """Runs jobs as batch jobs of a Slurm cluster, ``CONTAINER_ENV=slurm``, in Apptainer, Singularity or Podman.
 
-Slurm 22.05 and later, by its commands (``_slurm/commands.py``) on a login node. Slurm has no unique names and forgets
-its jobs after minutes, so each has a control folder on shared storage and a launcher of ours on the node (``_hpc/``).
+Slurm 22.05 and later, by its commands (``_slurm/commands.py``) on a login node, or by its REST service
+(``_slurm/rest.py``) from elsewhere. Slurm has no unique names and forgets its jobs after minutes, so each has a control
+folder on shared storage and a launcher of ours on the node (``_hpc/``).
 What Slurm says is translated by ``_slurm/state.py``, and weighed against the rest by ``_slurm/judge.py``.
 
 https://slurm.schedmd.com/documentation.html
@@ -18,13 +19,13 @@ from backends._folders import prepare_folders
 from backends._hpc.control import Control, JobFolder
 from backends._hpc.files import Folders, files_of
 from backends._hpc.outcome import Verdict
-from backends._slurm.commands import CommandTransport
+from backends._slurm.connect import transport_of
 from backends._slurm.judge import Present
 from backends._slurm.order import build_order
 from backends._slurm.settings import SlurmSettings
 from backends._slurm.sight import HANDLE_VERSION, Sight, handle_of, quick_sighting, read_sight
 from backends._slurm.survey import Listing, Survey
-from backends._slurm.transport import NativeJob, NoAccounting, Transport
+from backends._slurm.transport import NativeJob, NoAccounting
 from pman_core.backend import (
     Absent,
     Backend,
@@ -66,7 +67,7 @@ class SlurmBackend(Backend):
         self._store_base = common.storebase or Path()
         self._node_base = own.hpc_storebase or self._store_base
         self._control = Control(self._store_base, self._node_base, common.pman_instance, self.name)
-        self._transport: Transport = CommandTransport(own)
+        self._transport = transport_of(own)
         self.poll_s = own.slurm_poll_s  # type: ignore[misc]  # of the class elsewhere, a setting here
         self._survey = Survey(self._transport, common.pman_instance, own.slurm_poll_s)
         has_container = own.hpc_runtime != "none"
@@ -144,8 +145,9 @@ class SlurmBackend(Backend):
         return tail(folder.log_end(max_bytes + 1), tail_lines, max_bytes)
 
     def end(self, jid: str, generation: str) -> None:
+        self._control.check()
         folder = self._control.folder(generation)
-        if not self._is_job(folder, jid):
+        if not folder.exists() or folder.is_removed() or _is_of_another(folder, jid):
             return
         listing = self._survey.take(fresh=True)
         found = self._look([generation], listing)[generation]
@@ -167,7 +169,7 @@ class SlurmBackend(Backend):
         if not folder.exists() and self._control.take_name(generation):
             self._cancel(folder, self._survey.take())
             return False  # and a submitter or a launcher on its way will find the name taken
-        if not folder.is_removed() and not self._is_job(folder, jid):
+        if _is_of_another(folder, jid):
             return False
         is_over = _has_ended(folder)
         self._control.mark_removed(generation)
@@ -240,20 +242,12 @@ class SlurmBackend(Backend):
 
     # Looking
 
-    def _is_job(self, folder: JobFolder, jid: str) -> bool:
-        """Whether the folder is that of a job of this jid which is not removed."""
-        self._control.check()
-        if folder.is_removed():
-            return False
-        spec = folder.spec()
-        return spec is not None and spec.jid == jid
-
     def _look(self, generations: Sequence[str], listing: Listing) -> dict[str, Sight]:
         """Read the control folders, ask accounting once for all whom slurmctld has forgotten, and judge."""
         read = {generation: read_sight(self._control.folder(generation), listing) for generation in generations}
-        forgotten = {job_id for found in read.values() for job_id in found.forgotten(listing)}
-        accounted, failure = self._accounted(forgotten)
         now = datetime.now(UTC)
+        forgotten = {job_id for found in read.values() for job_id in found.forgotten(listing, now)}
+        accounted, failure = self._accounted(forgotten)
         for found in read.values():
             found.decide(accounted, failure, now)
             if isinstance(found.judgement, Verdict) and found.known.verdict is None and found.spec is not None:
@@ -279,6 +273,12 @@ class SlurmBackend(Backend):
         job_ids |= {job.job_id for job in listing.by_generation.get(folder.generation, ())}
         if job_ids:
             self._transport.cancel(job_ids, gently=self._own.hpc_runtime == "podman")
+
+
+def _is_of_another(folder: JobFolder, jid: str) -> bool:
+    """Whether the generation is that of another jid. A spec that cannot be read tells nothing."""
+    spec = folder.spec()
+    return spec is not None and spec.jid != jid
 
 
 def _has_ended(folder: JobFolder) -> bool:

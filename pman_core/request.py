@@ -119,7 +119,8 @@ Texts = Annotated[tuple[Text, ...], BeforeValidator(_list)]
 Natural = Annotated[int, BeforeValidator(_integer), Field(ge=0, le=LIMIT_MAX)]
 Positive = Annotated[Natural, Field(ge=1)]
 MaybePositive = Annotated[
-    int | None, BeforeValidator(lambda value: None if value is None else _integer(value)), Field(ge=1, le=LIMIT_MAX)
+    Annotated[int, Field(ge=1, le=LIMIT_MAX)] | None,
+    BeforeValidator(lambda value: None if value is None else _integer(value)),
 ]
 StorePath = Annotated[Text, Field(max_length=4096), AfterValidator(_store_path)]
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from backends._cromwell.failure import ENDED_FROM_OUTSIDE
-from backends._hpc.control import REMOVED, Control, JobFolder
+from backends._hpc.control import LOG, REMOVED, Control, JobFolder
 from backends._hpc.outcome import Claim, End, Verdict
 from backends._private_folder import asking
 from pman_core.job import JobSpec
@@ -26,6 +26,8 @@ class Facts:
     spec: JobSpec | None = None
     verdict: Verdict | None = None
     claim: Claim | None = None
+    has_log: bool = False
+    """The launcher has the image, and has begun with the argv."""
     end: End | None = None
     accepted_at_s: float | None = None
     """When Cromwell had accepted the workflow; times are of the storage's clock."""
@@ -74,6 +76,7 @@ class FactReader:
             spec=self._spec(folder),
             verdict=verdict,
             claim=folder.claim(),
+            has_log=(folder.path / LOG).exists(),
             end=folder.end(),
             accepted_at_s=min((note.at_s for note in folder.noted()), default=None),
             damage=damage,

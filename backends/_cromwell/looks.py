@@ -5,7 +5,7 @@ the control folder says         Cromwell says                   then the job is
 ==============================  ==============================  ====================================================
 its end was told once           anything                        what was told; RUNNING while it is being killed
 the launcher has ended          anything                        what it says; if killed, what the call's stderr says
-the launcher has begun          active                          RUNNING
+the launcher has begun          active                          RUNNING; PENDING while it fetches the image
 taken, not begun                active                          PENDING
 taken, begun or not             Failed, Succeeded, Aborted      ended; the launcher's last word is waited for
 accepted, not begun             nothing, for ``WINDOW_S``       PENDING
@@ -186,12 +186,12 @@ def _unseen(bare: Observed, facts: Facts) -> Sighting:
     """A job that Cromwell does not show: not yet, or not any more, or it has never got it."""
     if facts.accepted_at_s is None:
         if facts.claim is not None:
-            return _running(bare, facts, None, "")
+            return _begun(bare, facts, None, "")
         return replace(bare, state=State.QUEUED, message="not known to have reached Cromwell")
     if time.time() - facts.accepted_at_s < WINDOW_S:
         message = "accepted by Cromwell, which does not show it yet"
         if facts.claim is not None:
-            return _running(bare, facts, None, message)
+            return _begun(bare, facts, None, "")
         return replace(bare, message=message)
     if facts.claim is not None:
         return Unknown(f"Cromwell does not know it any more; it was begun on {facts.claim.host}")
@@ -201,8 +201,16 @@ def _unseen(bare: Observed, facts: Facts) -> Sighting:
 def _active(bare: Observed, facts: Facts, workflow: Workflow) -> Observed:
     if facts.claim is None:
         return replace(bare, native_state=workflow.status, message=WAITING.get(workflow.status, ""))
-    message = WAITING["Aborting"] if workflow.status == "Aborting" else ""
-    return _running(bare, facts, workflow, message)
+    return _begun(bare, facts, workflow, WAITING["Aborting"] if workflow.status == "Aborting" else "")
+
+
+def _begun(bare: Observed, facts: Facts, workflow: Workflow | None, message: str) -> Observed:
+    """A job whose launcher has begun: it runs as soon as its image is there."""
+    begun = _running(bare, facts, workflow, message)
+    if facts.has_log or facts.claim is None:
+        return begun
+    message = message or f"its image is being fetched on {facts.claim.host}"
+    return replace(begun, state=State.PENDING, started_at=None, message=message)
 
 
 def _running(bare: Observed, facts: Facts, workflow: Workflow | None, message: str) -> Observed:

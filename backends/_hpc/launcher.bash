@@ -69,7 +69,7 @@ claim() {
     say "$folder is not there on $HOSTNAME: the job was removed, or the store is not mounted"
     exit $NOT_OURS
   }
-  put claim "native_id=$native_id" "nonce=$nonce" "host=$HOSTNAME" "at=$started_at"
+  put claim "native_id=$native_id" "restarts=${SLURM_RESTART_COUNT:-0}" "nonce=$nonce" "host=$HOSTNAME" "at=$started_at"
   if [[ $(fact claim nonce) != "$nonce" ]]; then
     say "another run has claimed the job: $(fact claim nonce)"
     [[ $(fact claim native_id) == "$native_id" ]] && end requeued "" "the job was requeued and is not run again"
@@ -194,7 +194,7 @@ main() {
   local status
   if ((setting[tasks] > 1)); then
     srun --nodes="${setting[tasks]}" --ntasks="${setting[tasks]}" --ntasks-per-node=1 --kill-on-bad-exit=1 --label \
-      --input=none --export=ALL /bin/bash "$0" "$folder" "$native_id" task "$image" >>"$folder/log" 2>&1 &
+      ${SLURM_CPUS_PER_TASK:+"--cpus-per-task=$SLURM_CPUS_PER_TASK"} --input=none --export=ALL /bin/bash "$0" "$folder" "$native_id" task "$image" >>"$folder/log" 2>&1 &
     await $!
     status=$?
   else
@@ -203,8 +203,8 @@ main() {
   fi
   local last=''
   [[ " ${setting[start_failures]} " == *" $status "* ]] && last=$(quote "$folder/log" | tail -n 1)
-  # What is said by the runtime itself: the command was not there, or could not be run.
-  if [[ $last == *"${setting[start_mark]}"* && $last ]]; then
+  # Said by the runtime itself: the command was not there, or could not be run. Of several tasks, the number comes first.
+  if [[ $last =~ ^([0-9]+:\ )?"${setting[start_mark]}" ]]; then
     end start_failed "$status" "$last"
   else
     end exited "$status" ""

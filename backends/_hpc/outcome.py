@@ -24,11 +24,19 @@ class Claim:
     native_id: str
     host: str
     at: datetime | None
+    restarts: int = 0
+    """How often the scheduler had requeued the native job before."""
 
     @classmethod
     def from_facts(cls, data: bytes) -> "Claim":
         facts = read_facts(data)
-        return cls(facts.get("native_id", ""), facts.get("host", ""), _moment(facts.get("at", "")))
+        restarts = facts.get("restarts", "")
+        return cls(
+            native_id=facts.get("native_id", ""),
+            host=facts.get("host", ""),
+            at=_moment(facts.get("at", "")),
+            restarts=int(restarts) if restarts.isascii() and restarts.isdigit() else 0,
+        )
 
 
 @dataclass(frozen=True, slots=True)

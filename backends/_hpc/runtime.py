@@ -62,7 +62,7 @@ class Container:
     start_failures: str = ""
     """The exit codes, with blanks between them, of a runtime that could not start the command."""
     start_mark: str = ""
-    """What is in the last line of the log then."""
+    """What the last line of the log begins with then."""
 
 
 def build_container(
@@ -108,7 +108,7 @@ def _apptainer(own: HpcSettings, common: CommonSettings, spec: JobSpec, incoming
         env_prefix=prefix,
         scratch_flag="--workdir",
         start_failures="255",
-        start_mark="FATAL:",
+        start_mark="FATAL:   ",
     )
 
 
@@ -135,7 +135,7 @@ def _podman(own: HpcSettings, common: CommonSettings, spec: JobSpec, incoming: P
         env=env,
         argv=spec.argv,
         start_failures="125 126 127",
-        start_mark="Error:",
+        start_mark="Error: ",
     )
 
 
@@ -155,7 +155,7 @@ def _bare(common: CommonSettings, spec: JobSpec, incoming: Path, outgoing: Path)
         env=[f"{name}={value}" for name, value in env.items()],
         argv=[rewrite_paths(argument, incoming, outgoing) for argument in spec.argv],
         start_failures="126 127",
-        start_mark="nice:",
+        start_mark="nice: ",
     )
 
 

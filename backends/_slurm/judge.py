@@ -66,7 +66,9 @@ def judge(known: Known, now: datetime) -> Judgement:
     if meaning.stage is Stage.RUNS:
         return running(job)
     if meaning.stage is Stage.WAITS:
-        return waiting(job) if known.claim is None else _requeued(known.claim, job)
+        # A claim may be younger than the listing; only a later restart tells that the run which made it is over.
+        claim = known.claim
+        return _requeued(claim, job) if claim is not None and job.restarts > claim.restarts else waiting(job)
     return _ended(known, job, meaning, now)
 
 
@@ -109,7 +111,8 @@ def _the_run(known: Known) -> NativeJob | None:
 
 def _unlisted(known: Known, now: datetime) -> Judgement:
     """Neither slurmctld nor accounting has told anything of the job."""
-    if known.end is not None and (verdict := verdict_of(known.end)) is not None:
+    is_new = any(is_recent(noted, now) for noted in known.noted)
+    if not is_new and known.end is not None and (verdict := verdict_of(known.end)) is not None:
         return verdict
     if known.accounting_failed:
         return Unknown(
@@ -117,12 +120,16 @@ def _unlisted(known: Known, now: datetime) -> Judgement:
         )
     if not known.noted and known.claim is None:
         return Present(State.QUEUED, "prepared", "not handed to Slurm yet")
-    latest = max((datetime.fromtimestamp(noted.at_s, UTC) for noted in known.noted), default=None)
-    if latest is not None and abs(now - latest) < JUST_SUBMITTED:
+    if is_new:
         if known.claim is not None:
             return Present(State.RUNNING, "RUNNING", "", known.claim.at)
         return Present(State.PENDING, "PENDING", why_it_waits(""))
     return Absent()
+
+
+def is_recent(noted: Noted, now: datetime) -> bool:
+    """Whether an id was given so lately that a listing may be older."""
+    return abs(now - datetime.fromtimestamp(noted.at_s, UTC)) < JUST_SUBMITTED
 
 
 def _requeued(claim: Claim, job: NativeJob) -> Verdict:

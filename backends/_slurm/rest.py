@@ -77,7 +77,9 @@ class RestTransport:
 
     def jobs(self) -> Sequence[NativeJob]:
         reply = self._call("GET", f"/slurm/{self._negotiated()}/jobs")
-        return _read(lambda data: list(map(job_from, data["jobs"])), reply)
+        found = _read(lambda data: list(map(job_from, data["jobs"])), reply)
+        # v0.0.36 does not say whose a job is.
+        return [job for job in found if job.user in ("", self._service.user)]
 
     def accounted(self, job_ids: Collection[int], since: datetime) -> Sequence[NativeJob]:
         version = self._negotiated()
@@ -90,7 +92,8 @@ class RestTransport:
             if _read(_keeps_none, reply):
                 raise NoAccounting
             for job in _read(lambda data: list(map(accounted_from, data["jobs"])), reply):
-                if job.submitted_at is None or job.submitted_at >= since.replace(microsecond=0):
+                is_ours = job.user in ("", self._service.user)
+                if is_ours and (job.submitted_at is None or job.submitted_at >= since.replace(microsecond=0)):
                     found[job.job_id] = _later(found.get(job.job_id), job)
         return list(found.values())
 

@@ -13,13 +13,27 @@ from pman_core.errors import Rejected
 
 GRES_HAS_SLASH_FROM = 40
 
-OPTIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
-    "reservation": ("reservation", str),
-    "wckey": ("wckey", str),
-    "licenses": ("licenses", str),
-    "nice": ("nice", int),
+OPTIONS: Mapping[str, tuple[str, Callable[[str, Version], Any]]] = {
+    "cores-per-socket": ("cores_per_socket", lambda value, _: int(value)),
+    "distribution": ("distribution", lambda value, _: value),
+    "exclusive": ("exclusive", lambda value, _: value or "exclusive"),
+    "licenses": ("licenses", lambda value, _: value),
+    "mail-user": ("mail_user", lambda value, _: value),
+    "mem-per-cpu": ("memory_per_cpu", lambda value, version: _number(int(value.removesuffix("M")), version)),
+    "nice": ("nice", lambda value, _: int(value)),
+    "reservation": ("reservation", lambda value, _: value),
+    "sockets-per-node": ("sockets_per_node", lambda value, _: int(value)),
+    "threads-per-core": ("threads_per_core", lambda value, _: int(value)),
+    "wckey": ("wckey", lambda value, _: value),
 }
-"""Options of sbatch by their long names: how the body calls them in every version, and what is there."""
+"""Options of sbatch by their long names: how a body calls them, and what it has for a value."""
+NEW_OPTIONS: Mapping[str, tuple[str, Callable[[str, Version], Any]]] = {
+    "exclude": ("excluded_nodes", lambda value, _: [value]),
+    "exclusive": ("shared", lambda value, _: [value or "none"]),
+    "nodelist": ("required_nodes", lambda value, _: [value]),
+    "prefer": ("prefer", lambda value, _: value),
+}
+"""Those that are otherwise, or only there, in the newer shape."""
 
 
 def body_of(order: SbatchOrder, version: Version) -> dict[str, Any]:
@@ -42,14 +56,14 @@ def body_of(order: SbatchOrder, version: Version) -> dict[str, Any]:
         "account": order.account,
         "qos": order.qos,
         "constraints": order.constraint,
-        **dict(_option(name, value) for name, value in order.options),
+        "memory_per_node": _number(order.memory_mib, version),
+        "time_limit": _number(order.time_limit_minutes, version),
+        **dict(_option(name, value, version) for name, value in order.options),
     }
     if version.is_legacy:
         job |= {
             "environment": dict(order.environment),
             "nodes": [order.nodes, order.nodes],
-            "memory_per_node": order.memory_mib,
-            "time_limit": order.time_limit_minutes,
             "gres": order.gres,
         }
         return {"script": order.script, "job": _asked_for(job)}
@@ -60,26 +74,27 @@ def body_of(order: SbatchOrder, version: Version) -> dict[str, Any]:
         "environment": [f"{name}={value}" for name, value in order.environment.items()],
         "minimum_nodes": order.nodes,
         "maximum_nodes": order.nodes,
-        "memory_per_node": _number(order.memory_mib),
-        "time_limit": _number(order.time_limit_minutes),
         "tres_per_node": f"gres{separator}{order.gres}" if order.gres else "",
     }
     return {"job": _asked_for(job)}
 
 
-def _option(name: str, value: str) -> tuple[str, Any]:
-    if name not in OPTIONS:
-        raise Rejected(f"the option --{name} of sbatch cannot be asked for through slurmrestd")
-    key, convert = OPTIONS[name]
+def _option(name: str, value: str, version: Version) -> tuple[str, Any]:
+    known = OPTIONS if version.is_legacy else {**OPTIONS, **NEW_OPTIONS}
+    if name not in known:
+        raise Rejected(f"the option --{name} of sbatch cannot be asked for through slurmrestd {version}")
+    key, convert = known[name]
     try:
-        return key, convert(value)
+        return key, convert(value, version)
     except ValueError:
-        raise Rejected(f"the option --{name} of sbatch cannot be {value!r}") from None
+        raise Rejected(f"the option --{name} of sbatch cannot be {value!r} through slurmrestd") from None
 
 
 def _asked_for(job: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in job.items() if value not in (None, "")}
+    return {key: value for key, value in job.items() if value is not None and value != ""}
 
 
-def _number(value: int | None) -> dict[str, Any] | None:
-    return None if value is None else {"set": True, "infinite": False, "number": value}
+def _number(value: int | None, version: Version) -> int | dict[str, Any] | None:
+    if value is None or version.is_legacy:
+        return value
+    return {"set": True, "infinite": False, "number": value}

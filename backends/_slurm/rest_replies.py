@@ -8,12 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from backends._slurm.state import Stage, chief_state, meaning_of
 from backends._slurm.transport import NativeJob
-
-ENDED = frozenset(
-    {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT"}
-)
-WAITING = frozenset({"PENDING"})
 
 
 def job_from(data: Mapping[str, Any]) -> NativeJob:
@@ -24,7 +20,8 @@ def job_from(data: Mapping[str, Any]) -> NativeJob:
     """
     state = _state(data["job_state"])
     exit_status, signal = _ending(data.get("exit_code"))
-    has_ended = state in ENDED
+    stage = _stage(state)
+    has_ended = stage is Stage.ENDED
     return NativeJob(
         job_id=int(data["job_id"]),
         state=state,
@@ -35,7 +32,7 @@ def job_from(data: Mapping[str, Any]) -> NativeJob:
         exit_status=exit_status if has_ended else None,
         signal=signal if has_ended else 0,
         submitted_at=_time(data.get("submit_time")),
-        started_at=None if state in WAITING else _time(data.get("start_time")),
+        started_at=None if stage is Stage.WAITS else _time(data.get("start_time")),
         finished_at=_time(data.get("end_time")) if has_ended else None,
         nodes=data.get("nodes") or "",
         restarts=_integer(data.get("restart_cnt")) or 0,
@@ -53,7 +50,8 @@ def accounted_from(data: Mapping[str, Any]) -> NativeJob:
     exit_status, signal = _ending(data.get("exit_code"))
     if state != "COMPLETED" and not exit_status and not signal:
         exit_status = None  # before v0.0.40 every exit code but a signal is told as SUCCESS, 0
-    has_ended = state in ENDED
+    stage = _stage(state)
+    has_ended = stage is Stage.ENDED
     return NativeJob(
         job_id=int(data["job_id"]),
         state=state,
@@ -64,7 +62,7 @@ def accounted_from(data: Mapping[str, Any]) -> NativeJob:
         exit_status=exit_status if has_ended else None,
         signal=signal if has_ended else 0,
         submitted_at=_time(times.get("submission")),
-        started_at=None if state in WAITING else _time(times.get("start")),
+        started_at=None if stage is Stage.WAITS else _time(times.get("start")),
         finished_at=_time(times.get("end")) if has_ended else None,
         nodes=data.get("nodes") or "",
         restarts=_integer(data.get("restart_cnt")) or 0,
@@ -84,9 +82,15 @@ def job_id_from(data: Mapping[str, Any]) -> int:
 
 
 def _state(word: str | list[str]) -> str:
-    if isinstance(word, str):
-        return word
-    return "COMPLETING" if "COMPLETING" in word else word[0]
+    state = word if isinstance(word, str) else chief_state(word)
+    if not state:
+        raise ValueError("a job without a state")
+    return state
+
+
+def _stage(state: str) -> Stage | None:
+    meaning = meaning_of(state)
+    return None if meaning is None else meaning.stage
 
 
 def _ending(code: Any) -> tuple[int | None, int]:

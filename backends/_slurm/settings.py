@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from backends._hpc.settings import HpcSettings, Words
+from backends._slurm.rest_settings import RestSettings
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._@+-]*$")]
 
@@ -62,7 +63,7 @@ def _options(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-class SlurmSettings(HpcSettings):
+class SlurmSettings(RestSettings, HpcSettings):
     """Settings of ``slurm``."""
 
     slurm_partition: Annotated[str, Field(pattern=r"^[A-Za-z0-9._,@+-]*$")] = ""

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from backends._hpc.control import JobFolder
 from backends._hpc.outcome import Verdict
-from backends._slurm.identity import identity_from
-from backends._slurm.judge import Judgement, Known, Present, judge, running, waiting
+from backends._slurm.identity import generation_from, identity_from
+from backends._slurm.judge import Judgement, Known, Present, is_recent, judge, running, waiting
 from backends._slurm.state import Stage, meaning_of
 from backends._slurm.survey import Listing
 from backends._slurm.transport import NativeJob
@@ -34,14 +34,21 @@ class Sight:
         names = [noted.native_id for noted in self.known.noted] if claim is None else [claim.native_id]
         return {int(name) for name in names if name.isdigit()}
 
-    def forgotten(self, listing: Listing) -> set[int]:
+    def forgotten(self, listing: Listing, now: datetime) -> set[int]:
         """Return the ids that slurmctld does not know any more, of a job whose end has not been told."""
-        return set() if self.known.verdict is not None else self.job_ids() - listing.by_id.keys()
+        if self.known.verdict is not None or any(is_recent(noted, now) for noted in self.known.noted):
+            return set()
+        return self.job_ids() - listing.by_id.keys()
 
     def decide(self, accounted: Mapping[int, NativeJob], failure: str, now: datetime) -> None:
         """Judge, with what accounting says, or why it cannot be asked."""
         if self.judgement is None:
-            mine = {job_id: accounted[job_id] for job_id in self.job_ids() & accounted.keys()}
+            # Slurm's numbers begin anew one day.
+            mine = {
+                job_id: accounted[job_id]
+                for job_id in self.job_ids() & accounted.keys()
+                if generation_from(accounted[job_id].name) == self.folder.generation
+            }
             self.judgement = judge(replace(self.known, accounted=mine, accounting_failed=failure), now)
 
     def told_of(self, jid: str) -> Sighting:
@@ -95,7 +102,11 @@ def read_sight(folder: JobFolder, listing: Listing) -> Sight:
         verdict = folder.verdict()
     except ValueError as error:
         return Sight(folder, Known(listed=listed), judgement=Unknown(str(error)))
-    known = Known(noted=folder.noted(), claim=folder.claim(), end=folder.end(), verdict=verdict, listed=listed)
+    if verdict is not None:
+        # Of the many jobs that ended long ago, a sweep reads no more than it needs.
+        known = Known(verdict=verdict, claim=folder.claim() if listed else None, listed=listed)
+    else:
+        known = Known(noted=folder.noted(), claim=folder.claim(), end=folder.end(), listed=listed)
     return Sight(folder, known, folder.spec())
 
 

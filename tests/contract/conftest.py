@@ -30,7 +30,7 @@ def case(request: pytest.FixtureRequest) -> Iterator[BackendCase]:
     except LookupError as error:
         pytest.fail(str(error), pytrace=False)
     if lack := case_class.missing():
-        required = request.param in request.config.getoption("--require")
+        required = {request.param, case_class.marker} & set(request.config.getoption("--require"))
         (pytest.fail if required else pytest.skip)(f"backend {request.param}: {lack}")
     # Not `tmp_path`: that one only its owner may enter, and a job may run as another user.
     with TemporaryDirectory(prefix="pman-contract-", ignore_cleanup_errors=True) as folder:

@@ -133,9 +133,11 @@ class Site:
     def folder(self, spec: JobSpec) -> Path:
         return self.control.base / spec.generation
 
-    def claim(self, spec: JobSpec, at: datetime) -> None:
+    def claim(self, spec: JobSpec, at: datetime, *, has_image: bool = True) -> None:
         """Write what the launcher writes when it begins."""
         self._facts(spec, "claim", f"native_id=30\0nonce=n\0host=n1\0at={int(at.timestamp())}\0")
+        if has_image:
+            (self.folder(spec) / "log").touch()
 
     def end(self, spec: JobSpec, exit_code: int, at: datetime) -> None:
         """Write what the launcher writes when the job has exited."""

@@ -42,8 +42,8 @@ class FakeService:
 class Replayed(RestTransport):
     """What was recorded instead of a connection."""
 
-    def __init__(self, fake: FakeService, tokens: Tokens | None = None, served: str = "") -> None:
-        super().__init__(Service("http://nowhere", "pman", tokens or Tokens("t0"), 5.0))
+    def __init__(self, fake: FakeService, tokens: Tokens | None = None, served: str = "", user: str = "root") -> None:
+        super().__init__(Service("http://nowhere", user, tokens or Tokens("t0"), 5.0))
         self.fake = fake
         paths = dict.fromkeys(served.split()) if served else RECORDED["openapi"]["body"]["paths"]
         fake.answers.setdefault("/openapi/v3", [(200, {"paths": paths})])

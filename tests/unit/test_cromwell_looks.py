@@ -62,6 +62,20 @@ def test_what_is_active_and_has_begun_is_running(site: Site, server: Scripted, s
     assert (found.state, found.native_state, found.started_at) == (State.RUNNING, status, LONG_AGO)
 
 
+def test_a_job_whose_image_is_being_fetched_is_pending(site: Site, server: Scripted, spec: JobSpec) -> None:
+    site.claim(spec, LONG_AGO, has_image=False)
+    for rows in ([], [row(spec, "Running")]):
+        server.shows(*rows)
+        found = look(site, spec)
+        assert (found.state, found.started_at, found.message) == (
+            State.PENDING,
+            None,
+            "its image is being fetched on n1",
+        )
+    (site.folder(spec) / "log").touch()
+    assert look(site, spec).state is State.RUNNING
+
+
 @pytest.mark.parametrize("status", ["Submitted", "Running", "Aborting", "Failed", "Succeeded", "Aborted", ""])
 def test_the_launchers_end_is_the_end_whatever_cromwell_says(
     site: Site, server: Scripted, spec: JobSpec, status: str

@@ -40,6 +40,19 @@ def test_only_a_job_past_its_limit_is_ended_and_says_so() -> None:
     assert world.record("young").state is State.RUNNING
 
 
+def test_a_job_that_asked_for_its_own_limit_has_that() -> None:
+    world = limited(minutes=2)
+    observer = world.observer()
+    generation = submitted(world, "asking", time_limit=1)
+    world.backend.become("asking", State.RUNNING, started_at=datetime.fromtimestamp(world.clock.s(), UTC))
+    run(world, "usual")
+    rounds(world, observer, 59)
+    assert "end_overdue" not in world.backend.calls
+    rounds(world, observer, 5)
+    assert (world.record("asking").state, world.record("asking").generation) == (State.FAILED, generation)
+    assert world.record("usual").state is State.RUNNING
+
+
 def test_the_limit_counts_from_the_start_not_from_the_submit() -> None:
     world = limited()
     observer = world.observer()

@@ -83,6 +83,7 @@ def test_what_may_be_left_out_is_an_empty_list(name: str) -> None:
         {"env": ["A=2"]},
         {"input_dir": "key/in"},
         {"output_dir": "key/out"},
+        {"time_limit": 1},
     ],
 )
 def test_another_value_is_another_request(other: dict[str, Any]) -> None:
@@ -96,6 +97,22 @@ def test_every_field_of_the_wire_counts() -> None:
 def test_the_canonical_form_does_not_change_between_releases() -> None:
     """Records and native objects carry this digest: another form would make strangers of them."""
     assert digest() == "3810a145a2a5ccf5b548f41aceb1c7180e85156f1064848346cca20814c9688c"
+
+
+def test_a_time_limit_is_an_addition_that_changes_nothing_where_it_is_absent() -> None:
+    assert digest(time_limit=None) == digest()
+    assert "time_limit" not in parse_request(BODY | {"time_limit": None}).canonical
+    assert digest(time_limit="0090") == digest(time_limit=90) != digest(time_limit=91)
+    asked = parse_request(BODY | {"time_limit": 90})
+    assert JobRequest.from_canonical(asked.canonical) == asked
+    assert JobRequest.from_canonical(parse_request(BODY).canonical).time_limit_minutes is None
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "1.5", "", True, [], LIMIT_MAX + 1])
+def test_a_time_limit_that_is_none_is_refused_by_its_name(value: object) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parse_request(BODY | {"time_limit": value})
+    assert [fault.field for fault in refused.value.faults] == ["time_limit"]
 
 
 def test_unknown_keys_are_named_and_names_of_the_code_are_unknown() -> None:

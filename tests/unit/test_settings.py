@@ -182,3 +182,32 @@ def test_overrides_come_before_the_environment(env: pytest.MonkeyPatch) -> None:
 def test_the_time_limit_is_told_in_seconds(env: pytest.MonkeyPatch) -> None:
     env.setenv("TIMELIMIT_MINUTES", "3")
     assert load_settings().time_limit_s(None) == 180.0
+
+
+@pytest.mark.parametrize(
+    ("default", "most", "asked", "seconds"),
+    [
+        ("", "", None, None),
+        ("", "", 5, 300.0),
+        ("3", "", None, 180.0),
+        ("3", "", 2, 120.0),
+        ("3", "", 5, 180.0),
+        ("3", "10", None, 180.0),
+        ("3", "10", 5, 300.0),
+        ("3", "10", 50, 600.0),
+        ("", "10", None, None),
+    ],
+)
+def test_the_time_limit_of_a_job_is_its_own_up_to_the_most(
+    monkeypatch: pytest.MonkeyPatch, default: str, most: str, asked: int | None, seconds: float | None
+) -> None:
+    for name, value in {"TIMELIMIT_MINUTES": default, "TIMELIMIT_MAX_MINUTES": most, "STOREBASE": "/store"}.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().time_limit_s(asked) == seconds
+
+
+def test_the_most_time_is_not_less_than_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TIMELIMIT_MINUTES": "30", "TIMELIMIT_MAX_MINUTES": "10", "STOREBASE": "/store"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSettings, match="TIMELIMIT_MAX_MINUTES: must not be less"):
+        load_settings()

@@ -43,7 +43,7 @@ def known(*listed: NativeJob, claimed: str = "7", **fields: Any) -> Known:
         (known(native("FAILED", exit_status=3), end=end(code=3)), State.FAILED, Reason.NONZERO_EXIT, 3),
         (known(native("FAILED", exit_status=143), end=end(code=143)), State.FAILED, Reason.SIGNALLED, 143),
         (known(native("FAILED", exit_status=114), end=end("image_pull", None)), State.FAILED, Reason.IMAGE_PULL, None),
-        (known(native("FAILED", exit_status=255), end=end("start_failed", 255)), State.FAILED, Reason.START_FAILED, 255),
+        (known(native("FAILED", exit_status=9), end=end("start_failed", 9)), State.FAILED, Reason.START_FAILED, 9),
         (known(native("FAILED", exit_status=113), end=end("requeued", None)), State.FAILED, Reason.REQUEUED, None),
         # The launcher could write nothing
         (known(native("COMPLETED", exit_status=0)), State.SUCCEEDED, None, 0),
@@ -68,17 +68,17 @@ def known(*listed: NativeJob, claimed: str = "7", **fields: Any) -> Known:
         # It had ended by itself before its node failed
         (known(native("NODE_FAIL"), end=end(code=0)), State.SUCCEEDED, None, 0),
         # It had begun, and is in the queue again
-        (known(native("REQUEUED")), State.FAILED, Reason.REQUEUED, None),
+        (known(native("REQUEUED", restarts=1)), State.FAILED, Reason.REQUEUED, None),
         (known(native("PENDING", restarts=1)), State.FAILED, Reason.REQUEUED, None),
-        (known(native("SPECIAL_EXIT")), State.FAILED, Reason.REQUEUED, None),
+        (known(native("SPECIAL_EXIT", restarts=3)), State.FAILED, Reason.REQUEUED, None),
         # Slurm has forgotten it
         (known(end=end(code=3)), State.FAILED, Reason.NONZERO_EXIT, 3),
         (known(end=end(code=0), accounting_failed="away"), State.SUCCEEDED, None, 0),
         (known(accounted={7: native("OUT_OF_MEMORY")}, end=end(code=137)), State.FAILED, Reason.OOM_KILLED, 137),
         (known(accounted={7: native("COMPLETED", exit_status=0)}), State.SUCCEEDED, None, 0),
         # Two jobs of Slurm for one of ours: only the one that has claimed it counts
-        (known(native("COMPLETED", exit_status=0), native("FAILED", 8, exit_status=113), end=end()), State.SUCCEEDED, None, 0),
-        (known(native("FAILED", 6, exit_status=113), native("FAILED", exit_status=3)), State.FAILED, Reason.NONZERO_EXIT, 3),
+        (known(native("COMPLETED", exit_status=0), native("FAILED", 8, exit_status=113)), State.SUCCEEDED, None, 0),
+        (known(native("F", 6, exit_status=113), native("F", exit_status=3)), State.FAILED, Reason.NONZERO_EXIT, 3),
         (known(native("CANCELLED", 6), native("CANCELLED"), claimed=""), State.CANCELLED, Reason.CANCELLED, None),
     ],
 )  # fmt: skip
@@ -104,6 +104,10 @@ def test_an_end_is_told_as_it_was(facts: Known, state: State, reason: Reason | N
         (known(native("PENDING", 6), native("RUNNING")), State.RUNNING),
         (known(native("FAILED", 6, exit_status=113), native("PENDING"), claimed=""), State.PENDING),
         (known(native("RUNNING"), verdict=Verdict(State.CANCELLED)), State.RUNNING),
+        # The listing is older than what the launcher has written
+        (known(native("PENDING")), State.PENDING),
+        (known(native("CONFIGURING", restarts=0)), State.PENDING),
+        (Known(noted=(Noted("7", NOW.timestamp()),), end=end(code=137)), State.PENDING),
         (Known(), State.QUEUED),
         (Known(noted=(Noted("7", NOW.timestamp()),)), State.PENDING),
     ],

@@ -215,8 +215,30 @@ def test_an_order_in_the_new_shape(number: int, gres: str) -> None:
     assert "qos" not in job
 
 
-def test_options_that_slurmrestd_does_not_know_are_refused() -> None:
-    assert body(38, options=(("nice", "5"), ("reservation", "r")))["job"]["nice"] == 5
-    for option in (("exclusive", ""), ("nice", "much")):
-        with pytest.raises(Rejected, match=option[0]):
-            body(38, options=(option,))
+@pytest.mark.parametrize(
+    ("option", "old", "new"),
+    [
+        (("nice", "5"), ("nice", 5), ("nice", 5)),
+        (("reservation", "r"), ("reservation", "r"), ("reservation", "r")),
+        (("exclusive", ""), ("exclusive", "exclusive"), ("shared", ["none"])),
+        (
+            ("mem-per-cpu", "64M"),
+            ("memory_per_cpu", 64),
+            ("memory_per_cpu", {"set": True, "infinite": False, "number": 64}),
+        ),
+        (("exclude", "n1"), None, ("excluded_nodes", ["n1"])),
+    ],
+)
+def test_an_option_in_both_shapes(option: tuple[str, str], old: tuple[str, Any] | None, new: tuple[str, Any]) -> None:
+    for number, expected in ((38, old), (43, new)):
+        if expected is None:
+            with pytest.raises(Rejected, match=option[0]):
+                body(number, options=(option,))
+        else:
+            assert body(number, options=(option,))["job"][expected[0]] == expected[1]
+
+
+@pytest.mark.parametrize("option", [("power", ""), ("nice", "much"), ("mem-per-cpu", "1G")])
+def test_an_option_that_slurmrestd_does_not_know_is_refused(option: tuple[str, str]) -> None:
+    with pytest.raises(Rejected, match=option[0]):
+        body(43, options=(option,))

@@ -96,19 +96,27 @@ def test_a_time_that_is_not_set_is_none(unset: Any) -> None:
     assert job_from(modern_job(43, "COMPLETED") | {"submit_time": unset}).submitted_at is None
 
 
+def test_the_jobs_of_other_users_are_none_of_ours() -> None:
+    fake = FakeService()
+    fake.will("/slurm/v0.0.38/jobs", RECORDED["jobs_v0.0.38"])
+    fake.will("/slurmdb/v0.0.38/jobs", RECORDED["accounted_v0.0.38"])
+    assert Replayed(fake, user="pman").jobs() == []
+    assert Replayed(fake, user="pman").accounted([1], LONG_AGO) == []
+
+
 def test_of_a_requeued_job_the_last_run_is_told() -> None:
     fake = FakeService()
     first, last = modern_accounted("NODE_FAIL"), modern_accounted("COMPLETED")
     last["time"] = {"submission": AT + 100, "start": AT + 101, "end": AT + 102}
     fake.will("/slurmdb/v0.0.43/jobs", (200, {"jobs": [last, first], "errors": []}))
-    transport = Replayed(fake, served="/slurm/v0.0.43/jobs/ /slurmdb/v0.0.43/jobs/")
+    transport = Replayed(fake, served="/slurm/v0.0.43/jobs/ /slurmdb/v0.0.43/jobs/", user="pman")
     assert [job.state for job in transport.accounted([7], LONG_AGO)] == ["COMPLETED"]
 
 
 def test_a_job_of_the_same_number_from_before_is_left_out() -> None:
     fake = FakeService()
     fake.will("/slurmdb/v0.0.43/jobs", (200, {"jobs": [modern_accounted("COMPLETED")], "errors": []}))
-    transport = Replayed(fake, served="/slurm/v0.0.43/jobs/ /slurmdb/v0.0.43/jobs/")
+    transport = Replayed(fake, served="/slurm/v0.0.43/jobs/ /slurmdb/v0.0.43/jobs/", user="pman")
     submitted_at = datetime.fromtimestamp(AT, UTC)
     assert transport.accounted([7], submitted_at + timedelta(seconds=0.9))
     assert not transport.accounted([7], submitted_at + timedelta(seconds=1))

@@ -11,7 +11,7 @@ from tempfile import gettempdir
 
 from backends._slurm.settings import SlurmSettings
 from backends.slurm import SlurmBackend
-from cases import Dump
+from cases import Dump, Program
 from cases._containers import OWN_ARGUMENTS, ContainerCase
 from pman_core.backend import Backend
 from pman_core.job import JobSpec
@@ -57,6 +57,10 @@ class SlurmCase(ContainerCase):
         assert isinstance(backend, SlurmBackend)
         backend._is_new(spec)
         return True
+
+    def run_for(self, seconds: float, say: bytes = b"") -> Program:
+        """Longer than a time limit of a minute may take to be noticed."""
+        return super().run_for(seconds if seconds < 60 else 600, say)
 
     def read_dump(self, spec: JobSpec) -> Dump:
         output = self.output(spec)

@@ -22,7 +22,7 @@ class SlurmFakeCase(SlurmCase):
         super().__init__(folder, instance)
         self.slurm = FakeSlurm(folder / "slurm")
         (folder / "images/case").mkdir(parents=True)
-        (folder / "images/case/image:1.tar").write_bytes(b"an archive")
+        (folder / "images/case/image:1.sif").write_bytes(b"an image")
 
     @classmethod
     def missing(cls) -> str:
