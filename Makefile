@@ -46,7 +46,7 @@ slurm: $(VENV)/.dev ## the tests on a real Slurm, which must be there (see testb
 	$(BIN)/pytest -m 'slurm and not e2e' --require slurm -n 4 --dist worksteal tests/contract tests/engines
 	$(BIN)/pytest -m 'slurm and e2e' --require slurm -n 0 tests/engines
 
-chaos: $(VENV)/.dev ## 1,000 jobs under 60 faults, then an audit; BACKEND=process, docker, kubernetes or mock, SEED= to repeat a night
+chaos: $(VENV)/.dev ## 1,000 jobs under 60 faults, then an audit; BACKEND=process, docker, kubernetes, cromwell or mock, SEED= to repeat a night
 	$(BIN)/python -m tests.faults.chaos --backend $(or $(BACKEND),process) $(addprefix --seed ,$(SEED)) $(CHAOS)
 
 lint: $(VENV)/.dev ## style, types, and who may import whom
