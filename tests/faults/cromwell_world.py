@@ -94,7 +94,7 @@ class CromwellWorld(World):
             if not folder.name.isalnum() or (folder / "removed").exists():
                 continue
             with suppress(FileNotFoundError):  # it is removed just now
-                jid = json.loads((folder / "spec.json").read_text())["request"]["jid"]
+                jid = json.loads(json.loads((folder / "spec.json").read_text())["request"])["jid"]
                 end = _facts(folder / "end")
                 code = end.get("exit_code", "")
                 state = "ended" if end else "running"
