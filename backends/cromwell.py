@@ -43,7 +43,7 @@ from backends._hpc.control import LOG, Control
 from backends._hpc.files import Folders, files_of
 from backends._hpc.outcome import Verdict, verdict_of
 from pman_core.backend import Backend, Capabilities, Handle, Health, JobRef, Owned, Sighting, Unknown
-from pman_core.errors import BackendError, Conflict, Rejected, Unavailable
+from pman_core.errors import BackendError, Conflict, Rejected, Unavailable, Unparseable
 from pman_core.job import JobSpec
 from pman_core.log_tail import tail
 from pman_core.settings import Settings as CommonSettings
@@ -233,7 +233,7 @@ class CromwellBackend(Backend):
         """Return what was said of a job that has ended before its launcher made a log."""
         try:
             return notes(native_id, self._client.account(native_id), NOTES_BYTES_MAX)
-        except NotThere:
+        except (NotThere, Unparseable):
             return ""
 
     # End
@@ -272,7 +272,7 @@ class CromwellBackend(Backend):
         if self._abort(native_id):
             return False
         if not facts.is_gone:
-            with suppress(NotThere):
+            with suppress(NotThere, Unparseable):
                 bury(native_id, self._client.account(native_id))
             self._reader.mark_gone(generation)
         return facts.claim is None or facts.end is not None
@@ -283,6 +283,8 @@ class CromwellBackend(Backend):
             return self._client.abort(native_id) != "Aborted"
         except NotInProgress:
             return False
+        except Unparseable as error:
+            raise Unavailable(f"{error}: {error.raw}") from error
 
     def _id(self, jid: str, generation: str) -> str:
         return workflow_id(self.common.pman_instance, jid, generation)

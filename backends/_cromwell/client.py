@@ -13,6 +13,7 @@ from backends._cromwell.errors import Doing, explain
 from backends._cromwell.replies import (
     Account,
     Workflow,
+    check_submitted,
     read_abort,
     read_account,
     read_object,
@@ -61,7 +62,7 @@ class Client:
             IdTaken: there is a workflow of this id.
             Rejected: it is too large, or the server refuses it.
         """
-        self._send("POST", "/api/workflows/v1", Doing.SUBMIT, form=form)
+        check_submitted(self._send("POST", "/api/workflows/v1", Doing.SUBMIT, form=form), form["requestedWorkflowId"])
 
     def abort(self, workflow_id: str) -> str:
         """Have a workflow aborted. Returns ``Aborted``, if it had not begun, or ``Aborting``.

@@ -117,7 +117,7 @@ class Looks:
             native_state = "" if workflow is None else workflow.status
             return replace(bare, state=State.RUNNING, native_state=native_state, message="removed; being ended")
         if workflow is not None:
-            with suppress(NotThere):
+            with suppress(NotThere, Unparseable):
                 bury(workflow.id, self.client.account(workflow.id))
         self.reader.mark_gone(bare.generation)
         return Absent()
@@ -152,7 +152,7 @@ class Looks:
         self.accounts_left -= 1
         try:
             account = self.client.account(workflow.id)
-        except Unavailable as error:
+        except (Unavailable, Unparseable) as error:
             return Unknown(str(error))
         verdict = verdict_without_launcher(account, facts.claim, notes(workflow.id, account, NOTES_BYTES_MAX))
         return _ended(bare, self.control.put_verdict(bare.generation, verdict))
@@ -170,7 +170,7 @@ class Looks:
             return replace(bare, state=state, native_state=workflow.status, started_at=workflow.started_at)
         try:
             account = self.client.account(workflow.id)
-        except Unavailable as error:
+        except (Unavailable, Unparseable) as error:
             return Unknown(str(error))
         return _ended(bare, verdict_without_launcher(account, None, notes(workflow.id, account, NOTES_BYTES_MAX)))
 

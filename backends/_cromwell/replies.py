@@ -118,8 +118,21 @@ def read_account(body: bytes) -> Account:
 
 
 def read_abort(body: bytes) -> str:
-    """Return the status that an abort has led to: ``Aborted`` (it never began) or ``Aborting``."""
-    return str(read_object(body).get("status", ""))
+    """Return the status that an abort has led to: ``Aborted`` (it never began) or ``Aborting``.
+
+    Raises:
+        Unparseable: it is neither.
+    """
+    status = str(read_object(body).get("status", ""))
+    if status not in {"Aborted", "Aborting"}:
+        raise Unparseable("Cromwell answered an abort with an unknown status", status)
+    return status
+
+
+def check_submitted(body: bytes, workflow_id: str) -> None:
+    """Raise ``Unparseable`` if a reply does not say that this very workflow was taken."""
+    if str(read_object(body).get("id", "")).lower() != workflow_id:
+        raise Unparseable("Cromwell has not confirmed the submit", body[:200].decode(errors="replace"))
 
 
 def _workflow(row: Mapping[str, Any]) -> Workflow:

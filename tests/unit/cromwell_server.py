@@ -5,6 +5,7 @@ The fake of ``tests/fakes/cromwell`` lives as a real one does; this one is for s
 
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -64,7 +65,9 @@ class Scripted:
         plain = path.partition("?")[0]
         for (wanted, ending), answers in self.answers.items():
             if wanted == method and plain.endswith(ending):
-                return answers.pop(0) if len(answers) > 1 else answers[0]
+                code, text = answers.pop(0) if len(answers) > 1 else answers[0]
+                asked_for = re.search(rb'name="requestedWorkflowId"\r\n(?:[^\r]+\r\n)*\r\n([^\r]+)', body)
+                return code, text.replace('"id":"x"', f'"id":"{asked_for[1].decode()}"') if asked_for else text
         raise AssertionError(f"nobody expected {method} {path}")
 
     def count(self, method: str, path: str) -> int:

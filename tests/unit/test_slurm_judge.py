@@ -1,0 +1,230 @@
+"""What is true of a job of Slurm, from a table of everything that may be known of it; and every state of the manual."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from backends._hpc.control import Noted
+from backends._hpc.outcome import Claim, End, Verdict
+from backends._slurm.identity import comment_of, generation_from, identity_from
+from backends._slurm.judge import Known, Present, judge
+from backends._slurm.sight import quick_sighting
+from backends._slurm.state import SHORT, STATES, Stage, cancelled_by, chief_state, meaning_of, why_it_waits, word_of
+from backends._slurm.survey import Survey, listing_of
+from backends._slurm.transport import NativeJob
+from pman_core.backend import Absent, Unknown
+from pman_core.errors import Unavailable
+from pman_core.states import Reason, State
+from tests.unit.kube_objects import spec
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+LONG_AGO = (NOW - timedelta(hours=1)).timestamp()
+
+
+def native(state: str, job_id: int = 7, **fields: Any) -> NativeJob:
+    times = {"started_at": NOW - timedelta(minutes=9), "finished_at": NOW - timedelta(minutes=5)}
+    return NativeJob(job_id, state, **({"nodes": "n1"} | times | fields))
+
+
+def end(cause: str = "exited", code: int | None = 0, native_id: str = "7", text: str = "") -> End:
+    return End(cause, code, text, native_id, "n1", NOW - timedelta(minutes=9), NOW - timedelta(minutes=5))
+
+
+def known(*listed: NativeJob, claimed: str = "7", **fields: Any) -> Known:
+    claim = Claim(claimed, "n1", NOW - timedelta(minutes=9)) if claimed else None
+    return Known(noted=(Noted("7", LONG_AGO),), claim=claim, listed=listed, **fields)
+
+
+@pytest.mark.parametrize(
+    ("facts", "state", "reason", "code"),
+    [
+        (known(native("COMPLETED", exit_status=0), end=end()), State.SUCCEEDED, None, 0),
+        (known(native("FAILED", exit_status=3), end=end(code=3)), State.FAILED, Reason.NONZERO_EXIT, 3),
+        (known(native("FAILED", exit_status=143), end=end(code=143)), State.FAILED, Reason.SIGNALLED, 143),
+        (known(native("FAILED", exit_status=114), end=end("image_pull", None)), State.FAILED, Reason.IMAGE_PULL, None),
+        (known(native("FAILED", exit_status=255), end=end("start_failed", 255)), State.FAILED, Reason.START_FAILED, 255),
+        (known(native("FAILED", exit_status=113), end=end("requeued", None)), State.FAILED, Reason.REQUEUED, None),
+        # The launcher could write nothing
+        (known(native("COMPLETED", exit_status=0)), State.SUCCEEDED, None, 0),
+        (known(native("FAILED", exit_status=3)), State.FAILED, Reason.NONZERO_EXIT, 3),
+        (known(native("FAILED", exit_status=0, signal=9)), State.FAILED, Reason.SIGNALLED, 137),
+        (known(native("FAILED", exit_status=0, signal=53), claimed=""), State.FAILED, Reason.START_FAILED, None),
+        (known(native("FAILED", exit_status=112), claimed=""), State.FAILED, Reason.START_FAILED, None),
+        (known(native("FAILED", exit_status=114)), State.FAILED, Reason.START_FAILED, None),
+        # What only Slurm knows
+        (known(native("OUT_OF_MEMORY", signal=125), end=end(code=137)), State.FAILED, Reason.OOM_KILLED, 137),
+        (known(native("OUT_OF_MEMORY", signal=125)), State.FAILED, Reason.OOM_KILLED, 137),
+        (known(native("TIMEOUT", signal=15), end=end(code=0)), State.FAILED, Reason.TIME_LIMIT, 0),
+        (known(native("TIMEOUT", signal=15)), State.FAILED, Reason.TIME_LIMIT, 143),
+        (known(native("DEADLINE")), State.FAILED, Reason.TIME_LIMIT, None),
+        (known(native("NODE_FAIL")), State.FAILED, Reason.NODE_FAIL, None),
+        (known(native("BOOT_FAIL"), claimed=""), State.FAILED, Reason.NODE_FAIL, None),
+        (known(native("PREEMPTED")), State.FAILED, Reason.NODE_FAIL, None),
+        (known(native("CANCELLED", signal=15)), State.CANCELLED, Reason.CANCELLED, 143),
+        (known(native("CANCELLED by 1234"), end=end(code=0)), State.CANCELLED, Reason.CANCELLED, 0),
+        (known(native("CA+"), claimed=""), State.CANCELLED, Reason.CANCELLED, None),
+        (known(native("REVOKED"), claimed=""), State.CANCELLED, Reason.CANCELLED, None),
+        # It had ended by itself before its node failed
+        (known(native("NODE_FAIL"), end=end(code=0)), State.SUCCEEDED, None, 0),
+        # It had begun, and is in the queue again
+        (known(native("REQUEUED")), State.FAILED, Reason.REQUEUED, None),
+        (known(native("PENDING", restarts=1)), State.FAILED, Reason.REQUEUED, None),
+        (known(native("SPECIAL_EXIT")), State.FAILED, Reason.REQUEUED, None),
+        # Slurm has forgotten it
+        (known(end=end(code=3)), State.FAILED, Reason.NONZERO_EXIT, 3),
+        (known(end=end(code=0), accounting_failed="away"), State.SUCCEEDED, None, 0),
+        (known(accounted={7: native("OUT_OF_MEMORY")}, end=end(code=137)), State.FAILED, Reason.OOM_KILLED, 137),
+        (known(accounted={7: native("COMPLETED", exit_status=0)}), State.SUCCEEDED, None, 0),
+        # Two jobs of Slurm for one of ours: only the one that has claimed it counts
+        (known(native("COMPLETED", exit_status=0), native("FAILED", 8, exit_status=113), end=end()), State.SUCCEEDED, None, 0),
+        (known(native("FAILED", 6, exit_status=113), native("FAILED", exit_status=3)), State.FAILED, Reason.NONZERO_EXIT, 3),
+        (known(native("CANCELLED", 6), native("CANCELLED"), claimed=""), State.CANCELLED, Reason.CANCELLED, None),
+    ],
+)  # fmt: skip
+def test_an_end_is_told_as_it_was(facts: Known, state: State, reason: Reason | None, code: int | None) -> None:
+    verdict = judge(facts, NOW)
+    assert isinstance(verdict, Verdict)
+    assert (verdict.state, verdict.reason, verdict.exit_code) == (state, reason, code)
+    assert verdict.message or state is State.SUCCEEDED or facts.end is not None
+    assert verdict.finished_at is not None
+
+
+@pytest.mark.parametrize(
+    ("facts", "state"),
+    [
+        (known(native("PENDING", reason="Priority"), claimed=""), State.PENDING),
+        (known(native("CONFIGURING"), claimed=""), State.PENDING),
+        (known(native("REQUEUE_HOLD"), claimed=""), State.PENDING),
+        (known(native("RUNNING")), State.RUNNING),
+        (known(native("RUNNING"), end=end()), State.RUNNING),
+        (known(native("COMPLETING"), end=end()), State.RUNNING),
+        (known(native("SUSPENDED")), State.RUNNING),
+        (known(native("RESIZING")), State.RUNNING),
+        (known(native("PENDING", 6), native("RUNNING")), State.RUNNING),
+        (known(native("FAILED", 6, exit_status=113), native("PENDING"), claimed=""), State.PENDING),
+        (known(native("RUNNING"), verdict=Verdict(State.CANCELLED)), State.RUNNING),
+        (Known(), State.QUEUED),
+        (Known(noted=(Noted("7", NOW.timestamp()),)), State.PENDING),
+    ],
+)
+def test_what_has_not_ended_is_not_told_as_an_end(facts: Known, state: State) -> None:
+    present = judge(facts, NOW)
+    assert isinstance(present, Present)
+    assert present.state is state
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        known(native("A_NEW_STATE")),
+        known(accounting_failed="slurmdbd is away"),
+        known(native("FAILED", exit_status=114, finished_at=NOW)),
+        known(native("FAILED", exit_status=113, finished_at=NOW), claimed=""),
+    ],
+)
+def test_what_is_not_known_is_not_made_up(facts: Known) -> None:
+    assert isinstance(judge(facts, NOW), Unknown)
+
+
+def test_only_what_nobody_knows_any_more_is_absent() -> None:
+    assert judge(known(), NOW) == Absent()
+
+
+def test_a_verdict_stays() -> None:
+    verdict = Verdict(State.FAILED, Reason.OOM_KILLED, "ended for want of memory", "OUT_OF_MEMORY", 137, NOW, NOW)
+    assert judge(known(verdict=verdict, end=end(code=0)), NOW) == verdict
+    assert judge(known(native("COMPLETED", 8, exit_status=0), verdict=verdict), NOW) == verdict
+    assert Verdict.from_json(verdict.to_json()) == verdict
+
+
+def test_messages_say_who_and_why() -> None:
+    cancelled = judge(known(native("CANCELLED by 1234", started_at=None), claimed=""), NOW)
+    assert isinstance(cancelled, Verdict)
+    assert cancelled.message == "cancelled in Slurm by user 1234 before it began"
+    assert why_it_waits("ReqNodeNotAvail, UnavailableNodes:n1") == (
+        "waiting in Slurm: ReqNodeNotAvail, UnavailableNodes:n1 (a node it needs is not available)"
+    )
+    assert why_it_waits("(Priority)") == "waiting in Slurm: Priority (jobs of higher priority come first)"
+    assert why_it_waits("QOSMaxNewThing") == "waiting in Slurm: QOSMaxNewThing"
+
+
+def test_every_state_is_known_long_and_short() -> None:
+    assert set(SHORT.values()) == set(STATES)
+    for short, long in SHORT.items():
+        assert meaning_of(short) == meaning_of(f"{short}+") == meaning_of(long) == STATES[long]
+    assert STATES["COMPLETING"].stage is Stage.RUNS
+    assert word_of("CANCELLED by 1234") == "CANCELLED"
+    assert cancelled_by("CANCELLED by 1234") == "1234"
+    assert meaning_of("") is None
+
+
+def test_of_several_states_the_one_that_is_not_over_counts() -> None:
+    assert chief_state(["CANCELLED", "COMPLETING"]) == "COMPLETING"
+    assert chief_state(["PENDING", "REQUEUED"]) == "REQUEUED"
+    assert chief_state(["COMPLETED"]) == "COMPLETED"
+
+
+def test_a_comment_says_whose_a_job_is() -> None:
+    job = spec()
+    identity = identity_from(comment_of(job))
+    assert identity is not None
+    assert (identity.jid, identity.generation, identity.instance, identity.digest) == (
+        job.jid, job.generation, job.instance, job.request.digest,
+    )  # fmt: skip
+    assert generation_from(job.native_name) == job.generation
+    assert identity_from("of somebody else") is None
+    assert generation_from("pman-short") == generation_from("other-" + job.generation) == ""
+
+
+def test_a_listing_leaves_out_other_instances_but_not_who_lost_its_comment() -> None:
+    job = spec()
+    name = job.native_name
+    ours, theirs = comment_of(job), comment_of(job).replace(job.instance, "other", 1)
+    jobs = [native("RUNNING", 1, name=name, comment=ours), native("RUNNING", 2, name=name, comment=theirs)]
+    jobs += [native("RUNNING", 3, name=name, comment="set by a plugin"), native("RUNNING", 4, name="hello")]
+    listing = listing_of(jobs, job.instance, 0.0)
+    assert [found.job_id for found in listing.by_generation[job.generation]] == [1, 3]
+    assert listing.by_id.keys() == {1, 3}
+
+
+def test_the_listing_alone_tells_only_of_one_run_that_goes_on() -> None:
+    comment = comment_of(spec())
+    running = native("RUNNING", comment=comment, name=spec().native_name, finished_at=None)
+    quick = quick_sighting([running])
+    assert quick is not None
+    assert (quick.jid, quick.state, quick.finished_at) == (spec().jid, State.RUNNING, None)
+    for jobs in ([], [running, running], [native("COMPLETED", comment=comment)], [native("RUNNING")]):
+        assert quick_sighting(jobs) is None
+    assert quick_sighting([native("PENDING", comment=comment, restarts=1)]) is None
+
+
+class Counting:
+    """A transport that counts its listings."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.calls, self.error = 0, error
+
+    def jobs(self) -> list[NativeJob]:
+        self.calls += 1
+        if self.error is not None:
+            raise self.error
+        return []
+
+
+def test_all_who_ask_within_a_period_share_one_listing() -> None:
+    transport = Counting()
+    survey = Survey(transport, "pman", 60)  # type: ignore[arg-type]
+    assert survey.take() is survey.take()
+    assert transport.calls == 1
+    assert survey.take(fresh=True) is not None
+    assert transport.calls == 2
+
+
+def test_a_listing_that_failed_is_not_repeated_for_everybody() -> None:
+    transport = Counting(Unavailable("away"))
+    survey = Survey(transport, "pman", 60)  # type: ignore[arg-type]
+    for _ in range(5):
+        with pytest.raises(Unavailable, match="away"):
+            survey.take()
+    assert transport.calls == 1
