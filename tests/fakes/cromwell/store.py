@@ -43,8 +43,6 @@ class Workflow:
     owner: str = ""
     """The Cromwell that has picked it up."""
     heartbeat_at: float = 0.0
-    attempts: int = 0
-    """How often a Cromwell has picked it up."""
     flushed: Json = field(default_factory=dict)
     summary: Json = field(default_factory=dict)
     summary_number: int = 0
