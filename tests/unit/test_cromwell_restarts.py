@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 
 from testbed.system import wait_for
 from tests.fakes.cromwell import LOCAL, FakeCromwell
@@ -53,6 +54,21 @@ def test_after_sigkill_it_goes_on_when_its_heartbeat_is_old(tmp_path: Path) -> N
         assert get(cromwell, IDS[0], "status")["status"] == "Running"  # nobody looks after it yet
         assert statuses(cromwell, IDS[0], "Succeeded") == ["Running", "Succeeded"]
         assert submits(cromwell, IDS[0]) == 1
+
+
+def test_metadata_that_were_not_written_are_lost_by_sigkill_and_the_workflow_runs(tmp_path: Path) -> None:
+    slow = timing(metadata_flush_s=0.5, new_workflow_poll_s=1.0)
+    with FakeCromwell(tmp_path, LOCAL.but(timing=slow)) as cromwell:
+        post(cromwell, IDS[0], labels='{"job": "j1"}')
+        assert not cromwell.workflows[0].flushed
+        cromwell.kill()
+        cromwell.start()
+        assert statuses(cromwell, IDS[0], "Succeeded")[0] == "fail"
+        told = get(cromwell, IDS[0], "metadata")
+        assert told["labels"]["job"] == "j1"
+        assert "submission" not in told
+        (found,) = requests.get(f"{cromwell.url}/api/workflows/v1/query?label=job:j1", timeout=5).json()["results"]
+        assert found.keys() >= {"id", "name", "status", "start", "end"}
 
 
 def test_a_job_id_that_was_not_written_is_lost_by_sigkill_and_the_job_runs_twice(tmp_path: Path) -> None:
