@@ -37,9 +37,13 @@ SECONDS = 60
 @pytest.fixture(autouse=True)
 def cluster(request: pytest.FixtureRequest) -> None:
     lacking = [name for name in ("sbatch", "squeue", "scancel", "scontrol") if shutil.which(name) is None]
-    if lacking or "is UP" not in slurm("scontrol", "ping"):
-        required = "slurm" in request.config.getoption("--require")
-        (pytest.fail if required else pytest.skip)(f"no Slurm answers here; {lacking}")
+    if not lacking and "is UP" in slurm("scontrol", "ping"):
+        return
+    if "slurm" not in request.config.getoption("--require"):
+        pytest.skip(f"no Slurm answers here; {lacking}")
+    assert not lacking
+    # Another test may have taken it down; it comes back.
+    wait_for("slurmctld answers", lambda: "is UP" in slurm("scontrol", "ping"), SECONDS)
 
 
 @pytest.fixture
