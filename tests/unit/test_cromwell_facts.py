@@ -4,74 +4,37 @@ The numbers in brackets name the recordings (``tests/recorded/cromwell``).
 """
 
 import json
-import subprocess
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 
 from testbed.system import wait_for
-from tests.fakes.cromwell import DEFAULT, FAST, LOCAL, FakeCromwell, Timing
-from tests.unit.cromwell_recordings import read
+from tests.fakes.cromwell import DEFAULT, LOCAL, FakeCromwell
+from tests.unit.cromwell_life import (
+    IDS,
+    NEVER,
+    SOURCE,
+    abort,
+    call,
+    counting,
+    execution,
+    get,
+    is_submitted,
+    kill_from_outside,
+    post,
+    statuses,
+    submits,
+    timing,
+)
 
 pytestmark = pytest.mark.exhaustive
 
-SOURCE: str = read("30-metadata-succeeded-full").json()["submittedFiles"]["workflow"]
-IDS = [f"11111111-2222-5333-8444-{number:012d}" for number in range(30)]
-NEVER = 3600.0
 TAKEN = "Requested workflow IDs are already in use: {}"
 RACE = "integrity constraint violation: unique constraint or index violation; UC_WORKFLOW_STORE_ENTRY_WEU"
-
-
-def timing(base: Timing = FAST, **changes: float) -> Timing:
-    return Timing(**(vars(base) | changes))
-
-
-def post(cromwell: FakeCromwell, workflow_id: str, *argv: str, **parts: str) -> requests.Response:
-    parts = {"workflowSource": SOURCE, "workflowInputs": json.dumps({"step.argv": argv or ["/bin/true"]})} | parts
-    files = {name: (None, text) for name, text in (parts | {"requestedWorkflowId": workflow_id}).items()}
-    return requests.post(f"{cromwell.url}/api/workflows/v1", files=files, timeout=10)
-
-
-def get(cromwell: FakeCromwell, workflow_id: str, what: str) -> Any:
-    return requests.get(f"{cromwell.url}/api/workflows/v1/{workflow_id}/{what}", timeout=10).json()
-
-
-def abort(cromwell: FakeCromwell, workflow_id: str) -> str:
-    reply = requests.post(f"{cromwell.url}/api/workflows/v1/{workflow_id}/abort", timeout=10)
-    return str(reply.json()["status"])
-
-
-def statuses(cromwell: FakeCromwell, workflow_id: str, last: str) -> list[str]:
-    """Ask again and again until it is ``last``; return what was seen, each once. Unknown is ``fail``."""
-    seen: list[str] = []
-
-    def ask() -> bool:
-        status = get(cromwell, workflow_id, "status")["status"]
-        if seen[-1:] != [status]:
-            seen.append(status)
-        return bool(status == last)
-
-    wait_for(f"{workflow_id} is {last}", ask)
-    return seen
-
-
-def execution(cromwell: FakeCromwell, workflow_id: str) -> Path:
-    return cromwell.site.root / "step" / workflow_id / "call-run/execution"
-
-
-def is_submitted(cromwell: FakeCromwell, workflow_id: str) -> Callable[[], bool]:
-    return (execution(cromwell, workflow_id) / "stdout.submit").exists
-
-
-def call(cromwell: FakeCromwell, workflow_id: str) -> dict[str, Any]:
-    calls = get(cromwell, workflow_id, "metadata").get("calls", {}).get("step.run", [{}])
-    return calls[0]  # type: ignore[no-any-return]
 
 
 # 1. The window (11, 90, 93, 100)
@@ -218,89 +181,35 @@ def test_an_end_is_noticed_ever_later(tmp_path: Path) -> None:
         assert time.time() - rc.stat().st_mtime > 1.0
 
 
-# 7. Restarts (80-84)
-
-
-def submits(cromwell: FakeCromwell, workflow_id: str) -> int:
-    """Count the executions of a job that leaves a line for each."""
-    runs = execution(cromwell, workflow_id) / "runs"
-    return len(runs.read_text().splitlines()) if runs.exists() else 0
-
-
-def counting(seconds: float) -> tuple[str, ...]:
-    return ("/bin/bash", "-c", f"echo ran >> runs; sleep {seconds}")
-
-
-def test_after_sigterm_it_goes_on_at_once_without_a_second_submit(tmp_path: Path) -> None:
-    with FakeCromwell(tmp_path, LOCAL.but(timing=timing(heartbeat_ttl_s=NEVER))) as cromwell:
-        post(cromwell, IDS[0], *counting(1))
-        wait_for("it runs", lambda: submits(cromwell, IDS[0]) == 1)
-        cromwell.stop()
-        cromwell.start()
-        assert statuses(cromwell, IDS[0], "Succeeded") == ["Running", "Succeeded"]
-        assert submits(cromwell, IDS[0]) == 1
-        assert events(cromwell, IDS[0]) == ["Finished", "PickedUp", "PickedUp"]
-
-
-def events(cromwell: FakeCromwell, workflow_id: str) -> list[str]:
-    told = get(cromwell, workflow_id, "metadata")["workflowProcessingEvents"]
-    return sorted(event["description"] for event in told)
-
-
-def test_after_sigkill_it_goes_on_when_its_heartbeat_is_old(tmp_path: Path) -> None:
-    with FakeCromwell(tmp_path, LOCAL.but(timing=timing(heartbeat_ttl_s=2.0, heartbeat_s=0.5))) as cromwell:
-        post(cromwell, IDS[0], *counting(0.5))
-        wait_for("its id is safe", lambda: cromwell.workflows[0].job_id and submits(cromwell, IDS[0]) == 1)
-        cromwell.kill()
-        cromwell.start()
-        assert cromwell.workflows[0].state == "Running"
-        wait_for("it has ended", (execution(cromwell, IDS[0]) / "rc").exists)
-        time.sleep(0.2)
-        assert get(cromwell, IDS[0], "status")["status"] == "Running"  # nobody looks after it yet
-        assert statuses(cromwell, IDS[0], "Succeeded") == ["Running", "Succeeded"]
-        assert submits(cromwell, IDS[0]) == 1
-
-
-def test_a_job_id_that_was_not_written_is_lost_by_sigkill_and_the_job_runs_twice(tmp_path: Path) -> None:
-    with FakeCromwell(tmp_path, LOCAL.but(timing=timing(key_value_flush_s=NEVER))) as cromwell:
-        post(cromwell, IDS[0], *counting(2))
-        wait_for("it runs", lambda: submits(cromwell, IDS[0]) == 1)
-        cromwell.kill()
-        cromwell.start()
-        wait_for("it runs again", lambda: submits(cromwell, IDS[0]) == 2)
-
-
-def test_what_ended_or_was_lost_while_it_was_down(tmp_path: Path) -> None:
-    """(84)"""
+def test_an_attribute_that_the_site_does_not_know_is_passed_over_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with FakeCromwell(tmp_path) as cromwell:
-        post(cromwell, IDS[0], *counting(0.5))
-        post(cromwell, IDS[1], *counting(600))
-        wait_for("both run", lambda: submits(cromwell, IDS[0]) == submits(cromwell, IDS[1]) == 1)
-        wait_for("ids are safe", lambda: all(one.job_id for one in cromwell.workflows))
-        cromwell.stop()
-        wait_for("one has ended", (execution(cromwell, IDS[0]) / "rc").exists)
-        lost = next(one for one in cromwell.workflows if one.id == IDS[1])
-        kill_from_outside(lost.job_id)
-        cromwell.start()
+        asked = '  runtime { gpu: 1 memory: "300 MB" memory_mb: 9 }\n  output {\n    File'
+        post(cromwell, IDS[0], workflowSource=SOURCE.replace("  output {\n    File", asked, 1))
         statuses(cromwell, IDS[0], "Succeeded")
-        statuses(cromwell, IDS[1], "Failed")
-        message = call(cromwell, IDS[1])["failures"][0]["message"]
-        rc = execution(cromwell, IDS[1]) / "rc"
-        assert message == f"Unable to determine that {lost.job_id} is alive, and {rc} does not exist."
+        assert call(cromwell, IDS[0])["runtimeAttributes"]["memory"] == f"{300 / 1024:g} GB"
+    assert "Unrecognized runtime attribute keys: gpu, memory_mb" in caplog.text
 
 
-def kill_from_outside(job_id: str) -> None:
-    """End a job as somebody does who is not Cromwell."""
-    subprocess.run(["pkill", "-KILL", "-s", job_id], check=True)
-    wait_for("it is gone", lambda: subprocess.run(["pgrep", "-s", job_id], check=False, capture_output=True).returncode)
+def test_an_attribute_of_the_wrong_type_fails_the_workflow(tmp_path: Path) -> None:
+    with FakeCromwell(tmp_path) as cromwell:
+        asked = '  runtime { runtime_minutes: "an hour" }\n  output {\n    File'
+        post(cromwell, IDS[0], workflowSource=SOURCE.replace("  output {\n    File", asked, 1))
+        statuses(cromwell, IDS[0], "Failed")
+        assert not is_submitted(cromwell, IDS[0])()
 
 
-def test_an_abort_outlives_a_restart(tmp_path: Path) -> None:
-    """(83)"""
-    with FakeCromwell(tmp_path, LOCAL.but(timing=timing(abort_scan_s=1.0))) as cromwell:
-        post(cromwell, IDS[0], *counting(600))
-        wait_for("it runs", lambda: cromwell.workflows[0].job_id and submits(cromwell, IDS[0]) == 1)
-        assert abort(cromwell, IDS[0]) == "Aborting"
-        cromwell.stop()
-        cromwell.start()
-        assert statuses(cromwell, IDS[0], "Aborted") == ["Aborting", "Aborted"]
+def test_a_site_may_run_jobs_in_the_background_of_cromwells_host(tmp_path: Path) -> None:
+    """As Cromwell does without any configuration; its kill is SIGTERM for every process of the job."""
+    background = LOCAL.but(submit="/bin/bash ${script}", run_in_background=True)
+    with FakeCromwell(tmp_path, background) as cromwell:
+        post(cromwell, IDS[0], "/bin/echo", "hello")
+        post(cromwell, IDS[1], *counting(600))
+        statuses(cromwell, IDS[0], "Succeeded")
+        assert get(cromwell, IDS[0], "outputs")["outputs"]["step.text"] == "hello"
+        wait_for("it runs", lambda: cromwell.workflows[1].job_id and submits(cromwell, IDS[1]) == 1)
+        abort(cromwell, IDS[1])
+        statuses(cromwell, IDS[1], "Aborted")
+        job_id = call(cromwell, IDS[1])["jobId"]
+        wait_for("it is gone", lambda: not Path(f"/proc/{job_id}/cmdline").exists())

@@ -16,6 +16,7 @@ class CromwellCase(ProcessCase):
     """Without containers: the launcher runs the bare command, and paths in it are rewritten."""
 
     name = "cromwell"
+    prompt_s = 6.0  # an abort waits for a scan, and takes two shells
 
     def __init__(self, folder: Path, instance: str) -> None:
         super().__init__(folder, instance)

@@ -179,25 +179,23 @@ def _metadata(told: Json, query: list[tuple[str, str]]) -> Json:
     included = tuple(value for key, value in query if key == "includeKey")
     excluded = tuple(value for key, value in query if key == "excludeKey")
 
-    def chosen(entry: Json, always: set[str]) -> Json:
+    def chosen(entry: Json) -> Json:
         return {
             key: value
             for key, value in entry.items()
-            if key in always or ((not included or key.startswith(included)) and not key.startswith(excluded or ("\0",)))
+            if (not included or key.startswith(included)) and not key.startswith(excluded)
         }
 
-    top = chosen({key: value for key, value in told.items() if key not in {"calls", "id"}}, set())
-    calls = {name: [chosen(call, set()) for call in calls] for name, calls in told["calls"].items()}
-    if included:
-        calls = {name: found for name, found in calls.items() if any(found)}
-    if "calls".startswith(excluded or ("\0",)):
+    top = chosen({key: value for key, value in told.items() if key not in {"calls", "id"}})
+    calls = {name: [chosen(call) for call in calls] for name, calls in told["calls"].items()}
+    if "calls".startswith(excluded):
         calls = {}
+    elif included:
+        calls = {name: found for name, found in calls.items() if any(found)}
     for name, found in calls.items():
         for call, whole in zip(found, told["calls"][name], strict=True):
             call |= {key: whole[key] for key in ("shardIndex", "attempt")}
-    if not top and not calls:
-        return {}
-    return top | {"calls": calls, "id": told["id"]}
+    return top | {"calls": calls, "id": told["id"]} if top or calls else {}
 
 
 def _describe(source: str) -> Reply:

@@ -96,7 +96,6 @@ class Engine:
                 if workflow.state == "Submitted":
                     workflow.state = "Running"
                 workflow.owner, workflow.heartbeat_at = self.cromwell_id, time.time()
-                workflow.attempts += 1
                 run = self._runs[workflow.id] = Run(workflow, self.store, self.site, self.cromwell_id)
                 self.started.append((time.monotonic(), workflow.id))
                 run.start()

@@ -18,7 +18,7 @@ from tests.fakes.cromwell.site import Site
 SIGTERM_CODE = 143
 INVENTED_CODE = 79
 COMMAND_TIMEOUT_S = 60
-ENVIRONMENT = ("PATH", "HOME", "LANG", "USER", "SLURM_CONF", "KRB5CCNAME")
+ENVIRONMENT = ("PATH", "HOME", "LANG", "USER", "SLURM_CONF")
 """What Cromwell's service has of variables here; `sbatch` hands them on to the job."""
 
 

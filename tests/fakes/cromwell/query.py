@@ -1,5 +1,6 @@
 """``/query``: which workflows, by their summaries. Of ids, names, statuses any, of labels all."""
 
+import json
 from typing import Any
 
 from tests.fakes.cromwell import replies
@@ -33,7 +34,7 @@ def query(store: Store, asked: list[tuple[str, str]]) -> replies.Reply:
 def pairs_of(body: Any) -> list[tuple[str, str]]:
     """Read the body of a POST: a list of objects with one key each."""
     if not isinstance(body, list):
-        shown = replies.json.dumps(body, separators=(",", ":"))
+        shown = json.dumps(body, separators=(",", ":"))
         raise replies.malformed(f"Expected Collection as JsArray, but got {shown}")
     return [(key, str(value)) for entry in body for key, value in entry.items()]
 

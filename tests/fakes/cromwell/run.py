@@ -4,6 +4,7 @@ The order, the texts and the keys of the metadata are those of the recordings.
 """
 
 import json
+import logging
 import time
 from enum import Enum, auto
 from typing import Any
@@ -15,6 +16,8 @@ from tests.fakes.cromwell.job import CannotStart, Job
 from tests.fakes.cromwell.site import Site
 from tests.fakes.cromwell.store import Json, Store, Workflow, stamp
 from tests.fakes.cromwell.wdl import Bindings, CannotRun, Prepared, prepare
+
+log = logging.getLogger(__name__)
 
 VERSION = "92"
 ABORT_CODES = {"130", "137", "143"}
@@ -156,6 +159,8 @@ class Run:
         folder, files = job.files.execution, job.files
         self._inputs = self._prepared.call_inputs(folder)
         self._attributes = evaluate(self.site.attributes, self._prepared.runtime(self._inputs, folder))
+        if self._attributes.unrecognized:
+            log.warning("Unrecognized runtime attribute keys: %s", ", ".join(self._attributes.unrecognized))
         call = self.workflow.call
         call |= {
             "executionStatus": "Running",

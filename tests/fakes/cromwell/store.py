@@ -43,8 +43,6 @@ class Workflow:
     owner: str = ""
     """The Cromwell that has picked it up."""
     heartbeat_at: float = 0.0
-    attempts: int = 0
-    """How often a Cromwell has picked it up."""
     flushed: Json = field(default_factory=dict)
     summary: Json = field(default_factory=dict)
     summary_number: int = 0
@@ -80,7 +78,8 @@ class Store:
         self._workflows.clear()
         for path in self.folder.glob("*.json"):
             found = Workflow(**json.loads(path.read_text()))
-            found.live = deepcopy(found.flushed)
+            # Of a workflow whose first metadata were lost there is still its row.
+            found.live = {"id": found.id, "calls": {}, "outputs": {}, "inputs": {}} | deepcopy(found.flushed)
             self._workflows[found.id] = found
         self._summaries = max((found.summary_number for found in self._workflows.values()), default=0)
 
@@ -136,7 +135,7 @@ class Store:
                 summary = {"name": told.get("workflowName")} | {key: told.get(key) for key in SUMMARY if key != "name"}
                 summary = {key: value for key, value in summary.items() if value is not None}
                 summary["labels"] = told.get("labels", {})
-                if told and workflow.summary != summary:
+                if "status" in told and workflow.summary != summary:
                     if not workflow.summary:
                         self._summaries += 1
                         workflow.summary_number = self._summaries
