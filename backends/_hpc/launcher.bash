@@ -163,7 +163,7 @@ run_task() {
     umask 022
     exec env -i -- "${host[@]}" "${environment[@]}" "${runtime[@]}" ${1:+"$1"} "${argv[@]}" </dev/null
   ) &
-  await $!
+  await $! 2>/dev/null # where bash tells of a death by a signal, which is not for the job's log
   status=$?
   [[ $scratch ]] && { chmod -R u+rwX -- "$scratch"; rm -rf -- "$scratch"; } 2>/dev/null
   return $status

@@ -116,6 +116,7 @@ def test_a_death_by_signal_is_told(site: Site) -> None:
     site.backend.submit(spec)
     found = ended(site, spec)
     assert (found.exit_code, found.reason) == (128 + 11, Reason.SIGNALLED)
+    assert logs(site, spec) == "", "what bash says of it is not the job's"
 
 
 def test_two_workers_see_the_same(site: Site, cromwell: FakeCromwell) -> None:
