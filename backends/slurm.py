@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -251,7 +252,8 @@ class SlurmBackend(Backend):
         for found in read.values():
             found.decide(accounted, failure, now)
             if isinstance(found.judgement, Verdict) and found.known.verdict is None and found.spec is not None:
-                found.judgement = self._control.put_verdict(found.folder.generation, found.judgement)
+                with suppress(Unavailable):  # a full disk, or a removal meanwhile, does not change the truth
+                    found.judgement = self._control.put_verdict(found.folder.generation, found.judgement)
         return read
 
     def _accounted(self, job_ids: set[int]) -> tuple[dict[int, NativeJob], str]:

@@ -92,6 +92,7 @@ def run(
     cpu_millicores: Annotated[int, typer.Option("--cpu", help="Millicores.")] = 1000,
     memory_mib: Annotated[int, typer.Option("--memory", help="MiB.")] = 512,
     gpus: Annotated[int, typer.Option("--gpu", help="Number of GPUs.")] = 0,
+    time_limit_minutes: Annotated[int | None, typer.Option("--time", help="Minutes; else the site's default.")] = None,
     workers: Annotated[int, typer.Option("--workers", help="Number of workers.")] = 1,
     env: Annotated[list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="May be repeated.")] = None,
     jid: Annotated[str, typer.Option("--jid", help="The name of the job; default: a new one.")] = "",
@@ -118,6 +119,7 @@ def run(
         cpu_millicores=cpu_millicores,
         memory_mib=memory_mib,
         gpus=gpus,
+        time_limit_minutes=time_limit_minutes,
     )
     with _connect(url) as client:
         job = client.submit(submission)

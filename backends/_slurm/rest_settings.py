@@ -17,7 +17,7 @@ class RestSettings(BaseSettings):
     slurm_rest_url: Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$")] = ""
     """``http://host:6820``; empty: Slurm is reached by its commands."""
     slurm_rest_user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*$")] = ""
-    """Whose the token is, and the jobs are. Empty: pman's own user. On the nodes it must be the user of pman's files."""
+    """Whose token and jobs they are. Empty: pman's own user. On the nodes it must be the user of pman's files."""
     slurm_rest_token: SecretStr = SecretStr("")
     slurm_rest_token_file: Path | None = None
     """Read at every call, so that whoever renews the token need not tell pman."""

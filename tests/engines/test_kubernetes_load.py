@@ -3,18 +3,17 @@
 It runs alone: figures that are taken beside other tests tell of these.
 """
 
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from backends._kubernetes.identity import GENERATION
 from testbed.kit import AuditedServer, Call, audited_server, count
 from testbed.system import System, wait_for
-from tests.engines.jobs import delete, post, traced, traces, wait_end
+from tests.engines.jobs import delete
 from tests.engines.kube import Cluster, access, cluster
 from tests.engines.kube_system import Ends, left, need_kit, start_system, wait_nothing_left
+from tests.engines.load import told_of_jobs
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(300)]
 
@@ -54,24 +53,12 @@ def is_shared(call: Call) -> bool:
 def test_thirty_jobs_of_eight_clients_are_true_in_time_and_cheap(
     kube: Cluster, server: AuditedServer, pman: System, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told_s: dict[str, float] = {}
     before = len(server.calls())
-
-    def live(number: int) -> None:
-        """The life of one job: it is polled all the time."""
-        jid = f"job-{number}"
-        post(pman, traced(jid, f"sleep 0.{number % 10}", number % 4))
-        record = wait_end(pman, jid, 150)
-        told_s[jid] = time.monotonic()
-        assert record["status"] == ("finishedWithError" if number % 4 else "finishedSuccessfully"), record
-        assert (record["exit_code"], record["logs"]) == (number % 4, "working\n"), record
 
     jids = [f"job-{number}" for number in range(JOBS)]
     with Ends(kube) as ends:
-        with ThreadPoolExecutor(CLIENTS) as clients:
-            list(clients.map(live, range(JOBS)))
+        told_s = told_of_jobs(pman, JOBS, CLIENTS, 150)
         wait_for("the test itself has seen all ends", lambda: ends.at_s.keys() >= set(jids))
-    assert [(traces(pman, jid), traces(pman, jid, "ends")) for jid in jids] == [(1, 1)] * JOBS
     assert len(left(kube, "jobs")) == JOBS, "one Job each"
     for jid in jids:
         delete(pman, jid)

@@ -144,6 +144,23 @@ class TestCapabilities:
         harness.report(Capabilities(gpus=True, number_of_workers_max=None))
         assert harness.post(gpu_limit=8, number_of_workers=5).status_code == 201
 
+    @pytest.mark.parametrize(
+        ("settings", "code"),
+        [
+            ({}, 201),
+            ({"timelimit_minutes": 60}, 400),
+            ({"timelimit_minutes": 60, "timelimit_max_minutes": 90}, 201),
+            ({"timelimit_max_minutes": 89}, 400),
+        ],
+    )
+    def test_more_time_than_the_site_gives_is_refused_by_name(self, settings: dict[str, int], code: int) -> None:
+        harness = Harness(**settings)
+        reply = harness.post(time_limit=90)
+        assert reply.status_code == code
+        if code == 400:
+            assert [error["field"] for error in reply.get_json()["errors"]] == ["time_limit"]
+            assert harness.is_untouched()
+
     def test_a_worker_that_has_just_spoken_is_heard_at_once(self) -> None:
         harness = Harness()
         assert harness.post(jid="a", gpu_limit=8).status_code == 201

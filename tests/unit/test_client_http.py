@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -122,6 +122,8 @@ def test_submit_sends_the_wire_names_and_returns_the_record(script: Script, clie
 def test_the_submission_is_what_the_core_accepts() -> None:
     request = parse_request(SUBMISSION.to_wire())
     assert (request.cpu_millicores, request.memory_mib, request.gpus) == (1000, 512, 0)
+    assert request.time_limit_minutes is None
+    assert parse_request(replace(SUBMISSION, time_limit_minutes=90).to_wire()).time_limit_minutes == 90
 
 
 def test_a_jid_is_quoted_in_the_path(script: Script, client: PmanClient) -> None:

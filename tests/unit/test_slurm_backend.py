@@ -253,6 +253,18 @@ def test_an_end_that_was_told_is_told_for_ever(site: Site) -> None:
     assert site.slurm.asked == []
 
 
+def test_an_end_that_cannot_be_written_down_is_told_all_the_same(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise Unavailable("No space left on device")
+
+    monkeypatch.setattr(site.backend._control, "put_verdict", full)
+    ending, other = site.submitted(), site.submitted(jid="other")
+    site.slurm.become(1, "COMPLETED", exit_status=0)
+    keys = [JobRef(spec.jid, spec.generation) for spec in (ending, other)]
+    states = [found.state for found in site.backend.observe(keys).values() if isinstance(found, Observed)]
+    assert sorted(states) == [State.PENDING, State.SUCCEEDED]
+
+
 def test_a_job_that_is_being_ended_is_not_over_before_slurm_says_so(site: Site) -> None:
     spec = site.submitted()
     site.slurm.become(1, "RUNNING")

@@ -1,0 +1,186 @@
+"""What only Slurm has: nodes for workers, GPUs by gres, reasons to wait, refusals, a second order for one job."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from backends._slurm.settings import SlurmSettings
+from backends.slurm import SlurmBackend
+from pman_core.backend import JobRef, Observed
+from pman_core.errors import Rejected
+from pman_core.job import JobSpec, mint_generation
+from pman_core.request import JobRequest
+from pman_core.settings import Settings
+from pman_core.states import TERMINAL, Reason, State
+from testbed.system import wait_for
+from tests.engines.jobs import IMAGE, body
+from tests.engines.slurm import IMAGES, need_slurm, slurm
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(180)]
+
+
+class Site:
+    """One store and one worker on the real cluster."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = folder / "store"
+        self.store.mkdir()
+        (folder / "images").mkdir()
+        (folder / "images" / f"{IMAGE}.tar").write_bytes((IMAGES / "busybox.tar").read_bytes())
+        self.made: list[SlurmBackend] = []
+
+    def backend(self, **own: Any) -> SlurmBackend:
+        common = Settings(container_env="slurm", storebase=self.store, pman_instance=self._instance)
+        settings = {"hpc_images": self.folder / "images", "slurm_poll_s": 0.2, "slurm_gpu_gres": "gpu"} | own
+        backend = SlurmBackend(common, SlurmSettings(**settings))
+        backend.open()
+        self.made.append(backend)
+        return backend
+
+    @property
+    def _instance(self) -> str:
+        return f"t{self.folder.name[-6:].lower().replace('_', 'x')}"
+
+    def spec(self, script: str, jid: str, **fields: Any) -> JobSpec:
+        request = JobRequest(**(body(jid, script) | fields))
+        for name in (request.input_dir, request.output_dir):
+            (self.store / name).mkdir(parents=True, exist_ok=True)
+        return JobSpec(mint_generation(), self._instance, request)
+
+    def close(self) -> None:
+        for backend in self.made:
+            for owned in list(backend.owned()):
+                backend.remove(owned.observed.jid, owned.observed.generation)
+            backend.close()
+
+
+@pytest.fixture
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    need_slurm(request)
+    with TemporaryDirectory(prefix="pman-slurm-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        made = Site(Path(name))
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+def look(backend: SlurmBackend, spec: JobSpec) -> Observed:
+    sighting = backend.observe([JobRef(spec.jid, spec.generation)])[spec.jid, spec.generation]
+    assert isinstance(sighting, Observed)
+    return sighting
+
+
+def ended(backend: SlurmBackend, spec: JobSpec) -> Observed:
+    wait_for("the end", lambda: look(backend, spec).state in TERMINAL, 60)
+    return look(backend, spec)
+
+
+def log_of(backend: SlurmBackend, spec: JobSpec) -> str:
+    return backend.logs(JobRef(spec.jid, spec.generation), 1000, 60_000)
+
+
+def test_each_worker_has_a_node_of_its_own(site: Site) -> None:
+    backend = site.backend()
+    spec = site.spec('echo ran >> "$1/runs"; echo hello', "workers", number_of_workers=2, memory_limit=100)
+    backend.submit(spec)
+    assert ended(backend, spec).state is State.SUCCEEDED
+    assert (site.store / "workers/out/runs").read_text() == "ran\n" * 2
+    assert sorted(log_of(backend, spec).splitlines()) == ["0: hello", "1: hello"]
+
+
+def test_a_worker_that_fails_ends_the_others_and_its_code_is_told(site: Site) -> None:
+    backend = site.backend()
+    script = 'mkdir "$1/first" 2>/dev/null && exit 6; sleep 600'
+    spec = site.spec(script, "failing", number_of_workers=2, memory_limit=100)
+    backend.submit(spec)
+    found = ended(backend, spec)
+    assert found.state is State.FAILED
+    assert found.exit_code in {6, 137}, "that of the worker, or of the one that was killed for it"
+
+
+def test_a_job_gets_the_gpus_that_it_asks_for(site: Site) -> None:
+    if "gpu" not in slurm("sinfo", "-h", "-o", "%G"):
+        pytest.skip("this cluster has no GPUs")
+    backend = site.backend()
+    spec = site.spec('echo "gpus=$CUDA_VISIBLE_DEVICES"', "gpu", gpu_limit=1)
+    backend.submit(spec)
+    assert ended(backend, spec).state is State.SUCCEEDED
+    assert log_of(backend, spec) == "gpus=0\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "fields", "told"),
+    [
+        ({"slurm_partition": "nope"}, {}, "Invalid partition name specified"),
+        ({"slurm_constraint": "nofeat"}, {}, "Invalid feature specification"),
+        ({}, {"memory_limit": 2**30}, "Memory specification can not be satisfied"),
+        ({}, {"gpu_limit": 99}, "Requested node configuration is not available"),
+        ({"slurm_options": "--reservation=nope"}, {}, "Requested reservation is invalid"),
+    ],
+)
+def test_what_slurm_refuses_is_told_in_its_words(
+    site: Site, own: dict[str, Any], fields: dict[str, Any], told: str
+) -> None:
+    backend = site.backend(**own)
+    spec = site.spec("true", "refused", **fields)
+    with pytest.raises(Rejected, match=told) as refused:
+        backend.submit(spec)
+    assert refused.value.reason is Reason.REJECTED
+    assert list(backend.owned()) == []
+
+
+def test_a_job_that_waits_says_why(site: Site) -> None:
+    nodes = len(slurm("sinfo", "-h", "-N", "-o", "%N").split())
+    backend = site.backend(slurm_options="--exclusive", slurm_workers_max=nodes)
+    blocker = site.spec("sleep 600", "blocker", number_of_workers=nodes, memory_limit=100)
+    waiter = site.spec("true", "waiter", number_of_workers=nodes, memory_limit=100)
+    backend.submit(blocker)
+    wait_for("one job has all nodes", lambda: look(backend, blocker).state is State.RUNNING, 60)
+    backend.submit(waiter)
+    wait_for("the other says why it waits", lambda: "Resources" in look(backend, waiter).message, 30)
+    assert look(backend, waiter).message == "waiting in Slurm: Resources (no node is free for it yet)"
+
+
+def test_of_two_orders_for_one_job_one_runs_and_both_are_ended(site: Site) -> None:
+    backend = site.backend()
+    spec = site.spec('echo ran >> "$1/runs"; sleep 600', "twice")
+    backend.submit(spec)
+    backend._hand_over(spec)
+    assert len(backend._control.folder(spec.generation).noted()) == 2
+    wait_for("it runs", (site.store / "twice/out/runs").exists, 30)
+    wait_for("the other has ended", lambda: _states(backend, spec) == ["FAILED", "RUNNING"], 30)
+    assert look(backend, spec).state is State.RUNNING
+    backend.remove(spec.jid, spec.generation)
+    wait_for("both are over", lambda: _states(backend, spec) == ["CANCELLED", "FAILED"], 30)
+    assert (site.store / "twice/out/runs").read_text() == "ran\n"
+
+
+def _states(backend: SlurmBackend, spec: JobSpec) -> list[str]:
+    jobs = backend._survey.take(fresh=True).by_generation.get(spec.generation, ())
+    return sorted(job.state for job in jobs)
+
+
+def test_of_a_job_that_is_killed_nothing_is_left(site: Site) -> None:
+    backend = site.backend()
+    spec = site.spec('trap "" TERM; setsid sleep 600 & echo ready; sleep 600', "stubborn")
+    backend.submit(spec)
+    wait_for("it runs", lambda: "ready" in log_of(backend, spec), 30)
+    backend.remove(spec.jid, spec.generation)
+    folder = str((site.store / "stubborn/out").resolve())
+
+    def processes() -> str:
+        found = subprocess.run(["grep", "-lsF", f" {folder} ", *_tables()], capture_output=True, text=True, check=False)
+        return found.stdout
+
+    wait_for("no process has its folder any more", lambda: processes() == "", 20)
+
+
+def _tables() -> list[str]:
+    return [str(path / "mountinfo") for path in Path("/proc").glob("[0-9]*")]

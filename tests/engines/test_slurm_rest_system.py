@@ -1,0 +1,107 @@
+"""All of pman on a real Slurm by its REST service alone, with tokens of some seconds, and a job beyond its limit."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from testbed import slurm_cluster
+from testbed.system import System, wait_for
+from tests.contract.corpus import ARGUMENTS
+from tests.engines.jobs import body, delete, post, traced, traces, wait_end, wait_status
+from tests.engines.slurm import (
+    Calls,
+    count,
+    end_slurm_system,
+    native_ids,
+    need_slurm,
+    start_slurm_system,
+    wait_nothing_left,
+)
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(300)]
+
+OVERTIME = "overtime"
+TOKEN_S = 20
+
+
+@pytest.fixture(scope="module")
+def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
+    need_slurm(request)
+    if lacking := slurm_cluster.rest_lack():
+        required = "slurm" in request.config.getoption("--require")
+        (pytest.fail if required else pytest.skip)(lacking)
+    with TemporaryDirectory(prefix="pman-slurm-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def calls(folder: Path) -> Calls:
+    return Calls(folder / "bin")
+
+
+@pytest.fixture(scope="module")
+def pman(folder: Path, calls: Calls) -> Iterator[System]:
+    """All of pman; a job that will exceed its time limit runs from the beginning."""
+    command = folder / "token"
+    command.write_text(f'#!/bin/bash\necho made >> "{folder}/made"\nexec /usr/bin/scontrol token lifespan={TOKEN_S}\n')
+    command.chmod(0o755)
+    system = start_slurm_system(
+        folder,
+        f"rest-{folder.name[-6:].lower().replace('_', 'x')}",
+        SLURM_PATH=f"{calls.folder}:/usr/bin:/bin",
+        SLURM_REST_URL=slurm_cluster.rest_url(),
+        SLURM_REST_TOKEN_COMMAND=str(command),
+        TIMELIMIT_MAX_MINUTES="10",
+    )
+    try:
+        post(system, traced(OVERTIME, "sleep 600", time_limit=1))
+        yield system
+    finally:
+        end_slurm_system(system)
+
+
+def test_hostile_arguments_reach_a_container_from_an_archive_verbatim(pman: System) -> None:
+    script = 'for last; do :; done; printf "%s\\0" "$@" > "$last/seen"'
+    post(pman, body("quotes", script, args=list(ARGUMENTS)))
+    record = wait_end(pman, "quotes")
+    assert (record["status"], record["exit_code"]) == ("finishedSuccessfully", 0), f"{record}"
+    seen = (pman.store_base / "quotes" / "out" / "seen").read_bytes().decode().split("\0")[:-1]
+    assert seen == [*ARGUMENTS, "/share/outgoing"]
+
+
+def test_jobs_outlive_the_tokens_that_they_were_submitted_with(pman: System, folder: Path) -> None:
+    made = len((folder / "made").read_text().split())
+    for code in range(3):
+        post(pman, traced(f"lasting-{code}", f"sleep {TOKEN_S + 5}", code))
+    for code in range(3):
+        record = wait_end(pman, f"lasting-{code}", 120)
+        assert record["exit_code"] == code, f"{record}"
+        assert len(native_ids(pman, f"lasting-{code}")) == traces(pman, f"lasting-{code}") == 1
+    assert len((folder / "made").read_text().split()) > made
+
+
+def test_a_job_that_is_deleted_while_it_runs_is_gone_and_its_jid_is_free(pman: System) -> None:
+    post(pman, traced("same", "sleep 60"))
+    wait_status(pman, "same", "started")
+    delete(pman, "same")
+    post(pman, traced("same", "true", 4))
+    assert wait_end(pman, "same")["exit_code"] == 4
+    delete(pman, "same")
+
+
+def test_a_job_that_takes_more_time_than_it_may_is_told_and_nothing_of_any_job_is_left(
+    pman: System, folder: Path, calls: Calls
+) -> None:
+    record = wait_end(pman, OVERTIME, 200)
+    assert (record["status"], record["reason"]) == ("finishedWithError", "TIME_LIMIT"), f"{record}"
+    assert (traces(pman, OVERTIME), traces(pman, OVERTIME, "ends")) == (1, 0)
+    delete(pman, OVERTIME)
+    wait_for("its end is verified", lambda: not pman.connect_store().obligations("slurm", 1), 60)
+    wait_nothing_left(pman)
+    assert not count(calls.since(0)), "a command of Slurm was run"
+    logs = [path.read_text(errors="replace") for path in folder.rglob("*.log")]
+    assert logs
+    assert not [text for text in logs if "eyJhbGciOiJIUzI1NiI" in text], "a token is in a log"
