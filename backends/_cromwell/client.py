@@ -148,12 +148,7 @@ def without_password(url: str) -> str:
 def _cause(error: requests.RequestException) -> str:
     if isinstance(error, requests.Timeout):
         return "no answer in time"
-    inner: object = error.args[0] if error.args else error
-    while isinstance(inner, Exception):
-        reason = getattr(inner, "reason", None)
-        deeper = reason if isinstance(reason, Exception) else inner.args[-1] if inner.args else ""
-        if isinstance(deeper, Exception):
-            inner = deeper
-            continue
-        return str(inner).rpartition(": ")[2] or type(inner).__name__
-    return str(inner) or type(error).__name__
+    inner: Exception = error
+    while isinstance(deeper := getattr(inner, "reason", None) or (inner.args or ("",))[-1], Exception):
+        inner = deeper
+    return str(inner).rpartition(": ")[2] or type(inner).__name__

@@ -22,6 +22,7 @@ nothing                         nothing                         Absent
 https://github.com/broadinstitute/cromwell/blob/92/core/src/main/scala/cromwell/core/WorkflowState.scala
 """
 
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -41,6 +42,8 @@ from backends._hpc.outcome import Verdict, verdict_of
 from pman_core.backend import Absent, Handle, Observed, Sighting, Unknown
 from pman_core.errors import Unavailable, Unparseable
 from pman_core.states import State
+
+log = logging.getLogger(__name__)
 
 HANDLE_VERSION = 1
 WINDOW_S = 60.0
@@ -119,7 +122,8 @@ class Looks:
         if workflow is not None:
             with suppress(NotThere, Unparseable):
                 bury(workflow.id, self.client.account(workflow.id))
-        self.reader.mark_gone(bare.generation)
+        with suppress(Unavailable):
+            self.reader.mark_gone(bare.generation)
         return Absent()
 
     def _by_launcher(self, bare: Observed, workflow: Workflow | None, facts: Facts) -> Sighting:
@@ -132,7 +136,7 @@ class Looks:
             with suppress(Unavailable, Unparseable):
                 said = notes(workflow.id, self.client.account(workflow.id), NOTES_BYTES_MAX)
                 verdict = told_by_batch_system(said, verdict)
-        return _ended(bare, self.control.put_verdict(bare.generation, verdict))
+        return _ended(bare, self._written(bare.generation, verdict))
 
     def _by_cromwell(self, bare: Observed, workflow: Workflow, facts: Facts) -> Sighting:
         facts = self._read_again(bare.generation)
@@ -155,7 +159,15 @@ class Looks:
         except (Unavailable, Unparseable) as error:
             return Unknown(str(error))
         verdict = verdict_without_launcher(account, facts.claim, notes(workflow.id, account, NOTES_BYTES_MAX))
-        return _ended(bare, self.control.put_verdict(bare.generation, verdict))
+        return _ended(bare, self._written(bare.generation, verdict))
+
+    def _written(self, generation: str, verdict: Verdict) -> Verdict:
+        """Write an end down, unless it was told before; return what is told from now on."""
+        try:
+            return self.control.put_verdict(generation, verdict)
+        except Unavailable as error:  # a full disk does not change the truth
+            log.warning("the end of generation %s is not written down: %s", generation, error)
+            return verdict
 
     def _read_again(self, generation: str) -> Facts:
         """Read the folder after Cromwell has answered. To list it first makes NFS forget what was not there before."""

@@ -98,6 +98,14 @@ def test_an_end_that_was_told_once_is_told_again(site: Site, server: Scripted, s
     assert first.state is State.SUCCEEDED
 
 
+def test_an_end_that_cannot_be_written_down_is_told_all_the_same(site: Site, spec: JobSpec) -> None:
+    site.claim(spec, LONG_AGO)
+    site.end(spec, 7, NOW)
+    (site.folder(spec) / "verdict").touch()  # so that no folder of that name can be made
+    assert look(site, spec).exit_code == 7
+    assert look(site, spec).exit_code == 7
+
+
 def test_a_kill_is_explained_by_the_batch_system(tmp_path: Path, site: Site, server: Scripted, spec: JobSpec) -> None:
     site.claim(spec, LONG_AGO)
     site.end(spec, 137, datetime.now(UTC))
