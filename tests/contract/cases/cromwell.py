@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import psutil
+import pytest
 
 from backends.cromwell import CromwellBackend, CromwellSettings
 from cases import Dump, Program
 from cases.process import ProcessCase
+from pman_core.errors import Unavailable
 from pman_core.job import JobSpec
 from pman_core.settings import Settings
 from tests.fakes.cromwell import FakeCromwell
@@ -36,6 +38,13 @@ class CromwellCase(ProcessCase):
 
     def unreachable(self) -> CromwellBackend:  # type: ignore[override]
         return self.build(self.common(cromwell_url="http://127.0.0.1:1"))
+
+    def half_submit(self, spec: JobSpec) -> bool:
+        """The control folder is there, and Cromwell has not got the workflow."""
+        self.cromwell.faults.drop("POST submit", times=1)
+        with pytest.raises(Unavailable):
+            self.make().submit(spec)
+        return True
 
     def alive(self, spec: JobSpec) -> bool:
         """The launcher is a process of the job, too; it has the job's control folder as an argument."""
