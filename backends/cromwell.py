@@ -70,7 +70,7 @@ class CromwellBackend(Backend):
         self._node_base = own.hpc_storebase or self._store_base
         self._control = Control(self._store_base, self._node_base, common.pman_instance, self.name)
         self._reader = FactReader(self._control)
-        self._client = Client(common.cromwell_url, own.cromwell_timeout_s)
+        self._client = Client(common.cromwell_url.get_secret_value(), own.cromwell_timeout_s)
         is_bare = own.hpc_runtime == "none"
         self.capabilities = Capabilities(
             any_image=not is_bare or own.hpc_any_image,
@@ -85,7 +85,7 @@ class CromwellBackend(Backend):
         )
 
     def open(self) -> None:
-        if not self.common.cromwell_url:
+        if not self.common.cromwell_url.get_secret_value():
             raise Rejected("the cromwell backend needs CROMWELL_URL, such as http://cromwell.example.org:8000")
         if self.common.storebase is None:
             raise Rejected("the cromwell backend needs STOREBASE, a folder that the nodes see, too")
