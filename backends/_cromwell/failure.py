@@ -12,7 +12,6 @@ from dataclasses import replace
 from backends._cromwell.replies import Account
 from backends._cromwell.workflow import NOT_MOUNTED
 from backends._exit_codes import KILLED
-from backends._hpc.launcher import NOT_OURS
 from backends._hpc.outcome import Claim, Verdict, state_of_exit
 from pman_core.states import Reason, State
 
@@ -73,7 +72,7 @@ def verdict_without_launcher(account: Account, claim: Claim | None, notes: str) 
     code = account.return_code
     if claim is None:
         return replace(bare, reason=_reason_not_begun(account), message=f"the job has not begun: {cause}")
-    if code is None or code in INVENTED_CODES or code == NOT_OURS:
+    if code is None or code in INVENTED_CODES:
         return replace(bare, message=f"the job was ended from outside, on {claim.host or 'its node'}: {cause}")
     state, reason, message = state_of_exit(code)
     doubt = "its launcher could not write down its end; the exit code is Cromwell's"

@@ -8,6 +8,7 @@ the launcher has ended          anything                        what it says; if
 the launcher has begun          active                          RUNNING; PENDING while it fetches the image
 taken, not begun                active                          PENDING
 taken, begun or not             Failed, Succeeded, Aborted      ended; the launcher's last word is waited for
+begun by another run            Failed, with ``NOT_OURS``       RUNNING: what Cromwell saw end was a second run
 accepted, not begun             nothing, for ``WINDOW_S``       PENDING
 accepted, not begun             nothing, for longer             Absent
 accepted, begun                 nothing, for longer             Unknown: it may run, and its launcher will say
@@ -38,6 +39,7 @@ from backends._cromwell.failure import ENDED_FROM_OUTSIDE, told_by_batch_system,
 from backends._cromwell.replies import Workflow
 from backends._cromwell.workflow import workflow_id
 from backends._hpc.control import Control
+from backends._hpc.launcher import NOT_OURS
 from backends._hpc.outcome import Verdict, verdict_of
 from pman_core.backend import Absent, Handle, Observed, Sighting, Unknown
 from pman_core.errors import Unavailable, Unparseable
@@ -158,6 +160,10 @@ class Looks:
             account = self.client.account(workflow.id)
         except (Unavailable, Unparseable) as error:
             return Unknown(str(error))
+        if facts.claim is not None and account.return_code == NOT_OURS:
+            # A Cromwell that was killed may submit a call anew. What has left is that second run, not the one that counts.
+            message = f"Cromwell has lost sight of it; it goes on as job {facts.claim.native_id} on {facts.claim.host}"
+            return _running(bare, facts, workflow, message)
         verdict = verdict_without_launcher(account, facts.claim, notes(workflow.id, account, NOTES_BYTES_MAX))
         return _ended(bare, self._written(bare.generation, verdict))
 

@@ -241,6 +241,23 @@ def test_after_a_kill_an_end_is_told_though_the_workflow_stays_running(lives: Li
     assert cromwell.workflows[0].state == "Running"
 
 
+def test_a_second_run_that_leaves_is_not_the_end_of_the_first(site: Site, server: Scripted) -> None:
+    """A Cromwell that is killed before it has written a job's id submits the call once more."""
+    server.says("POST", "/v1", SUBMITTED)
+    spec = site.spec()
+    site.backend.submit(spec)
+    long_ago = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+    site.claim(spec, long_ago)
+    server.shows(row(spec, "Failed", ended_at=long_ago))
+    server.says("GET", "/metadata", metadata(spec, "Failed", returnCode=NOT_OURS, jobId="31"))
+    found = site.look(spec)
+    assert isinstance(found, Observed)
+    assert (found.state, found.started_at) == (State.RUNNING, long_ago)
+    assert "job 30 on n1" in found.message
+    site.end(spec, 0, datetime.now(UTC))
+    assert seen(site, spec, *TERMINAL).state is State.SUCCEEDED
+
+
 # 8. The batch system calls a failed job completed
 
 
