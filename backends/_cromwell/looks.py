@@ -161,7 +161,7 @@ class Looks:
         except (Unavailable, Unparseable) as error:
             return Unknown(str(error))
         if facts.claim is not None and account.return_code == NOT_OURS:
-            # A Cromwell that was killed may submit a call anew. What has left is that second run, not the one that counts.
+            # A Cromwell that was killed may submit a call anew. What has left is that second run, not the first one.
             message = f"Cromwell has lost sight of it; it goes on as job {facts.claim.native_id} on {facts.claim.host}"
             return _running(bare, facts, workflow, message)
         verdict = verdict_without_launcher(account, facts.claim, notes(workflow.id, account, NOTES_BYTES_MAX))
