@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(300)]
 
 JOBS, CLIENTS = 200, 8
 POLL_S = 0.5
-SEEN_P95_S_MAX = 5.0
+SEEN_P95_S_MAX = 2.5
 
 
 @pytest.fixture
