@@ -32,7 +32,7 @@ faults: $(VENV)/.dev ## faults done to the real processes, two at a time; root m
 	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm and not kubernetes and not slurm' -n 2 --dist worksteal tests/faults
 
 model: $(VENV)/.dev ## exhaustively: the protocol as a model, the stores side by side, and what the other tests rest on
-	$(BIN)/pytest -m exhaustive -n 0 -p no:randomly -s tests/model tests/contract tests/unit/test_kube_api_fidelity.py
+	$(BIN)/pytest -m exhaustive -n 0 -p no:randomly -s tests/model tests/contract tests/unit/test_kube_api_fidelity.py tests/unit/test_cromwell_fidelity.py tests/unit/test_cromwell_facts.py tests/unit/test_cromwell_restarts.py
 
 engines: $(VENV)/.dev ## the tests on real engines, which must be there (see testbed/README.md)
 	$(BIN)/pytest -m '(docker or podman or swarm) and not e2e' --require docker,podman,swarm -n 4 --dist worksteal
@@ -46,7 +46,7 @@ slurm: $(VENV)/.dev ## the tests on a real Slurm, which must be there (see testb
 	$(BIN)/pytest -m 'slurm and not e2e' --require slurm --timeout 240 -n 4 --dist worksteal tests/contract tests/engines
 	$(BIN)/pytest -m 'slurm and e2e' --require slurm -n 0 tests/engines
 
-chaos: $(VENV)/.dev ## 1,000 jobs under 60 faults, then an audit; BACKEND=process, docker, kubernetes or mock, SEED= to repeat a night
+chaos: $(VENV)/.dev ## 1,000 jobs under 60 faults, then an audit; BACKEND=process, docker, kubernetes, cromwell or mock, SEED= to repeat a night
 	$(BIN)/python -m tests.faults.chaos --backend $(or $(BACKEND),process) $(addprefix --seed ,$(SEED)) $(CHAOS)
 
 lint: $(VENV)/.dev ## style, types, and who may import whom

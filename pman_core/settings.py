@@ -130,7 +130,7 @@ class Settings(BaseSettings):
     job_namespace: str = "default"
     node_selector: Pairs = ()
     image_pull_secrets: Names = ()
-    cromwell_url: str = ""
+    cromwell_url: SecretStr = SecretStr("")  # the password of a proxy may be in it
     docker_host: str = ""
     docker_tls_verify: bool = False
     docker_cert_path: Path | None = None

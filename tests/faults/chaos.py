@@ -29,7 +29,7 @@ from tests.faults.stage import Stage
 from tests.faults.timeline import timeline
 from tests.faults.worlds import WORLDS
 
-RATES = {"process": 4.0, "mock": 4.0, "docker": 2.0, "kubernetes": 1.0}
+RATES = {"process": 4.0, "mock": 4.0, "docker": 2.0, "kubernetes": 1.0, "cromwell": 2.0}
 QUIET_TIMEOUT_S = 240.0
 TELL_EVERY_S = 10.0
 STORIES_MAX = 5

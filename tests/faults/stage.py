@@ -17,7 +17,8 @@ from pman_core.broker import RESTORE_MUTEX_S, VISIBILITY_TIMEOUT_S
 from pman_core.queues import key_prefix
 from testbed.redis_proxy import RedisProxy
 from testbed.system import System, wait_for
-from tests.faults.worlds import WORLDS, World
+from tests.faults.world import World
+from tests.faults.worlds import WORLDS
 
 INSTANCE = "chaos"
 WORKERS = ("worker-1", "worker-2", "worker-3")
@@ -33,6 +34,7 @@ LEASES = {
     "mock": {"SUBMIT_LEASE_S": "32", "SUBMIT_FENCE_S": "40"},
     "docker": {"SUBMIT_LEASE_S": "45", "SUBMIT_FENCE_S": "55"},
     "kubernetes": {"SUBMIT_LEASE_S": "45", "SUBMIT_FENCE_S": "55"},
+    "cromwell": {"SUBMIT_LEASE_S": "60", "SUBMIT_FENCE_S": "70"},
 }
 """A lease must be longer than the time-out of a submit on that backend."""
 UNACKED_MAX_S = VISIBILITY_TIMEOUT_S + 2 * RESTORE_MUTEX_S

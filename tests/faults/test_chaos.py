@@ -21,6 +21,7 @@ pytestmark = pytest.mark.timeout(900)
     [
         pytest.param("process", marks=pytest.mark.e2e),
         pytest.param("mock", marks=pytest.mark.e2e),
+        pytest.param("cromwell", marks=pytest.mark.e2e),
         pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.e2e]),
     ],
 )

@@ -118,6 +118,7 @@ def test_an_empty_variable_is_an_unset_one(env: pytest.MonkeyPatch, name: str) -
 def test_secrets_are_shown_nowhere(env: pytest.MonkeyPatch) -> None:
     env.setenv("SECRET_KEY", "s3cr3t")
     env.setenv("REDIS_URL", "redis://:s3cr3t@h:6379/0")
+    env.setenv("CROMWELL_URL", "https://pman:s3cr3t@h")
     settings = load_settings()
     shown = [repr(settings), str(settings), repr(settings.model_dump()), settings.model_dump_json()]
     assert not any("s3cr3t" in text for text in shown)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from tests.faults.kinds.base import Fault
+from tests.faults.kinds.cromwell import CROMWELL
 from tests.faults.kinds.engine import ENGINE
 from tests.faults.kinds.kubernetes import CLUSTER
 from tests.faults.kinds.messages import MESSAGES
@@ -12,7 +13,7 @@ from tests.faults.kinds.redis import REDIS, WIPE
 from tests.faults.kinds.scheduler import SCHEDULER
 from tests.faults.kinds.store import STORE
 
-ALL: Sequence[Fault] = (*PROCESSES, *REDIS, *NETWORK, *MESSAGES, *SCHEDULER, *STORE, *ENGINE, *CLUSTER)
+ALL: Sequence[Fault] = (*PROCESSES, *REDIS, *NETWORK, *MESSAGES, *SCHEDULER, *STORE, *ENGINE, *CLUSTER, *CROMWELL)
 """A wipe is not among them: it is asked for by itself, because jobs may be lost in it."""
 
 

@@ -1,0 +1,290 @@
+"""Runs each job as a workflow of a Cromwell server, which hands it to the batch system of a cluster.
+
+Cromwell 85 and later: https://cromwell.readthedocs.io/en/stable/api/RESTAPI/
+
+* The id of a workflow follows from instance, jid and generation: a repeated submit is refused, and adopted.
+* A workflow is one call of our launcher (``_hpc/launcher.bash``), on the node and outside of any container. The
+  launcher lets a generation run once and writes its exit code to the job's control folder on the shared storage. That
+  is the truth: it is there seconds before Cromwell notices an end, and Cromwell's own exit codes may be invented.
+* For seconds after its submit a workflow is unknown to queries, and so is one that never was. The control folder knows
+  better: what was accepted is PENDING, what has not been is QUEUED, which only another submit brings on.
+* An abort is carried out by a scan, seconds later, and the sbatch of the call may come before it. So the control folder
+  is marked first: a launcher that begins after that leaves at once.
+* One query by label answers for all active jobs; those that have left it are asked for by their ids, all at once. A job
+  itself costs three calls: submit, and at its removal abort and metadata (for its execution folder).
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backends._cromwell.client import Client
+from backends._cromwell.errors import IdTaken, NotInProgress, NotThere
+from backends._cromwell.execution import bury, notes
+from backends._cromwell.facts import CANCELLED, OVERDUE, FactReader, Facts
+from backends._cromwell.looks import HANDLE_VERSION, NOTES_BYTES_MAX, Looks, handle_of
+from backends._cromwell.replies import INSTANCE, JID, LISTED_STATUSES, Workflow
+from backends._cromwell.settings import CromwellSettings
+from backends._cromwell.workflow import (
+    Task,
+    build_attributes,
+    build_form,
+    build_site_attributes,
+    build_wdl,
+    label_faults,
+    workflow_id,
+)
+from backends._folders import prepare_folders
+from backends._hpc.control import Control
+from backends._hpc.files import Folders, files_of
+from backends._hpc.outcome import Verdict, verdict_of
+from pman_core.backend import Backend, Capabilities, Handle, Health, JobRef, Owned, Sighting, Unknown
+from pman_core.errors import BackendError, Conflict, Rejected, Unavailable, Unparseable
+from pman_core.job import JobSpec
+from pman_core.log_tail import tail
+from pman_core.settings import Settings as CommonSettings
+from pman_core.states import Reason, State
+
+FEW = 20
+"""So many jobs are asked for by their ids; for more, all active ones are listed."""
+ANY_IMAGE_HINT = "HPC_RUNTIME is none, so the image is not used: set HPC_ANY_IMAGE=yes on the worker to accept that"
+SAMPLE = {"cpu": 1, "memory_mb": 1, "gpu": 1, "runtime_minutes": 1}
+"""Every runtime attribute that a job may have: the WDL with all of them is shown to the server once."""
+
+
+class CromwellBackend(Backend):
+    """See the text of the module."""
+
+    name = "cromwell"
+    Settings = CromwellSettings
+    submit_timeout_s = 45.0
+    own: CromwellSettings
+
+    def __init__(self, common: CommonSettings, own: CromwellSettings) -> None:
+        super().__init__(common, own)
+        self._store_base = common.storebase or Path()
+        self._node_base = own.hpc_storebase or self._store_base
+        self._control = Control(self._store_base, self._node_base, common.pman_instance, self.name)
+        self._reader = FactReader(self._control)
+        self._client = Client(common.cromwell_url.get_secret_value(), own.cromwell_timeout_s)
+        is_bare = own.hpc_runtime == "none"
+        self.capabilities = Capabilities(
+            any_image=not is_bare or own.hpc_any_image,
+            any_image_hint=ANY_IMAGE_HINT if is_bare and not own.hpc_any_image else "",
+            gpus=own.gpus == "yes",
+            cpu_unit="core",
+            reports_oom=False,
+            read_only_incoming=not is_bare,
+            rewrites_paths=is_bare,
+            sets_user=False,
+            ends_overdue=False,
+        )
+
+    def open(self) -> None:
+        if not self.common.cromwell_url.get_secret_value():
+            raise Rejected("the cromwell backend needs CROMWELL_URL, such as http://cromwell.example.org:8000")
+        if self.common.storebase is None:
+            raise Rejected("the cromwell backend needs STOREBASE, a folder that the nodes see, too")
+        if faults := label_faults(self.common.job_labels):
+            raise Rejected("; ".join(map(str, faults)))
+        self._control.create()
+        self._client.version()
+        if wrong := self._client.faults_of(self._sample_wdl()):
+            raise Rejected(f"this Cromwell does not take pman's WDL: {' '.join(wrong[0].split())}")
+
+    def _sample_wdl(self) -> str:
+        return build_wdl(SAMPLE | build_site_attributes(self.own.cromwell_runtime_attributes))
+
+    def close(self) -> None:
+        self._client.close()
+
+    def health(self) -> Health:
+        try:
+            self._control.probe()
+            return Health(ok=True, message=f"Cromwell {self._client.version()}")
+        except BackendError as error:
+            return Health(ok=False, message=str(error))
+
+    # Submit
+
+    def submit(self, spec: JobSpec) -> Handle:
+        native_id = self._id(spec.jid, spec.generation)
+        self._control.check()
+        if self._is_taken(spec):
+            return handle_of(native_id)
+        if faults := self.capabilities.refusals(spec.request):
+            raise Rejected("; ".join(map(str, faults)))
+        self._check_user()
+        incoming, outgoing = prepare_folders(self._store_base, spec, None)
+        root = self._store_base.resolve()
+        folders = Folders(self._node_base, incoming.relative_to(root), outgoing.relative_to(root))
+        files = files_of(spec, self.own, self.common, folders)
+        form = self._form(spec, argv=files.pop("argv"), env=files.pop("env"))
+        if not self._control.take(spec, files) and self._is_taken(spec):
+            return handle_of(native_id)
+        self._post(spec, form)
+        return handle_of(native_id)
+
+    def _is_taken(self, spec: JobSpec) -> bool:
+        """Whether this generation was accepted before; ``False`` if it is to be submitted, perhaps once more."""
+        facts = self._reader.read(spec.generation)
+        if facts.is_removed:
+            raise Rejected("this generation of the job has been removed: it is not run again")
+        if facts.spec is not None and (facts.spec.jid, facts.spec.instance, facts.spec.request.digest) != (
+            spec.jid,
+            spec.instance,
+            spec.request.digest,
+        ):
+            raise Conflict(f"generation {spec.generation} is taken by another job, {facts.spec.jid}")
+        return facts.accepted_at_s is not None or facts.verdict is not None or facts.claim is not None
+
+    def _check_user(self) -> None:
+        users, (uid, gid) = self.common.container_user, (os.geteuid(), os.getegid())
+        if users is None or (users.uid_low <= uid <= users.uid_high and users.gid_low <= gid <= users.gid_high):
+            return
+        raise Rejected(
+            f"CONTAINER_USER: jobs run as the account that Cromwell submits them with, which is ours, {uid}:{gid}"
+        )
+
+    def _form(self, spec: JobSpec, argv: bytes, env: bytes) -> dict[str, str]:
+        task = Task(self._control.node_launcher(), self._control.node_folder(spec.generation), argv, env)
+        attributes = build_attributes(spec, self.common, self.own.cromwell_runtime_attributes)
+        return build_form(spec, task, attributes, self.common.job_labels)
+
+    def _post(self, spec: JobSpec, form: Mapping[str, str]) -> None:
+        native_id = workflow_id(spec.instance, spec.jid, spec.generation)
+        try:
+            self._client.submit(form)
+        except IdTaken:
+            for workflow in self._client.with_ids([native_id]):
+                if workflow.labels and (workflow.identity is None or workflow.identity.digest != spec.request.digest):
+                    raise Conflict(f"workflow {native_id} is another job's") from None
+        except Rejected:
+            self._control.mark_removed(spec.generation)
+            self._reader.mark_gone(spec.generation)
+            raise
+        if self._control.folder(spec.generation).is_removed():
+            self._abort(native_id)
+            raise Rejected("the job was removed while it was submitted")
+        self._control.note(spec.generation, native_id)
+
+    # Look
+
+    def observe(self, refs: Sequence[JobRef]) -> Mapping[tuple[str, str], Sighting]:
+        self._control.check()
+        facts = {(ref.jid, ref.generation): self._reader.read(ref.generation) for ref in refs}
+        looks = self._look([key for key, found in facts.items() if not found.is_settled])
+        return {
+            (ref.jid, ref.generation): Unknown("the handle was written by a newer release")
+            if ref.is_newer_than(HANDLE_VERSION)
+            else looks.sight(ref.jid, ref.generation, facts[ref.jid, ref.generation])
+            for ref in refs
+        }
+
+    def owned(self) -> Iterator[Owned]:
+        folders = list(self._control.folders(sweep_before=time.time() - self.common.submit_fence_s))
+        facts = {folder.generation: self._reader.read(folder.generation) for folder in folders}
+        listed = {one.id: one for one in self._listed()}
+        strays = {one.identity.generation: one.labels[JID] for one in listed.values() if one.identity is not None}
+        jids = {
+            generation: strays.get(generation, "") if found.spec is None else found.spec.jid
+            for generation, found in facts.items()
+            if found.is_there and not found.is_removed
+        }
+        looks = self._look([(jid, one) for one, jid in jids.items() if not facts[one].is_settled], listed)
+        for generation, jid in jids.items():
+            yield Owned(looks.observed(jid, generation, facts[generation]), facts[generation].spec)
+        for generation, jid in strays.items():
+            # Its control folder is lost, so its launcher leaves at once, if it has not begun.
+            if generation not in jids and not self._control.folder(generation).exists():
+                yield Owned(looks.observed(jid, generation, Facts()), None)
+
+    def _listed(self) -> Iterator[Workflow]:
+        return self._client.with_label(INSTANCE, self.common.pman_instance, LISTED_STATUSES)
+
+    def _look(self, keys: Sequence[tuple[str, str]], listed: Mapping[str, Workflow] | None = None) -> Looks:
+        """Ask Cromwell for all of these jobs."""
+        ids = {self._id(*key) for key in keys}
+        found = dict(listed or {})
+        if listed is None and len(ids) > FEW:
+            found = {one.id: one for one in self._listed()}
+        # Those that have left the list, or have come to it since: so nobody slips through between the two questions.
+        found |= {one.id: one for one in self._client.with_ids(sorted(ids - found.keys()))}
+        return Looks(self.common.pman_instance, self._client, self._control, self._reader, found)
+
+    def logs(self, ref: JobRef, tail_lines: int, max_bytes: int) -> str:
+        if ref.is_newer_than(HANDLE_VERSION):
+            raise Unavailable("the handle was written by a newer release")
+        self._control.check()
+        facts, folder = self._reader.read(ref.generation), self._control.folder(ref.generation)
+        if facts.spec is None or facts.spec.jid != ref.jid:
+            return ""
+        # One byte more than asked for tells a log that is cut, perhaps in a character, from one that is not.
+        data = folder.log_end(max_bytes + 1)
+        if facts.verdict is not None and not facts.has_log:
+            data = self._notes(self._id(ref.jid, ref.generation)).encode()
+        return tail(data, tail_lines, max_bytes)
+
+    def _notes(self, native_id: str) -> str:
+        """Return what was said of a job that has ended before its launcher made a log."""
+        try:
+            return notes(native_id, self._client.account(native_id), NOTES_BYTES_MAX)
+        except (NotThere, Unparseable):
+            return ""
+
+    # End
+
+    def end(self, jid: str, generation: str) -> None:
+        self._end(jid, generation, Verdict(State.CANCELLED, Reason.CANCELLED, "ended on request", CANCELLED))
+
+    def end_overdue(self, jid: str, generation: str) -> None:
+        self._end(jid, generation, Verdict(State.FAILED, Reason.TIME_LIMIT, "ended at its time limit", OVERDUE))
+
+    def _end(self, jid: str, generation: str, verdict: Verdict) -> None:
+        self._control.check()
+        facts = self._reader.read(generation)
+        if facts.damage:
+            raise Unavailable(facts.damage)
+        if not facts.is_there or facts.is_removed or (facts.spec is not None and facts.spec.jid != jid):
+            return
+        if facts.verdict is None:
+            told = None if facts.end is None else verdict_of(facts.end)
+            began_at = None if facts.claim is None else facts.claim.at
+            ended_at = max(datetime.now(UTC), began_at or datetime.min.replace(tzinfo=UTC))
+            self._control.put_verdict(generation, told or replace(verdict, started_at=began_at, finished_at=ended_at))
+        self._abort(self._id(jid, generation))
+
+    def remove(self, jid: str, generation: str) -> bool:
+        self._control.check()
+        facts = self._reader.read(generation)
+        if facts.spec is not None and facts.spec.jid != jid:
+            return False
+        # First of all: a launcher that begins from here on leaves at once.
+        if not facts.is_there:
+            self._control.take_name(generation)
+        elif not facts.is_removed:
+            self._control.mark_removed(generation)
+        native_id = self._id(jid, generation)
+        if self._abort(native_id):
+            return False
+        if not facts.is_gone:
+            with suppress(NotThere, Unparseable):
+                bury(native_id, self._client.account(native_id))
+            self._reader.mark_gone(generation)
+        return facts.claim is None or facts.end is not None
+
+    def _abort(self, native_id: str) -> bool:
+        """Have a workflow aborted. Returns whether anything of it may go on for a while."""
+        try:
+            return self._client.abort(native_id) != "Aborted"
+        except NotInProgress:
+            return False
+        except Unparseable as error:
+            raise Unavailable(f"{error}: {error.raw}") from error
+
+    def _id(self, jid: str, generation: str) -> str:
+        return workflow_id(self.common.pman_instance, jid, generation)

@@ -1,0 +1,66 @@
+"""Cromwell's case: the fake server of ``tests/fakes/cromwell``, whose jobs are sessions of this machine."""
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from backends.cromwell import CromwellBackend, CromwellSettings
+from cases import Dump, Program
+from cases.process import ProcessCase
+from pman_core.errors import Unavailable
+from pman_core.job import JobSpec
+from pman_core.settings import Settings
+from tests.fakes.cromwell import FakeCromwell
+
+
+class CromwellCase(ProcessCase):
+    """Without containers: the launcher runs the bare command, and paths in it are rewritten."""
+
+    name = "cromwell"
+    prompt_s = 6.0  # an abort waits for a scan, and takes two shells
+
+    def __init__(self, folder: Path, instance: str) -> None:
+        super().__init__(folder, instance)
+        self.cromwell = FakeCromwell(folder / "cromwell")
+        self.cromwell.start()
+
+    def close(self) -> None:
+        self.cromwell.faults.clear()
+        super().close()
+        self.cromwell.close()
+
+    def common(self, **overrides: object) -> Settings:  # type: ignore[override]
+        return super().common(**{"cromwell_url": self.cromwell.url} | overrides)
+
+    def build(self, common: Settings) -> CromwellBackend:  # type: ignore[override]
+        return CromwellBackend(common, CromwellSettings(hpc_runtime="none", hpc_any_image=True))
+
+    def unreachable(self) -> CromwellBackend:  # type: ignore[override]
+        return self.build(self.common(cromwell_url="http://127.0.0.1:1"))
+
+    def half_submit(self, spec: JobSpec) -> bool:
+        """The control folder is there, and Cromwell has not got the workflow."""
+        self.cromwell.faults.drop("POST submit", times=1)
+        with pytest.raises(Unavailable):
+            self.make().submit(spec)
+        return True
+
+    def alive(self, spec: JobSpec) -> bool:
+        """The launcher is a process of the job, too; it has the job's control folder as an argument."""
+        living = psutil.process_iter(["cmdline", "status"])
+        is_launcher = any(
+            any(spec.generation in argument for argument in process.info["cmdline"] or ())
+            and process.info["status"] != psutil.STATUS_ZOMBIE
+            for process in living
+        )
+        return is_launcher or super().alive(spec)
+
+    def read_dump(self, spec: JobSpec) -> Dump:
+        """Nothing limits the CPUs here."""
+        seen = super().read_dump(spec)
+        return Dump(args=seen.args, env=seen.env, uid=seen.uid, gid=seen.gid)
+
+    def allocate(self, mib: int) -> Program | None:  # type: ignore[override]
+        """Memory is not limited here."""
+        return None

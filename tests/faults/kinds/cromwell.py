@@ -1,0 +1,90 @@
+"""What a Cromwell can suffer: its process, and the network on the way to it."""
+
+import signal
+from collections.abc import Sequence
+from random import Random
+
+from tests.faults.cromwell_world import CromwellWorld
+from tests.faults.kinds.base import NOBODY, Fault, cut_again_and_again
+from tests.faults.stage import Stage
+
+
+class OfCromwell(Fault):
+    backends = frozenset({"cromwell"})
+    targets = ("cromwell",)
+
+    @staticmethod
+    def world(stage: Stage) -> CromwellWorld:
+        assert isinstance(stage.world, CromwellWorld)
+        return stage.world
+
+
+class Kill(OfCromwell):
+    """``kill -9``, and a new one later: job ids that were not written are lost, and those jobs submitted again."""
+
+    name = "cromwell-kill"
+    lasts_s = (0.5, 8.0)
+
+    def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
+        self.world(stage).signal(signal.SIGKILL)
+        self.world(stage).wait_ended()
+        return NOBODY
+
+    def end(self, stage: Stage, target: str) -> None:
+        self.world(stage).start()
+
+
+class Restart(OfCromwell):
+    """It is told to end, and comes back."""
+
+    name = "cromwell-restart"
+    lasts_s = (0.2, 5.0)
+
+    def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
+        self.world(stage).signal(signal.SIGTERM)
+        self.world(stage).wait_ended()
+        return NOBODY
+
+    def end(self, stage: Stage, target: str) -> None:
+        self.world(stage).start()
+
+
+class Sleep(OfCromwell):
+    """SIGSTOP: connections are taken and nothing is answered."""
+
+    name = "cromwell-stop"
+    lasts_s = (1.0, 10.0)
+
+    def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
+        self.world(stage).signal(signal.SIGSTOP)
+        return NOBODY
+
+    def end(self, stage: Stage, target: str) -> None:
+        self.world(stage).signal(signal.SIGCONT)
+
+
+class Refuse(OfCromwell):
+    """It cannot be reached; it goes on."""
+
+    name = "cromwell-away"
+    lasts_s = (2.0, 12.0)
+
+    def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
+        self.world(stage).proxy.refuse()
+        return NOBODY
+
+    def end(self, stage: Stage, target: str) -> None:
+        self.world(stage).proxy.restore()
+
+
+class Cut(OfCromwell):
+    """Every call cut, before or after it was done, again and again."""
+
+    name = "cromwell-cut"
+    lasts_s = (0.0, 0.0)
+
+    def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
+        return cut_again_and_again(self.world(stage).proxy.cut, 12, rng)
+
+
+CROMWELL: Sequence[Fault] = (Kill(), Restart(), Sleep(), Refuse(), Cut())
