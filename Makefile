@@ -40,7 +40,7 @@ engines: $(VENV)/.dev ## the tests on real engines, which must be there (see tes
 
 kubernetes: $(VENV)/.dev ## the tests on a real Kubernetes cluster, which must be there (see testbed/README.md)
 	$(BIN)/pytest -m 'kubernetes and not e2e' --require kubernetes -n 4 --dist worksteal tests/contract tests/engines
-	$(BIN)/pytest -m 'kubernetes and e2e' --require kubernetes -n 0 tests/engines/test_kubernetes_load.py tests/engines/test_kubernetes_faults.py
+	$(BIN)/pytest -m 'kubernetes and e2e' --require kubernetes -n 0 tests/engines/test_kubernetes_load.py tests/engines/test_kubernetes_faults.py tests/engines/test_kubernetes_nodes.py
 
 chaos: $(VENV)/.dev ## 1,000 jobs under 60 faults, then an audit; BACKEND=process, docker, kubernetes or mock, SEED= to repeat a night
 	$(BIN)/python -m tests.faults.chaos --backend $(or $(BACKEND),process) $(addprefix --seed ,$(SEED)) $(CHAOS)

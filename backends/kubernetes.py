@@ -31,6 +31,7 @@ from backends._kubernetes.errors import NameTaken, NotThere
 from backends._kubernetes.identity import WORKERS, Object, identity_of, label_faults, spec_of
 from backends._kubernetes.job import Body, build_job, user_of
 from backends._kubernetes.logs import Worker, workers_of
+from backends._kubernetes.lost_nodes import is_tracked, lost_pods, verdict_on
 from backends._kubernetes.namespace import Namespace
 from backends._kubernetes.patience import Patience
 from backends._kubernetes.settings import KubernetesSettings
@@ -202,13 +203,20 @@ class KubernetesBackend(Backend):
 
     def _sight(self, ref: JobRef, survey: Survey) -> Sighting:
         sighting, job = survey.sight(ref), survey.job(ref.generation)
-        if not isinstance(sighting, Observed) or sighting.state in TERMINAL or job is None:
+        if job is None or job["metadata"].get("deletionTimestamp"):
+            self._forsake(survey.pods(ref.generation))
+            return sighting
+        if not isinstance(sighting, Observed) or sighting.state in TERMINAL:
             return sighting
         return self._patiently(sighting, job, survey.pods(ref.generation))
 
     def _patiently(self, observed: Observed, job: Object, pods: Sequence[Object]) -> Sighting:
         """Tell of a job that has not ended what keeps it from starting; end it if that has lasted too long."""
         verdict = verdict_of(job["metadata"].get("annotations"))
+        if lost := self._lost(pods):
+            if self._patience.may_try(observed.generation):
+                self._end_now(observed, verdict_on(lost), lambda _, pods: bool(self._lost(pods)))
+            return observed
         if verdict is not None:
             if self._patience.has_waited(observed.generation):
                 self._end_now(observed, verdict, always)
@@ -230,9 +238,22 @@ class KubernetesBackend(Backend):
         That it cannot be done now must not hide the other jobs; it is tried again.
         """
         try:
-            end_job(self._cluster, observed.jid, observed.generation, verdict, is_due)
+            end_job(self._cluster, observed.jid, observed.generation, verdict, is_due=is_due, find_lost=self._lost)
         except BackendError as error:
             log.warning("not ended yet: jid=%s %s: %s", observed.jid, verdict.message, error)
+
+    def _lost(self, pods: Sequence[Object]) -> list[Object]:
+        return lost_pods(pods, self._cluster.now(), self.own.node_lost_grace_s)
+
+    def _forsake(self, pods: Sequence[Object]) -> None:
+        """Let what is left of a Job that is gone not wait for a node that is lost."""
+        for pod in self._lost(pods):
+            if is_tracked(pod):  # the Job controller does not know yet, and would put another in its place
+                continue
+            try:
+                self._cluster.forsake(pod)
+            except BackendError as error:
+                log.warning("not taken away yet: pod=%s %s", pod["metadata"]["name"], error)
 
     def _events_of(self, uid: str) -> Sequence[Object] | None:
         try:
@@ -252,7 +273,8 @@ class KubernetesBackend(Backend):
     # End and remove
 
     def end(self, jid: str, generation: str) -> None:
-        end_job(self._cluster, jid, generation, Verdict(Reason.CANCELLED, "ended on request", datetime.now(UTC)))
+        verdict = Verdict(Reason.CANCELLED, "ended on request", datetime.now(UTC))
+        end_job(self._cluster, jid, generation, verdict, find_lost=self._lost)
 
     def remove(self, jid: str, generation: str) -> bool:
         # By its name alone, which only this job can have: to look first would be one more call for every job. The pods

@@ -10,7 +10,9 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -40,9 +42,19 @@ class Api:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._quiet_until_s = 0.0
+        self._told_time: tuple[datetime, float] | None = None
 
     def close(self) -> None:
         self._pool.clear()
+
+    def now(self) -> datetime | None:
+        """Return the time by the server's clock, within a second; ``None`` if no reply has told it.
+
+        https://www.rfc-editor.org/rfc/rfc9110#field.date
+        """
+        with self._lock:
+            told = self._told_time
+        return told and told[0] + timedelta(seconds=time.monotonic() - told[1])
 
     def call(
         self,
@@ -147,10 +159,17 @@ class Api:
                 redirect=False,
                 preload_content=False,
             )
+            self._note_time(response.headers.get("Date", ""))
             try:
                 yield response
             finally:
                 response.close()  # the connection of what was read whole is back in the pool by now
+
+    def _note_time(self, date: str) -> None:
+        with suppress(ValueError):
+            told = parsedate_to_datetime(date).replace(tzinfo=UTC)
+            with self._lock:
+                self._told_time = told, time.monotonic()
 
     def _headers(self, content_type: str) -> dict[str, str]:
         headers = {"Accept": JSON, "Content-Type": content_type, "User-Agent": "pman"}

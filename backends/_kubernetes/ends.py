@@ -102,7 +102,7 @@ def _end_of(pod: Object) -> End:
 def disruption_in(pods: Sequence[Object]) -> str:
     """Return why a pod that has not ended is to go, in Kubernetes' words; empty if none is.
 
-    Its node may be gone: then nobody ends the pod, as long as the node's object stays.
+    Its node may be gone: see :mod:`backends._kubernetes.lost_nodes`.
     https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions
     """
     found = next((found for pod in pods if (found := _disruption_of(pod)) is not None), {})

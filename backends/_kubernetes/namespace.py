@@ -1,6 +1,7 @@
 """All calls that pman makes of a cluster: one namespace, and in it the objects of one instance."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from backends._kubernetes.connection import MERGE_PATCH, Api
 from backends._kubernetes.errors import Doing, Forbidden, NotThere
@@ -8,6 +9,7 @@ from backends._kubernetes.follower import Follower, Judge, Remember, to_cursor
 from backends._kubernetes.identity import VERDICT, Object, job_name, selector
 from backends._kubernetes.job import Body
 from backends._kubernetes.logs import Worker, logs_of, workers_of
+from backends._kubernetes.lost_nodes import TRACKED, is_tracked
 from backends._kubernetes.rights import PATH as RIGHTS_PATH
 from backends._kubernetes.rights import explain_missing, missing
 from backends._kubernetes.survey import Survey
@@ -123,6 +125,26 @@ class Namespace:
         except NotThere:
             return
 
+    def forsake(self, pod: Object) -> None:
+        """Take a pod that nobody ends out of the cluster, as it was read; its Job must have no other to make for it.
+
+        The kubelet ends what it still finds running of it, should it ever come back.
+        https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination-forced
+
+        Raises:
+            OutOfDate: it has changed: its node may be back.
+        """
+        metadata = pod["metadata"]
+        if is_tracked(pod):
+            kept = [name for name in metadata["finalizers"] if name != TRACKED]
+            change: Body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": kept}}
+            try:
+                self._change(f"{self._pods}/{metadata['name']}", change)
+            except NotThere:
+                return
+        query = {"labelSelector": selector(self._instance), "fieldSelector": f"metadata.name={metadata['name']}"}
+        self._api.call("DELETE", self._pods, doing=Doing.CHANGE, query=query, body={"gracePeriodSeconds": 0})
+
     def _change(self, path: str, body: Body) -> None:
         self._api.call("PATCH", path, doing=Doing.CHANGE, body=body, content_type=MERGE_PATCH)
 
@@ -148,6 +170,10 @@ class Namespace:
         return items
 
     # The cluster
+
+    def now(self) -> datetime | None:
+        """Return the time by the API server's clock, as far as it has told it."""
+        return self._api.now()
 
     def ping(self) -> None:
         """Ask for next to nothing."""

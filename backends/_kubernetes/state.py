@@ -15,7 +15,9 @@ no condition                   none, and none has ended                         
 no condition                   none, but some have ended                            Unknown: its end is being written
 no condition                   none has started (below)                             PENDING with the reason
 no condition                   a container runs, or has run                         RUNNING; if a pod is to go, the
-                                                                                    message says why: see ``ends``
+                                                                                    message says why: see ``ends``;
+                                                                                    if its node is lost, it is ended:
+                                                                                    see ``lost_nodes``
 FailureTarget,                 any                                                  as without: only hints of the end,
 SuccessCriteriaMet                                                                  pods are still ending
 Suspended, no verdict          any                                                  PENDING: by Kueue, or by hand

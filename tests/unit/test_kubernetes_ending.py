@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from backends._kubernetes.connection import Api
-from backends._kubernetes.ending import CHANGES_MAX, end_job
+from backends._kubernetes.ending import CHANGES_MAX, FindLost, end_job
 from backends._kubernetes.errors import NotThere, OutOfDate
 from backends._kubernetes.identity import VERDICT
 from backends._kubernetes.namespace import Namespace
@@ -40,6 +40,9 @@ class OneJob:
     def end_pod(self, pod: Object) -> None:
         self.done.append(f"end {pod['metadata']['name'][-1]}")
 
+    def forsake(self, pod: Object) -> None:
+        self.done.append(f"forsake {pod['metadata']['name'][-1]}")
+
 
 def done(shown: Object | None, *pods: Object, refusals: list[BackendError] | None = None) -> list[str]:
     cluster = OneJob(shown, *pods, refusals=refusals)
@@ -64,6 +67,31 @@ def test_pods_that_run_are_ended_after_the_verdict() -> None:
 )
 def test_where_nothing_runs_nothing_is_let_begin(shown: list[Object]) -> None:
     assert done(job(active=1), *shown) == ["judge and suspend"]
+
+
+def on_lost_node(*indexes: int) -> FindLost:
+    return lambda pods: [pod for pod in pods if int(pod["metadata"]["name"][-1]) in indexes]
+
+
+def let_go(shown: Object, *pods: Object, lost: FindLost) -> list[str]:
+    cluster = OneJob(shown, *pods)
+    end_job(cluster, spec().jid, GENERATION, CANCELLED, find_lost=lost)
+    return cluster.done
+
+
+def test_what_is_lost_goes_only_when_its_job_can_make_no_other() -> None:
+    """Else the Job controller would put another pod in its place, and the argv would run twice."""
+    said, lost = {VERDICT: CANCELLED.to_json()}, on_lost_node(0)
+    alone, beside = pod("Running", running()), pod("Running", running(), index=1)
+    assert let_go(job(), alone, lost=lost) == ["judge and suspend"]
+    assert let_go(job(suspend=True, annotations=said), alone, lost=lost) == [], "the controller has not read it yet"
+    assert let_go(job("Suspended", suspend=True, annotations=said), alone, lost=lost) == ["forsake 0"]
+    assert let_go(job("Suspended", suspend=True), alone, lost=lost) == ["judge and suspend"], "it may be resumed"
+    assert let_go(job(), alone, beside, lost=lost) == ["judge", "end 1"]
+    assert let_go(job(annotations=said), alone, pod("Succeeded", terminated(0), index=1), lost=lost) == [
+        "judge and suspend"
+    ]
+    assert let_go(job("FailureTarget"), alone, pod("Failed", terminated(9), index=1), lost=lost) == ["forsake 0"]
 
 
 @pytest.mark.parametrize("shown", [None, job("Complete"), job("Failed"), job(of=spec(jid="another"))])
@@ -107,7 +135,7 @@ def test_what_was_in_trouble_and_runs_by_now_is_left_alone() -> None:
     started, stuck = pod("Running", running()), pod(state=waiting("ErrImagePull"))
     for pods, expected in (([started], []), ([stuck], ["judge and suspend"]), ([pod()], ["judge and suspend"])):
         cluster = OneJob(job(active=1), *pods)
-        end_job(cluster, spec().jid, GENERATION, CANCELLED, may_be_stuck)
+        end_job(cluster, spec().jid, GENERATION, CANCELLED, is_due=may_be_stuck)
         assert cluster.done == expected
 
 
