@@ -30,6 +30,7 @@ from backends._kubernetes.ending import always, end_job
 from backends._kubernetes.errors import NameTaken, NotThere
 from backends._kubernetes.identity import WORKERS, Object, identity_of, label_faults, spec_of
 from backends._kubernetes.job import Body, build_job, user_of
+from backends._kubernetes.last_words import LastWords
 from backends._kubernetes.logs import Worker, workers_of
 from backends._kubernetes.lost_nodes import is_tracked, lost_pods, verdict_on
 from backends._kubernetes.namespace import Namespace
@@ -63,6 +64,8 @@ DENIED = re.compile(r"\bdenied (the )?request\b")
 """The words of webhooks and policies. They may dislike the image of the sample, which is not the overlay's."""
 REMOVED_S = 1.5
 """So long a Job that was deleted before its end may yet get a pod: its controller may not have heard of it."""
+LAST_WORDS_BYTES = 64 * 1024
+"""So much is kept of a job whose workers are about to be deleted: all that a record takes."""
 LOOKS_MAX = 20_000
 """So many jobs that were looked at one by one are remembered: a worker never lists them all, which clears up."""
 RIGHTS_EVERY_S = 300.0
@@ -82,6 +85,7 @@ class KubernetesBackend(Backend):
         self._storage: Storage | None = None
         self._overlay: Body = {}
         self._patience = Patience(own.kube_start_grace_s)
+        self._last_words = LastWords()
         self._workers: dict[str, tuple[Worker, ...]] = {}
         self._removed_at_s: dict[str, float] = {}
         self._rights_asked_s = -math.inf
@@ -199,7 +203,13 @@ class KubernetesBackend(Backend):
 
     def _remember(self, generation: str, pods: Sequence[Object]) -> None:
         """Keep where the logs of a job are: to look for them would be one more call for every job."""
-        self._workers[generation] = workers_of(pods)
+        self._workers[generation] = workers = workers_of(pods)
+        share = LAST_WORDS_BYTES // max(1, len(workers))
+        self._last_words.hear(
+            generation,
+            pods,
+            lambda worker, timeout_s: self._cluster.log(worker, self.common.job_logs_tail, share, timeout_s),
+        )
 
     def _sight(self, ref: JobRef, survey: Survey) -> Sighting:
         sighting, job = survey.sight(ref), survey.job(ref.generation)
@@ -268,7 +278,7 @@ class KubernetesBackend(Backend):
         if ref.is_newer_than(HANDLE_VERSION):
             raise Unavailable(f"the handle of {ref.jid} was written by a newer release")
         workers = self._workers.get(ref.generation) or self._cluster.workers(ref)
-        return self._cluster.logs(workers, tail_lines, max_bytes) if workers else ""
+        return self._cluster.logs(workers, tail_lines, max_bytes, self._last_words.of(ref.generation))
 
     # End and remove
 

@@ -1,6 +1,6 @@
 """All calls that pman makes of a cluster: one namespace, and in it the objects of one instance."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from backends._kubernetes.connection import MERGE_PATCH, Api
@@ -8,7 +8,7 @@ from backends._kubernetes.errors import Doing, Forbidden, NotThere
 from backends._kubernetes.follower import Follower, Judge, Remember, to_cursor
 from backends._kubernetes.identity import VERDICT, Object, job_name, selector
 from backends._kubernetes.job import Body
-from backends._kubernetes.logs import Worker, logs_of, workers_of
+from backends._kubernetes.logs import Worker, log_of, logs_of, workers_of
 from backends._kubernetes.lost_nodes import TRACKED, is_tracked
 from backends._kubernetes.rights import PATH as RIGHTS_PATH
 from backends._kubernetes.rights import explain_missing, missing
@@ -82,9 +82,13 @@ class Namespace:
         items: list[Object] = self._api.listed("GET", self._events, query=query)["items"]
         return items
 
-    def logs(self, workers: Sequence[Worker], tail_lines: int, max_bytes: int) -> str:
-        """Return the end of the logs of ``workers``."""
-        return logs_of(self._api, self._pods, workers, tail_lines, max_bytes, timeout_s=self._timeout_s)
+    def logs(self, workers: Iterable[Worker], tail_lines: int, max_bytes: int, kept: Mapping[Worker, str]) -> str:
+        """Return the end of the logs of ``workers``, and what was ``kept`` of those that are gone."""
+        return logs_of(self._api, self._pods, workers, tail_lines, max_bytes, timeout_s=self._timeout_s, kept=kept)
+
+    def log(self, worker: Worker, tail_lines: int, max_bytes: int, timeout_s: float) -> str:
+        """Return the end of the log of one worker."""
+        return log_of(self._api, self._pods, worker, tail_lines, max_bytes, timeout_s=timeout_s)
 
     def cursor(self) -> str:
         """Return the present resource versions of Jobs and pods."""

@@ -277,6 +277,28 @@ def test_one_worker_that_fails_ends_the_others_and_none_begins_anew(kube: Cluste
     assert kube.runs(spec) == 3
 
 
+@pytest.mark.parametrize("when_told_to_go", ["", "exit 0"])
+def test_the_stream_keeps_what_the_workers_said_that_a_failure_takes_down(kube: Cluster, when_told_to_go: str) -> None:
+    backend = kube.backend()
+    cursor, stop = backend.cursor(), threading.Event()
+    script = (
+        f'trap \'{when_told_to_go}\' TERM; echo "I am $JOB_COMPLETION_INDEX"; until [ -e "$0/go" ]; do sleep 0.1; done;'
+        " [ $JOB_COMPLETION_INDEX = 1 ] && exit 9; while :; do sleep 0.1; done"
+    )
+    spec = kube.spec(script, number_of_workers=3)
+    backend.submit(spec)
+    wait_for("all have begun", lambda: kube.runs(spec) == 3, PATIENCE_S)
+    (kube.store_base / spec.request.output_dir / "go").touch()
+    for event in backend.watch(cursor, stop):
+        observed = event.observed
+        if observed is not None and observed.generation == spec.generation and observed.state in TERMINAL:
+            stop.set()
+    wait_for("the pods of the others are gone", lambda: len(kube.pods(spec)) == 1, PATIENCE_S)
+    assert backend.logs(ref(spec), 100, 10_000) == "".join(
+        f"--- worker {number + 1} of 3 ---\nI am {number}\n" for number in range(3)
+    )
+
+
 # What it is
 
 

@@ -182,3 +182,20 @@ def test_a_job_of_several_workers_is_what_its_first_failure_is(world: World) -> 
     ended = seen(backend, spec)
     assert isinstance(ended, Observed)
     assert (ended.state, ended.reason, ended.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, 9)
+
+
+def test_what_the_others_said_when_the_first_failed_is_kept(world: World) -> None:
+    script = 'echo "I am $JOB_COMPLETION_INDEX"; while [ ! -e "$FAKE_MOUNT__share_outgoing/go" ]; do sleep 0.02; done; '
+    script += 'test "$JOB_COMPLETION_INDEX" = 1 && exit 9; trap "" TERM; sleep 1000 & wait'
+    spec = world.spec(["sh", "-c", script], number_of_workers=3)
+    backend = submitted(world, spec)
+    asked = JobRef(spec.jid, spec.generation)
+    whole = "".join(f"--- worker {number + 1} of 3 ---\nI am {number}\n" for number in range(3))
+    seen(backend, spec, lambda found: found.state is State.RUNNING)
+    wait_for("all have said it", lambda: backend.logs(asked, 10, 1000) == whole)
+    world.cluster.node.second_s = 1.0
+    (world.folder / spec.request.output_dir / "go").touch()
+    seen(backend, spec)
+    wait_for("the others are gone", lambda: len(world.cluster.pods()) == 1)
+    assert backend.logs(asked, 10, 1000) == whole
+    assert world.worker().logs(asked, 10, 1000) == "--- worker 2 of 3 ---\nI am 1\n", "who came too late"
