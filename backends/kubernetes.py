@@ -295,6 +295,7 @@ class KubernetesBackend(Backend):
         try:
             is_gone = self._cluster.delete_job(jid, generation)
         except NotThere:
+            self._cluster.make_sure_it_is_there()
             return are_gone and not self._was_just_removed(generation)
         if is_gone and are_gone and pods and len(pods) == int(pods[0]["metadata"]["annotations"][WORKERS]):
             return True  # it had all the pods that it was ever to have
@@ -313,6 +314,7 @@ class KubernetesBackend(Backend):
     def health(self) -> Health:
         try:
             self._cluster.ping()
+            self._cluster.make_sure_it_is_there()
             lacking = self._lacking()
         except Unavailable as error:
             return Health(ok=False, message=str(error))

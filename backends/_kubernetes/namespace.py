@@ -1,5 +1,6 @@
 """All calls that pman makes of a cluster: one namespace, and in it the objects of one instance."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
@@ -15,6 +16,9 @@ from backends._kubernetes.rights import explain_missing, missing
 from backends._kubernetes.survey import Survey
 from backends._kubernetes.verdict import Verdict
 from pman_core.backend import JobRef
+from pman_core.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 
 class Namespace:
@@ -25,6 +29,7 @@ class Namespace:
         self.name = name
         self._instance = instance
         self._timeout_s = timeout_s
+        self._is_there = False
         self._jobs = f"/apis/batch/v1/namespaces/{name}/jobs"
         self._pods = f"/api/v1/namespaces/{name}/pods"
         self._events = f"/api/v1/namespaces/{name}/events"
@@ -69,7 +74,28 @@ class Namespace:
             for page in self._api.pages(path, wanted):
                 for item in page["items"]:
                     survey.note(kind, "ADDED", item)
+                    self._is_there = True
+        self.make_sure_it_is_there()
         return survey
+
+    def make_sure_it_is_there(self) -> None:
+        """Do not take a namespace that is not there for an empty one: it lists as that, and all jobs would be lost.
+
+        Asked until it is known once, because with a namespace that goes later its Jobs go, too. Who may not ask is
+        believed: a Role that lets us list is an object of this very namespace.
+
+        Raises:
+            Unavailable: it is not there.
+        """
+        if self._is_there:
+            return
+        try:
+            self._api.call("GET", f"/api/v1/namespaces/{self.name}")
+        except NotThere as error:
+            raise Unavailable(f"JOB_NAMESPACE: {error}") from error
+        except Forbidden as error:
+            log.info("the namespace is taken to be there: %s", error)
+        self._is_there = True
 
     def workers(self, ref: JobRef) -> tuple[Worker, ...]:
         """List the pods of one job."""

@@ -395,3 +395,14 @@ def test_missing_rights_are_told_as_a_rule(kube: Cluster, tmp_path: Path) -> Non
     with pytest.raises(Unavailable, match='cannot list resource "pods"'):
         look(backend, kube.spec("exit 0"))
     assert kube.backend().health().ok
+
+
+def test_a_namespace_that_is_not_there_is_not_taken_for_an_empty_one(kube: Cluster, tmp_path: Path) -> None:
+    backend = kube.backend({"job_namespace": "pman-no-such-namespace"})
+    with pytest.raises(Unavailable, match='JOB_NAMESPACE: namespaces "pman-no-such-namespace" not found'):
+        look(backend, kube.spec("exit 0"))
+    assert "pman-no-such-namespace" in backend.health().message
+    config = poor_access(kube, tmp_path, "modest")
+    kube.kubectl("create", "role", "modest", "--verb=list", "--resource=jobs.batch,pods")
+    kube.kubectl("create", "rolebinding", "modest", "--role=modest", f"--serviceaccount={kube.namespace}:modest")
+    assert look(kube.backend(kubeconfig=str(config), kube_context="modest"), kube.spec("exit 0")) == Absent()
