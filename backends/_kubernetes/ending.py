@@ -1,8 +1,10 @@
 """How a job is ended and its object kept: the verdict first, then whatever of it lives.
 
-Pods that run are ended by their kubelet and stay, with their logs. As long as none runs the Job is suspended instead:
-then no pod begins, and those that wait are deleted. Each step may be repeated; who was interrupted is followed by
-another.
+Pods that run are ended by their kubelet and stay, with their logs. As long as none runs the Job is stopped instead: it
+has no more pods to make, and its time is over; so its controller deletes those that wait, and writes that it failed. A
+real end, unlike a suspension: nobody resumes it, a queue like Kueue counts on it no more, and its TTL runs. (One that
+somebody has suspended stays so, which is an end, too, once there is a verdict.) Each step may be repeated; who was
+interrupted is followed by another.
 
 A node that is lost ends nothing any more. Its pods are taken out of the cluster as the last step, when the Job
 controller itself has said that it puts no others in their place: else the argv would run again.
@@ -29,7 +31,7 @@ class Cluster(Protocol):
     """What is asked of a :class:`backends._kubernetes.namespace.Namespace`."""
 
     def survey(self, generation: str) -> Survey: ...
-    def judge(self, job: Object, verdict: Verdict, *, suspend: bool) -> None: ...
+    def judge(self, job: Object, verdict: Verdict, *, stop: bool) -> None: ...
     def end_pod(self, pod: Object) -> None: ...
     def forsake(self, pod: Object) -> None: ...
 
@@ -79,10 +81,10 @@ def end_job(
                 cluster.forsake(pod)
             return
         alive = [pod for pod in pods if has_begun(pod) and not has_ended(pod) and pod not in lost]
-        given, is_suspended = verdict_of(job["metadata"].get("annotations")), job["spec"].get("suspend", False)
+        given, is_stopped = verdict_of(job["metadata"].get("annotations")), job["spec"].get("parallelism") == 0
         try:
-            if given is None or not (alive or is_suspended):
-                cluster.judge(job, given or verdict, suspend=not alive)
+            if given is None or not (alive or is_stopped):
+                cluster.judge(job, given or verdict, stop=not alive)
         except OutOfDate:
             continue
         except NotThere:

@@ -129,10 +129,11 @@ class Namespace:
 
     # End and remove
 
-    def judge(self, job: Object, verdict: Verdict, *, suspend: bool) -> None:
-        """Write the verdict into a Job that is still as it was read; to suspend it is part of the same change.
+    def judge(self, job: Object, verdict: Verdict, *, stop: bool) -> None:
+        """Write the verdict into a Job that is still as it was read; to stop it is part of the same change.
 
-        Who resumes it later, a queue like Kueue or a hand, finds that it has no pods to make any more.
+        https://kubernetes.io/docs/concepts/workloads/controllers/job/#job-termination-and-cleanup (the deadline, which
+        begins anew when a Job that is suspended is resumed)
 
         Raises:
             OutOfDate: it has changed.
@@ -141,8 +142,8 @@ class Namespace:
         metadata = job["metadata"]
         annotations = {VERDICT: verdict.to_json()}
         body: Body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "annotations": annotations}}
-        if suspend:
-            body["spec"] = {"suspend": True, "parallelism": 0}
+        if stop:
+            body["spec"] = {"activeDeadlineSeconds": 1, "parallelism": 0}
         self._change(f"{self._jobs}/{metadata['name']}", body)
 
     def end_pod(self, pod: Object) -> None:

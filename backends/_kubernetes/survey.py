@@ -100,7 +100,7 @@ def slim(item: Object) -> Object:
     metadata, spec = dict(item["metadata"]), item.get("spec") or {}
     for name in ("managedFields", "ownerReferences"):
         metadata.pop(name, None)
-    kept = {name: spec[name] for name in ("suspend", "nodeName", "activeDeadlineSeconds") if name in spec}
+    kept = {name: spec[name] for name in ("parallelism", "nodeName", "activeDeadlineSeconds") if name in spec}
     if "containers" in spec:
         kept["containers"] = [
             {name: container[name] for name in ("name", "resources") if name in container}

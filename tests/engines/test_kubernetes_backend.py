@@ -59,6 +59,7 @@ def test_an_image_that_never_comes_fails_the_job_with_the_kubelets_words(kube: C
     assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.IMAGE_PULL, None)
     assert "registry.invalid" in found.message
     assert kube.pods(spec) == [], "nobody goes on pulling"
+    kube.kubectl("wait", "job", job_name(spec.jid, spec.generation), "--for=condition=Failed", "--timeout=10s")
     assert seen(kube.backend(), spec) == found, "whoever comes later is told the same"
     assert kube.runs(spec) == 0
 
@@ -235,18 +236,20 @@ def test_a_job_that_waits_is_ended_without_ever_running(kube: Cluster) -> None:
     assert kube.pods(spec) == []
 
 
-def test_a_job_that_was_ended_does_not_run_when_somebody_resumes_it(kube: Cluster) -> None:
+def test_a_job_that_was_ended_while_suspended_does_not_run_when_it_is_resumed(kube: Cluster) -> None:
     backend = kube.backend()
     spec = kube.spec("exit 0", cpu_limit=100_000_000)
     backend.submit(spec)
     seen(backend, spec, State.PENDING)
+    name = job_name(spec.jid, spec.generation)
+    kube.kubectl("patch", "job", name, "--type=merge", "-p", '{"spec": {"suspend": true}}')
+    kube.kubectl("wait", "job", name, "--for=condition=Suspended", f"--timeout={PATIENCE_S // 2}s")
     backend.end(spec.jid, spec.generation)
     assert seen(backend, spec).state is State.CANCELLED
-    name = job_name(spec.jid, spec.generation)
     kube.kubectl("patch", "job", name, "--type=merge", "-p", '{"spec": {"suspend": false}}')
     kube.kubectl("wait", "job", name, "--for=condition=Suspended=False", f"--timeout={PATIENCE_S // 2}s")
     assert kube.pods(spec) == []
-    backend.end(spec.jid, spec.generation)
+    kube.kubectl("wait", "job", name, "--for=condition=Failed", f"--timeout={PATIENCE_S // 2}s")
     assert seen(backend, spec).state is State.CANCELLED
 
 

@@ -67,7 +67,7 @@ def test_a_job_makes_no_more_pods_when_its_controller_has_said_so(condition: str
     judged = {VERDICT: verdict_on([told_to_go(61)]).to_json()}
     assert makes_no_more_pods(job(condition, annotations=judged))
     assert makes_no_more_pods(job(condition)) is (condition != "Suspended"), "somebody else may resume it"
-    assert not makes_no_more_pods(job(annotations=judged, suspend=True)), "its controller may not have read it"
+    assert not makes_no_more_pods(job(annotations=judged, parallelism=0)), "its controller may not have read it"
 
 
 # All of it
@@ -77,7 +77,7 @@ def test_a_job_makes_no_more_pods_when_its_controller_has_said_so(condition: str
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(patience, "AGAIN_S", 0.05)
     with FakeCluster() as cluster:
-        cluster.node.second_s = 0.02
+        cluster.node.second_s = cluster.controller.second_s = 0.02
         made = World(cluster, tmp_path)
         yield made
         cluster.faults.release()

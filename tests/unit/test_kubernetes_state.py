@@ -94,14 +94,14 @@ UNFINISHED: dict[str, tuple[Object, list[Object], State, str, str]] = {
         "it is being ended",
     ),
     "being ended, its pod not gone": (
-        job("Suspended", annotations=CANCELLED, suspend=True), [pod()], State.PENDING, "Pending", "it is being ended",
+        job("Suspended", annotations=CANCELLED, parallelism=0), [pod()], State.PENDING, "Pending", "it is being ended",
     ),
     "being ended, its pod going": (
-        job("Suspended", annotations=CANCELLED, suspend=True, terminating=1), [], State.PENDING, "Suspended",
+        job("Suspended", annotations=CANCELLED, parallelism=0, terminating=1), [], State.PENDING, "Suspended",
         "it is being ended",
     ),
     "being ended, its controller away": (
-        job(annotations=CANCELLED, suspend=True), [], State.PENDING, "Created", "it is being ended",
+        job(annotations=CANCELLED, parallelism=0), [], State.PENDING, "Created", "it is being ended",
     ),
 }  # fmt: skip
 
@@ -196,11 +196,16 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
         None, "ended on request",
     ),
     "cancelled before it began": (
-        job("Suspended", annotations=CANCELLED, suspend=True, active=0), [], State.CANCELLED, Reason.CANCELLED, None,
+        job(("Failed", "DeadlineExceeded", "Job was active longer than specified deadline"), annotations=CANCELLED), [],
+        State.CANCELLED, Reason.CANCELLED, None, "ended on request",
+    ),
+    "cancelled while somebody had suspended it": (
+        job("Suspended", annotations=CANCELLED, parallelism=0, active=0), [], State.CANCELLED, Reason.CANCELLED, None,
         "ended on request",
     ),
     "no image, given up": (
-        job("Suspended", annotations=PULL, suspend=True), [], State.FAILED, Reason.IMAGE_PULL, None, "ErrImagePull: no",
+        job(("Failed", "DeadlineExceeded", "Job was active longer than specified deadline"), annotations=PULL), [],
+        State.FAILED, Reason.IMAGE_PULL, None, "ErrImagePull: no",
     ),
 }  # fmt: skip
 

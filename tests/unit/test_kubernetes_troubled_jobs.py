@@ -28,7 +28,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(patience, "SILENT_S", 0.0)
     monkeypatch.setattr(patience, "AGAIN_S", 0.05)
     with FakeCluster() as cluster:
-        cluster.node.second_s = 0.02
+        cluster.node.second_s = cluster.controller.second_s = 0.02
         made = World(cluster, tmp_path)
         yield made
         cluster.faults.release()

@@ -22,7 +22,7 @@ class KubernetesFakeCase(KubernetesCase):
         super().__init__(folder, instance)
         self.cluster = FakeCluster()
         self.cluster.api.namespaces.add(NAMESPACE)
-        self.cluster.node.second_s = 0.05
+        self.cluster.node.second_s = self.cluster.controller.second_s = 0.05
         self.cluster.__enter__()
         self._access = str(self.cluster.kubeconfig(folder / "access"))
         self._patch = pytest.MonkeyPatch()
