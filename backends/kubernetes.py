@@ -27,8 +27,8 @@ from backends._identity import Identity
 from backends._kubernetes import overlay
 from backends._kubernetes.connection import connect
 from backends._kubernetes.ending import always, end_job
-from backends._kubernetes.errors import NameTaken, NotThere
-from backends._kubernetes.identity import WORKERS, Object, identity_of, label_faults, spec_of
+from backends._kubernetes.errors import NameTaken, NotThere, strike
+from backends._kubernetes.identity import WORKERS, Object, identity_of, label_faults, secrets_of, spec_of
 from backends._kubernetes.job import Body, build_job, user_of
 from backends._kubernetes.last_words import LastWords
 from backends._kubernetes.logs import Worker, workers_of
@@ -62,8 +62,6 @@ log = logging.getLogger(__name__)
 
 DENIED = re.compile(r"\bdenied (the )?request\b")
 """The words of webhooks and policies. They may dislike the image of the sample, which is not the overlay's."""
-REMOVED_S = 1.5
-"""So long a Job that was deleted before its end may yet get a pod: its controller may not have heard of it."""
 LAST_WORDS_BYTES = 64 * 1024
 """So much is kept of a job whose workers are about to be deleted: all that a record takes."""
 LOOKS_MAX = 20_000
@@ -87,6 +85,8 @@ class KubernetesBackend(Backend):
         self._patience = Patience(own.kube_start_grace_s)
         self._last_words = LastWords()
         self._workers: dict[str, tuple[Worker, ...]] = {}
+        self.removed_s = 1.5
+        """So long a Job that was deleted before its end may yet get a pod: its controller may not have heard of it."""
         self._removed_at_s: dict[str, float] = {}
         self._rights_asked_s = -math.inf
         self.capabilities = self._capabilities(has_gpus=own.gpus == "yes")
@@ -234,11 +234,12 @@ class KubernetesBackend(Backend):
         trouble, is_too_long = self._patience.look(observed.generation, job, pods, self._events_of)
         if trouble is None:
             return observed
+        words = strike(trouble.message, secrets_of(job))
         if is_too_long:
-            self._end_now(observed, Verdict(trouble.reason, trouble.message, datetime.now(UTC)), may_be_stuck)
+            self._end_now(observed, Verdict(trouble.reason, words, datetime.now(UTC)), may_be_stuck)
         if observed.started_at is not None:
             return observed
-        return replace(observed, native_state=trouble.native, message=trouble.message)
+        return replace(observed, native_state=trouble.native, message=words)
 
     def _end_now(
         self, observed: Observed, verdict: Verdict, is_due: Callable[[Object, Sequence[Object]], bool]
@@ -305,7 +306,7 @@ class KubernetesBackend(Backend):
     def _was_just_removed(self, generation: str) -> bool:
         now_s = time.monotonic()
         for known, at_s in list(self._removed_at_s.items()):
-            if now_s - at_s > REMOVED_S:
+            if now_s - at_s > self.removed_s:
                 self._removed_at_s.pop(known, None)
         return generation in self._removed_at_s
 

@@ -7,6 +7,7 @@ https://github.com/kubernetes-client/python
 """
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -124,14 +125,21 @@ class Api:
         with self._asked("GET", path, query, silence_s=silence_s) as response:
             if response.status >= 400:
                 self._refuse(Doing.ASK, response, response.data, ())
-            yield response
+            try:
+                yield response
+            except Busy as error:  # told within the stream
+                self._heed(error)
+                raise
 
     def _refuse(self, doing: Doing, response: urllib3.BaseHTTPResponse, data: bytes, secrets: Iterable[str]) -> None:
         error = explain(doing, response.status, data, response.headers.get("Retry-After", ""), secrets)
         if isinstance(error, Busy):
-            with self._lock:
-                self._quiet_until_s = time.monotonic() + min(error.retry_after_s, QUIET_MAX_S)
+            self._heed(error)
         raise error
+
+    def _heed(self, busy: Busy) -> None:
+        with self._lock:
+            self._quiet_until_s = time.monotonic() + min(busy.retry_after_s, QUIET_MAX_S)
 
     @contextmanager
     def _asked(
@@ -212,5 +220,7 @@ def translated() -> Iterator[None]:
         yield
     except BackendError:
         raise
+    except (urllib3.exceptions.SSLError, ssl.SSLError) as error:
+        raise Unavailable(f"no TLS with the API server: {error}") from error
     except (urllib3.exceptions.HTTPError, OSError, ConfigException) as error:
         raise Unavailable(f"the API server does not answer: {type(error).__name__}: {error}") from error

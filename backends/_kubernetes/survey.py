@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from backends._identity import Identity
-from backends._kubernetes.identity import JID, JOB_NAME, Object, identity_of, job_name
+from backends._kubernetes.errors import strike
+from backends._kubernetes.identity import JID, JOB_NAME, Object, identity_of, job_name, secrets_of
 from backends._kubernetes.state import conditions_of, has_ended, observed_from, observed_from_pods
 from pman_core.backend import Absent, JobRef, Observed, Sighting, Unknown
 
@@ -120,7 +122,14 @@ def version_of(item: Object) -> int:
 def _sighting(job: Object | None, pods: list[Object]) -> Sighting:
     """One that cannot be read, whosever fault it is, must not hide all the others."""
     try:
-        return observed_from(job, pods) if job is not None else observed_from_pods(pods)
+        return observed_from_pods(pods) if job is None else _told(observed_from(job, pods), job)
     except Exception as error:
         log.exception("the Job or the pods cannot be read: %s", (job or pods[0])["metadata"]["name"])
         return Unknown(f"{type(error).__name__}: {error}")
+
+
+def _told(sighting: Sighting, job: Object) -> Sighting:
+    """Strike the values of the job's variables out of what kubelets and controllers have written about it."""
+    if not isinstance(sighting, Observed) or not sighting.message:
+        return sighting
+    return replace(sighting, message=strike(sighting.message, secrets_of(job)))

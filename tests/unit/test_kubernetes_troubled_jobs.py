@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from backends._kubernetes import patience
+from backends._kubernetes.identity import SPEC
 from backends.kubernetes import KubernetesBackend
 from pman_core.backend import Absent, JobRef, Observed, Unknown
 from pman_core.job import JobSpec
@@ -199,3 +200,29 @@ def test_what_the_others_said_when_the_first_failed_is_kept(world: World) -> Non
     wait_for("the others are gone", lambda: len(world.cluster.pods()) == 1)
     assert backend.logs(asked, 10, 1000) == whole
     assert world.worker().logs(asked, 10, 1000) == "--- worker 2 of 3 ---\nI am 1\n", "who came too late"
+
+
+# Secrets
+
+
+def test_what_an_event_quotes_of_a_variable_is_struck_out(world: World) -> None:
+    world.cluster.controller.pod_refusal = 'Invalid value: "hunter22": must not be so'
+    spec = world.spec(COUNT)
+    backend = submitted(world, spec, kube_start_grace_s=0)
+    ended = seen(backend, spec)
+    assert 'Invalid value: "***": must not be so' in ended.message
+    assert "hunter22" not in str(look(world.worker(), spec))
+    annotations = dict(world.cluster.jobs()[0]["metadata"]["annotations"])
+    assert "hunter22" in annotations.pop(SPEC), "the Job itself has it, as its pods do"
+    assert "hunter22" not in str(annotations)
+
+
+def test_what_a_kubelet_quotes_of_a_variable_is_struck_out(world: World) -> None:
+    world.cluster.node.images[IMAGE] = ("CreateContainerError", "no such thing: SECRET=hunter22")
+    spec = world.spec(COUNT)
+    patient = submitted(world, spec)
+    waiting = seen(patient, spec, lambda found: found.native_state == "CreateContainerError")
+    assert waiting.message == "CreateContainerError: no such thing: SECRET=***"
+    assert "hunter22" not in str(seen(world.worker(kube_start_grace_s=0), spec))
+    [owned] = world.worker().owned()
+    assert "SECRET=***" in owned.observed.message
