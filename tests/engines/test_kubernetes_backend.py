@@ -8,12 +8,13 @@ import pytest
 
 from backends._kubernetes import connection
 from backends._kubernetes.identity import job_name
+from backends._kubernetes.storage import storage_of
 from pman_core.backend import Absent, JobRef, Observed
 from pman_core.errors import Rejected, Unavailable
 from pman_core.job import JobSpec
 from pman_core.states import TERMINAL, Reason, State
 from testbed.system import wait_for
-from tests.engines.kube import PATIENCE_S, Cluster, Counted, cluster, kubectl, look, missing, seen
+from tests.engines.kube import IMAGE, PATIENCE_S, Cluster, Counted, cluster, kubectl, look, missing, seen
 from tests.engines.kube_system import poor_access
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180), pytest.mark.xdist_group("kubernetes-backend")]
@@ -300,6 +301,20 @@ def test_the_stream_keeps_what_the_workers_said_that_a_failure_takes_down(kube: 
     assert backend.logs(ref(spec), 100, 10_000) == "".join(
         f"--- worker {number + 1} of 3 ---\nI am {number}\n" for number in range(3)
     )
+
+
+@pytest.mark.parametrize(("own", "other"), [("exit 0", "sleep 60"), ("exit 3", "sleep 60"), ("exit 0", "exit 1")])
+def test_a_container_that_the_site_puts_beside_does_not_decide(kube: Cluster, own: str, other: str) -> None:
+    backend, spec = kube.backend(), kube.spec(own)
+    body = backend._build(spec, storage_of(kube.settings()).volumes(spec, None))
+    beside = {"name": "proxy", "image": IMAGE, "command": ["sh", "-c", other]}
+    body["spec"]["template"]["spec"]["containers"].append(beside)
+    kube.kubectl("create", "-f", "-", given=body)
+    found = seen(backend, spec)
+    code = int(own[-1])
+    assert (found.state, found.exit_code) == (State.FAILED if code else State.SUCCEEDED, code)
+    backend.remove(spec.jid, spec.generation)
+    wait_for("it is gone", lambda: look(backend, spec) == Absent(), PATIENCE_S)
 
 
 # What it is
