@@ -37,7 +37,9 @@ QUIET_MAX_S = 30.0
 class Api:
     """Calls of one API server, from any thread. Every one ends within its time-out or raises."""
 
-    def __init__(self, configuration: Any, timeout_s: float) -> None:
+    def __init__(self, configuration: Any, timeout_s: float, *, is_in_cluster: bool = False) -> None:
+        self.is_in_cluster = is_in_cluster
+        """Whether we are a pod of this cluster, with a service account."""
         self._configuration = configuration
         self._pool = RESTClientObject(configuration).pool_manager
         self._timeout_s = timeout_s
@@ -195,14 +197,15 @@ def connect(own: KubernetesSettings) -> Api:
     """
     configuration = kubernetes.client.Configuration()
     try:
-        if own.kubeconfig or own.kube_context or not _load_service_account(configuration):
+        is_in_cluster = not (own.kubeconfig or own.kube_context) and _load_service_account(configuration)
+        if not is_in_cluster:
             kubernetes.config.load_kube_config(  # type: ignore[no-untyped-call]
                 own.kubeconfig or None, own.kube_context or None, configuration, persist_config=False
             )
     except (ConfigException, OSError) as error:
         raise Rejected(f"KUBECONFIG: {error}") from error
     configuration.retries = False
-    return Api(configuration, own.kube_timeout_s)
+    return Api(configuration, own.kube_timeout_s, is_in_cluster=is_in_cluster)
 
 
 def _load_service_account(configuration: Any) -> bool:
