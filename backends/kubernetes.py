@@ -27,7 +27,7 @@ from backends._identity import Identity
 from backends._kubernetes import overlay
 from backends._kubernetes.connection import connect
 from backends._kubernetes.ending import always, end_job
-from backends._kubernetes.errors import NameTaken, NotThere, strike
+from backends._kubernetes.errors import NameTaken, NotThere, forms_of, strike
 from backends._kubernetes.identity import WORKERS, Object, identity_of, label_faults, secrets_of, spec_of
 from backends._kubernetes.job import Body, build_job, user_of
 from backends._kubernetes.last_words import LastWords
@@ -235,7 +235,7 @@ class KubernetesBackend(Backend):
         trouble, is_too_long = self._patience.look(observed.generation, job, pods, self._events_of)
         if trouble is None:
             return observed
-        words = strike(trouble.message, secrets_of(job))
+        words = strike(trouble.message, forms_of(secrets_of(job)))
         if is_too_long:
             self._end_now(observed, Verdict(trouble.reason, words, datetime.now(UTC)), may_be_stuck)
         if observed.started_at is not None:

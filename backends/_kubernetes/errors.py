@@ -135,24 +135,26 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
 
     A refusal may quote the whole pod, ``Invalid value: core.PodTemplateSpec{...}``, with all its variables.
     """
-    text = strike(text, secrets)
+    text = strike(text, forms_of(secrets))
     text = re.sub(r"(Invalid value: )(?:\w+\.)?\w*\{.*\}(?=: )", r"\1{...}", text, flags=re.DOTALL)
     return " ".join(text.split())[:MESSAGE_CHARS_MAX]
 
 
-def strike(text: str, secrets: Iterable[str]) -> str:
-    """Return ``text`` without values of variables, which whoever writes about a pod may have quoted."""
-    for secret in sorted({value for value in secrets if len(value) >= SECRET_CHARS_MIN}, key=len, reverse=True):
-        for form in sorted(_forms_of(secret), key=len, reverse=True):
-            text = text.replace(form, "***")
+def strike(text: str, forms: Iterable[str]) -> str:
+    """Return ``text`` without ``forms``, which :func:`forms_of` has made of values of variables."""
+    for form in forms:
+        text = text.replace(form, "***")
     return text
 
 
-def _forms_of(secret: str) -> set[str]:
-    """Return how a value of a variable may be quoted: as it is or as it was sent, plain or in JSON of Python or Go."""
-    forms = {secret, verbatim(secret)}
-    quoted = {json.dumps(form, ensure_ascii=is_ascii)[1:-1] for form in forms for is_ascii in (True, False)}
-    return forms | quoted | {form.translate(GO_ESCAPES) for form in quoted}
+def forms_of(secrets: Iterable[str]) -> tuple[str, ...]:
+    """Return how values of variables may be quoted: as they are or as they were sent, plain or in JSON of Python or Go.
+
+    The longest first: one may be a part of another.
+    """
+    plain = {form for value in secrets if len(value) >= SECRET_CHARS_MIN for form in (value, verbatim(value))}
+    quoted = {json.dumps(form, ensure_ascii=is_ascii)[1:-1] for form in plain for is_ascii in (True, False)}
+    return tuple(sorted(plain | quoted | {form.translate(GO_ESCAPES) for form in quoted}, key=len, reverse=True))
 
 
 def _patience_s(status: Mapping[str, Any], retry_after: str) -> float:
