@@ -216,6 +216,35 @@ def test_a_pod_that_is_evicted_fails_the_job_once(kube: Cluster) -> None:
     assert kube.runs(spec) == 1
 
 
+@pytest.fixture
+def urgent(kube: Cluster) -> Iterator[str]:
+    """A priority above that of the jobs."""
+    name = f"{kube.namespace}-urgent"
+    made = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": 1000}
+    kubectl("create", "-f", "-", given=made)
+    yield name
+    kube.kubectl("delete", "pod", "urgent", "--ignore-not-found", "--now", "--wait=false")
+    kubectl("delete", "priorityclass", name)
+
+
+def test_a_pod_that_is_preempted_fails_the_job_once(kube: Cluster, urgent: str) -> None:
+    """The scheduler takes the half of a node from a job for a pod that needs three quarters of it."""
+    cpus = int(kubectl("get", "nodes", "-o", "jsonpath={.items[0].status.allocatable.cpu}"))
+    backend = kube.backend(kube_request_ratio=1)
+    spec = kube.spec("sleep 60", cpu_limit=500 * cpus)
+    backend.submit(spec)
+    seen(backend, spec, State.RUNNING)
+    wait_for("it has begun", lambda: kube.runs(spec), PATIENCE_S)
+    container = {"name": "urgent", "image": IMAGE, "command": ["sleep", "60"]}
+    container["resources"] = {"requests": {"cpu": f"{750 * cpus}m"}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "urgent"}}
+    kube.kubectl("create", "-f", "-", given=pod | {"spec": {"priorityClassName": urgent, "containers": [container]}})
+    found = seen(backend, spec)
+    assert (found.state, found.reason, found.native_state) == (State.FAILED, Reason.NODE_FAIL, "PreemptionByScheduler")
+    assert "preempting" in found.message
+    assert kube.runs(spec) == 1
+
+
 def test_a_job_that_is_deleted_by_hand_is_absent_when_nothing_of_it_is_left(kube: Cluster) -> None:
     backend = kube.backend()
     spec = kube.spec("sleep 60")
