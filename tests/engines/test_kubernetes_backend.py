@@ -240,8 +240,8 @@ def test_a_pod_that_is_preempted_fails_the_job_once(kube: Cluster, urgent: str) 
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "urgent"}}
     kube.kubectl("create", "-f", "-", given=pod | {"spec": {"priorityClassName": urgent, "containers": [container]}})
     found = seen(backend, spec)
-    assert (found.state, found.reason, found.native_state) == (State.FAILED, Reason.NODE_FAIL, "PreemptionByScheduler")
-    assert "preempting" in found.message
+    assert (found.state, found.reason) == (State.FAILED, Reason.NODE_FAIL)
+    assert "preempt" in found.message, "in the scheduler's words, or in ours if its pod is gone by then"
     assert kube.runs(spec) == 1
 
 
@@ -277,9 +277,8 @@ def test_a_job_that_was_ended_while_suspended_does_not_run_when_it_is_resumed(ku
     backend.end(spec.jid, spec.generation)
     assert seen(backend, spec).state is State.CANCELLED
     kube.kubectl("patch", "job", name, "--type=merge", "-p", '{"spec": {"suspend": false}}')
-    kube.kubectl("wait", "job", name, "--for=condition=Suspended=False", f"--timeout={PATIENCE_S // 2}s")
-    assert kube.pods(spec) == []
     kube.kubectl("wait", "job", name, "--for=condition=Failed", f"--timeout={PATIENCE_S // 2}s")
+    assert kube.pods(spec) == []
     assert seen(backend, spec).state is State.CANCELLED
 
 
