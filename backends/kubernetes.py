@@ -27,10 +27,12 @@ from backends._identity import Identity
 from backends._kubernetes import overlay
 from backends._kubernetes.connection import connect
 from backends._kubernetes.ending import always, end_job
-from backends._kubernetes.errors import NameTaken, NotThere
-from backends._kubernetes.identity import WORKERS, Object, identity_of, label_faults, spec_of
+from backends._kubernetes.errors import NameTaken, NotThere, forms_of, strike
+from backends._kubernetes.identity import WORKERS, Object, identity_of, label_faults, secrets_of, spec_of
 from backends._kubernetes.job import Body, build_job, user_of
+from backends._kubernetes.last_words import LastWords
 from backends._kubernetes.logs import Worker, workers_of
+from backends._kubernetes.lost_nodes import is_tracked, lost_pods, verdict_on
 from backends._kubernetes.namespace import Namespace
 from backends._kubernetes.patience import Patience
 from backends._kubernetes.settings import KubernetesSettings
@@ -60,8 +62,8 @@ log = logging.getLogger(__name__)
 
 DENIED = re.compile(r"\bdenied (the )?request\b")
 """The words of webhooks and policies. They may dislike the image of the sample, which is not the overlay's."""
-REMOVED_S = 1.5
-"""So long a Job that was deleted before its end may yet get a pod: its controller may not have heard of it."""
+LAST_WORDS_BYTES = 64 * 1024
+"""So much is kept of a job whose workers are about to be deleted: all that a record takes."""
 LOOKS_MAX = 20_000
 """So many jobs that were looked at one by one are remembered: a worker never lists them all, which clears up."""
 RIGHTS_EVERY_S = 300.0
@@ -81,7 +83,10 @@ class KubernetesBackend(Backend):
         self._storage: Storage | None = None
         self._overlay: Body = {}
         self._patience = Patience(own.kube_start_grace_s)
+        self._last_words = LastWords()
         self._workers: dict[str, tuple[Worker, ...]] = {}
+        self.removed_s = 1.5
+        """So long a Job that was deleted before its end may yet get a pod: its controller may not have heard of it."""
         self._removed_at_s: dict[str, float] = {}
         self._rights_asked_s = -math.inf
         self.capabilities = self._capabilities(has_gpus=own.gpus == "yes")
@@ -97,8 +102,9 @@ class KubernetesBackend(Backend):
             raise Rejected("; ".join(map(str, faults)))
         if self.own.kube_pod_overlay is not None:
             self._overlay = overlay.read(self.own.kube_pod_overlay)
-        self._storage = storage_of(self.common)
+        storage_of(self.common)  # what is wrong with the settings is told even if nobody answers
         api = connect(self.own)
+        self._storage = storage_of(self.common, is_in_cluster=api.is_in_cluster)
         namespace = Namespace(api, self.common.job_namespace, self.common.pman_instance, self.own.kube_timeout_s)
         try:
             namespace.ping()
@@ -198,17 +204,30 @@ class KubernetesBackend(Backend):
 
     def _remember(self, generation: str, pods: Sequence[Object]) -> None:
         """Keep where the logs of a job are: to look for them would be one more call for every job."""
-        self._workers[generation] = workers_of(pods)
+        self._workers[generation] = workers = workers_of(pods)
+        share = LAST_WORDS_BYTES // max(1, len(workers))
+        self._last_words.hear(
+            generation,
+            pods,
+            lambda worker, timeout_s: self._cluster.log(worker, self.common.job_logs_tail, share, timeout_s),
+        )
 
     def _sight(self, ref: JobRef, survey: Survey) -> Sighting:
         sighting, job = survey.sight(ref), survey.job(ref.generation)
-        if not isinstance(sighting, Observed) or sighting.state in TERMINAL or job is None:
+        if job is None or job["metadata"].get("deletionTimestamp"):
+            self._forsake(survey.pods(ref.generation))
+            return sighting
+        if not isinstance(sighting, Observed) or sighting.state in TERMINAL:
             return sighting
         return self._patiently(sighting, job, survey.pods(ref.generation))
 
     def _patiently(self, observed: Observed, job: Object, pods: Sequence[Object]) -> Sighting:
         """Tell of a job that has not ended what keeps it from starting; end it if that has lasted too long."""
         verdict = verdict_of(job["metadata"].get("annotations"))
+        if lost := self._lost(pods):
+            if self._patience.may_try(observed.generation):
+                self._end_now(observed, verdict_on(lost), lambda _, pods: bool(self._lost(pods)))
+            return observed
         if verdict is not None:
             if self._patience.has_waited(observed.generation):
                 self._end_now(observed, verdict, always)
@@ -216,11 +235,12 @@ class KubernetesBackend(Backend):
         trouble, is_too_long = self._patience.look(observed.generation, job, pods, self._events_of)
         if trouble is None:
             return observed
+        words = strike(trouble.message, forms_of(secrets_of(job)))
         if is_too_long:
-            self._end_now(observed, Verdict(trouble.reason, trouble.message, datetime.now(UTC)), may_be_stuck)
+            self._end_now(observed, Verdict(trouble.reason, words, datetime.now(UTC)), may_be_stuck)
         if observed.started_at is not None:
             return observed
-        return replace(observed, native_state=trouble.native, message=trouble.message)
+        return replace(observed, native_state=trouble.native, message=words)
 
     def _end_now(
         self, observed: Observed, verdict: Verdict, is_due: Callable[[Object, Sequence[Object]], bool]
@@ -230,9 +250,22 @@ class KubernetesBackend(Backend):
         That it cannot be done now must not hide the other jobs; it is tried again.
         """
         try:
-            end_job(self._cluster, observed.jid, observed.generation, verdict, is_due)
+            end_job(self._cluster, observed.jid, observed.generation, verdict, is_due=is_due, find_lost=self._lost)
         except BackendError as error:
             log.warning("not ended yet: jid=%s %s: %s", observed.jid, verdict.message, error)
+
+    def _lost(self, pods: Sequence[Object]) -> list[Object]:
+        return lost_pods(pods, self._cluster.now(), self.own.node_lost_grace_s)
+
+    def _forsake(self, pods: Sequence[Object]) -> None:
+        """Let what is left of a Job that is gone not wait for a node that is lost."""
+        for pod in self._lost(pods):
+            if is_tracked(pod):  # the Job controller does not know yet, and would put another in its place
+                continue
+            try:
+                self._cluster.forsake(pod)
+            except BackendError as error:
+                log.warning("not taken away yet: pod=%s %s", pod["metadata"]["name"], error)
 
     def _events_of(self, uid: str) -> Sequence[Object] | None:
         try:
@@ -247,12 +280,13 @@ class KubernetesBackend(Backend):
         if ref.is_newer_than(HANDLE_VERSION):
             raise Unavailable(f"the handle of {ref.jid} was written by a newer release")
         workers = self._workers.get(ref.generation) or self._cluster.workers(ref)
-        return self._cluster.logs(workers, tail_lines, max_bytes) if workers else ""
+        return self._cluster.logs(workers, tail_lines, max_bytes, self._last_words.of(ref.generation))
 
     # End and remove
 
     def end(self, jid: str, generation: str) -> None:
-        end_job(self._cluster, jid, generation, Verdict(Reason.CANCELLED, "ended on request", datetime.now(UTC)))
+        verdict = Verdict(Reason.CANCELLED, "ended on request", datetime.now(UTC))
+        end_job(self._cluster, jid, generation, verdict, find_lost=self._lost)
 
     def remove(self, jid: str, generation: str) -> bool:
         # By its name alone, which only this job can have: to look first would be one more call for every job. The pods
@@ -263,6 +297,7 @@ class KubernetesBackend(Backend):
         try:
             is_gone = self._cluster.delete_job(jid, generation)
         except NotThere:
+            self._cluster.make_sure_it_is_there()
             return are_gone and not self._was_just_removed(generation)
         if is_gone and are_gone and pods and len(pods) == int(pods[0]["metadata"]["annotations"][WORKERS]):
             return True  # it had all the pods that it was ever to have
@@ -272,7 +307,7 @@ class KubernetesBackend(Backend):
     def _was_just_removed(self, generation: str) -> bool:
         now_s = time.monotonic()
         for known, at_s in list(self._removed_at_s.items()):
-            if now_s - at_s > REMOVED_S:
+            if now_s - at_s > self.removed_s:
                 self._removed_at_s.pop(known, None)
         return generation in self._removed_at_s
 
@@ -281,6 +316,7 @@ class KubernetesBackend(Backend):
     def health(self) -> Health:
         try:
             self._cluster.ping()
+            self._cluster.make_sure_it_is_there()
             lacking = self._lacking()
         except Unavailable as error:
             return Health(ok=False, message=str(error))

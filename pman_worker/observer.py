@@ -5,6 +5,7 @@ round changes nothing and ends nothing: the loop goes on with back-off.
 """
 
 import logging
+import math
 import signal
 import sys
 import threading
@@ -29,6 +30,8 @@ TICK_S = 0.2
 EVENTS_PER_TICK = 2000
 DUE_EVERY_S = 1.0
 SWEEP_EVERY_S = 60.0
+STREAM_STEADY_S = 10.0
+"""A stream that lives shorter is begun anew ever more seldom: each beginning lists everything."""
 
 
 class Every:
@@ -55,6 +58,8 @@ class Observer:
         self._clock_s = clock_s
         self._sightings = Sightings(ctx, leader, clock_s)
         self._watcher: Watcher | None = None
+        self._watch_began_s = self._watch_due_s = -math.inf
+        self._short_streams = 0
         self._removals = reconcile.Removals(ctx, clock_s)
         self._overdue = Overdue(ctx, clock_s)
         self._heartbeat = Heartbeat(ctx.settings.heartbeat_file)
@@ -131,6 +136,13 @@ class Observer:
     def _ensure_watch(self) -> None:
         if not self._ctx.backend.capabilities.watches or (self._watcher and not self._watcher.is_broken):
             return
+        now_s = self._clock_s()
+        if now_s < self._watch_due_s:
+            return
+        is_short = self._watcher is not None and now_s - self._watch_began_s < STREAM_STEADY_S
+        self._short_streams = self._short_streams + 1 if is_short else 0
+        self._watch_began_s = now_s
+        self._watch_due_s = now_s + (min(backoff_s(self._short_streams - 1), 5.0) if is_short else 0.0)
         cursor = self._ctx.backend.cursor()
         self._sightings.poll()
         self._watcher = Watcher(self._ctx.backend, cursor)

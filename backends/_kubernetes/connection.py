@@ -7,10 +7,13 @@ https://github.com/kubernetes-client/python
 """
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -34,15 +37,27 @@ QUIET_MAX_S = 30.0
 class Api:
     """Calls of one API server, from any thread. Every one ends within its time-out or raises."""
 
-    def __init__(self, configuration: Any, timeout_s: float) -> None:
+    def __init__(self, configuration: Any, timeout_s: float, *, is_in_cluster: bool = False) -> None:
+        self.is_in_cluster = is_in_cluster
+        """Whether we are a pod of this cluster, with a service account."""
         self._configuration = configuration
         self._pool = RESTClientObject(configuration).pool_manager
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._quiet_until_s = 0.0
+        self._told_time: tuple[datetime, float] | None = None
 
     def close(self) -> None:
         self._pool.clear()
+
+    def now(self) -> datetime | None:
+        """Return the time by the server's clock, within a second; ``None`` if no reply has told it.
+
+        https://www.rfc-editor.org/rfc/rfc9110#field.date
+        """
+        with self._lock:
+            told = self._told_time
+        return told and told[0] + timedelta(seconds=time.monotonic() - told[1])
 
     def call(
         self,
@@ -112,14 +127,21 @@ class Api:
         with self._asked("GET", path, query, silence_s=silence_s) as response:
             if response.status >= 400:
                 self._refuse(Doing.ASK, response, response.data, ())
-            yield response
+            try:
+                yield response
+            except Busy as error:  # told within the stream
+                self._heed(error)
+                raise
 
     def _refuse(self, doing: Doing, response: urllib3.BaseHTTPResponse, data: bytes, secrets: Iterable[str]) -> None:
         error = explain(doing, response.status, data, response.headers.get("Retry-After", ""), secrets)
         if isinstance(error, Busy):
-            with self._lock:
-                self._quiet_until_s = time.monotonic() + min(error.retry_after_s, QUIET_MAX_S)
+            self._heed(error)
         raise error
+
+    def _heed(self, busy: Busy) -> None:
+        with self._lock:
+            self._quiet_until_s = time.monotonic() + min(busy.retry_after_s, QUIET_MAX_S)
 
     @contextmanager
     def _asked(
@@ -147,10 +169,17 @@ class Api:
                 redirect=False,
                 preload_content=False,
             )
+            self._note_time(response.headers.get("Date", ""))
             try:
                 yield response
             finally:
                 response.close()  # the connection of what was read whole is back in the pool by now
+
+    def _note_time(self, date: str) -> None:
+        with suppress(ValueError):
+            told = parsedate_to_datetime(date).replace(tzinfo=UTC)
+            with self._lock:
+                self._told_time = told, time.monotonic()
 
     def _headers(self, content_type: str) -> dict[str, str]:
         headers = {"Accept": JSON, "Content-Type": content_type, "User-Agent": "pman"}
@@ -168,14 +197,15 @@ def connect(own: KubernetesSettings) -> Api:
     """
     configuration = kubernetes.client.Configuration()
     try:
-        if own.kubeconfig or own.kube_context or not _load_service_account(configuration):
+        is_in_cluster = not (own.kubeconfig or own.kube_context) and _load_service_account(configuration)
+        if not is_in_cluster:
             kubernetes.config.load_kube_config(  # type: ignore[no-untyped-call]
                 own.kubeconfig or None, own.kube_context or None, configuration, persist_config=False
             )
     except (ConfigException, OSError) as error:
         raise Rejected(f"KUBECONFIG: {error}") from error
     configuration.retries = False
-    return Api(configuration, own.kube_timeout_s)
+    return Api(configuration, own.kube_timeout_s, is_in_cluster=is_in_cluster)
 
 
 def _load_service_account(configuration: Any) -> bool:
@@ -193,5 +223,7 @@ def translated() -> Iterator[None]:
         yield
     except BackendError:
         raise
+    except (urllib3.exceptions.SSLError, ssl.SSLError) as error:
+        raise Unavailable(f"no TLS with the API server: {error}") from error
     except (urllib3.exceptions.HTTPError, OSError, ConfigException) as error:
         raise Unavailable(f"the API server does not answer: {type(error).__name__}: {error}") from error

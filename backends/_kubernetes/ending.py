@@ -1,8 +1,13 @@
 """How a job is ended and its object kept: the verdict first, then whatever of it lives.
 
-Pods that run are ended by their kubelet and stay, with their logs. As long as none runs the Job is suspended instead:
-then no pod begins, and those that wait are deleted. Each step may be repeated; who was interrupted is followed by
-another.
+Pods that run are ended by their kubelet and stay, with their logs. As long as none runs the Job is stopped instead: it
+has no more pods to make, and its time is over; so its controller deletes those that wait, and writes that it failed. A
+real end, unlike a suspension: nobody resumes it, a queue like Kueue counts on it no more, and its TTL runs. (One that
+somebody has suspended stays so, which is an end, too, once there is a verdict.) Each step may be repeated; who was
+interrupted is followed by another.
+
+A node that is lost ends nothing any more. Its pods are taken out of the cluster as the last step, when the Job
+controller itself has said that it puts no others in their place: else the argv would run again.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +15,7 @@ from typing import Protocol
 
 from backends._kubernetes.errors import NotThere, OutOfDate
 from backends._kubernetes.identity import Object
+from backends._kubernetes.lost_nodes import makes_no_more_pods
 from backends._kubernetes.state import has_begun, has_ended
 from backends._kubernetes.survey import Survey
 from backends._kubernetes.verdict import Verdict, verdict_of
@@ -25,8 +31,18 @@ class Cluster(Protocol):
     """What is asked of a :class:`backends._kubernetes.namespace.Namespace`."""
 
     def survey(self, generation: str) -> Survey: ...
-    def judge(self, job: Object, verdict: Verdict, *, suspend: bool) -> None: ...
+    def judge(self, job: Object, verdict: Verdict, *, stop: bool) -> None: ...
     def end_pod(self, pod: Object) -> None: ...
+    def forsake(self, pod: Object) -> None: ...
+
+
+FindLost = Callable[[Sequence[Object]], Sequence[Object]]
+"""Returns those of a job's pods that are on nodes that are lost."""
+
+
+def none_lost(_pods: Sequence[Object]) -> Sequence[Object]:
+    """Where nodes are not asked about."""
+    return ()
 
 
 def always(_job: Object, _pods: Sequence[Object]) -> bool:
@@ -39,9 +55,12 @@ def end_job(
     jid: str,
     generation: str,
     verdict: Verdict,
+    *,
     is_due: Callable[[Object, Sequence[Object]], bool] = always,
+    find_lost: FindLost = none_lost,
 ) -> None:
-    """End a job, unless it has ended; one that has a verdict keeps it.
+    """End a job, unless it has ended; one that has a verdict keeps it. One that ends by itself as soon as what is lost
+    is gone needs none.
 
     ``is_due`` is asked of the Job and its pods as they are now: whoever decides by what a watch has told may be late.
 
@@ -53,13 +72,19 @@ def end_job(
         sighting, job = survey.sight(JobRef(jid, generation)), survey.job(generation)
         if job is None or not isinstance(sighting, Observed) or sighting.state in TERMINAL:
             return
-        if not is_due(job, survey.pods(generation)):
+        pods = survey.pods(generation)
+        if not is_due(job, pods):
             return
-        alive = [pod for pod in survey.pods(generation) if has_begun(pod) and not has_ended(pod)]
-        given, is_suspended = verdict_of(job["metadata"].get("annotations")), job["spec"].get("suspend", False)
+        lost = find_lost(pods)
+        if lost and makes_no_more_pods(job):
+            for pod in lost:
+                cluster.forsake(pod)
+            return
+        alive = [pod for pod in pods if has_begun(pod) and not has_ended(pod) and pod not in lost]
+        given, is_stopped = verdict_of(job["metadata"].get("annotations")), job["spec"].get("parallelism") == 0
         try:
-            if given is None or not (alive or is_suspended):
-                cluster.judge(job, given or verdict, suspend=not alive)
+            if given is None or not (alive or is_stopped):
+                cluster.judge(job, given or verdict, stop=not alive)
         except OutOfDate:
             continue
         except NotThere:

@@ -17,6 +17,7 @@ container ``StartError``,                 no such command, not executable       
 ``ContainerCannotRun``
 container ``ContainerStatusUnknown``      the node has lost sight of it                         NODE_FAIL
 container exit code N                                                                           by N
+container exit code 0                     another container of the pod has failed               NONZERO_EXIT
 Job ``DeadlineExceeded``                                                                        TIME_LIMIT
 Job ``PodFailurePolicy``, exit code       the pod is gone, its code is in the text              by the code
 Job ``PodFailurePolicy``, condition       the pod is gone, it was disrupted                     NODE_FAIL
@@ -60,6 +61,29 @@ def end_of_pods(pods: Sequence[Object]) -> End | None:
     return _end_of(min(failed, key=_ended_at)) if failed else None
 
 
+def have_ended_beside_others(pods: Sequence[Object], workers: str) -> bool:
+    """Whether the job's own containers have all ended, by themselves, in pods in which a site has put others, too.
+
+    The proxy of a service mesh goes on, and so do the pod and its Job, for ever; if it fails they fail, whatever the
+    job did. The job is its own container. (What Kubernetes calls a sidecar does neither, and is no such container.)
+    https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
+    """
+    statuses = [pod.get("status") or {} for pod in pods]
+    are_alone = all(len(status.get("containerStatuses") or ()) < 2 for status in statuses)
+    if are_alone or str(len(pods)) != workers:
+        return False
+    return all(
+        _terminated(pod) and not status.get("reason") and _disruption_of(pod) is None
+        for pod, status in zip(pods, statuses, strict=True)
+    )
+
+
+def end_of_containers(pods: Sequence[Object]) -> End | None:
+    """Return the end of the container that failed first, whatever became of its pod. ``None`` if none failed."""
+    failed = [pod for pod in pods if _terminated(pod).get("exitCode") != 0]
+    return _end_of_container(min(failed, key=_ended_at)) if failed else None
+
+
 def end_of_condition(condition: Object) -> End:
     """Return what the condition ``Failed`` of a Job tells, whose pods are gone."""
     reason, message = str(condition.get("reason") or ""), str(condition.get("message") or "")
@@ -88,6 +112,12 @@ def _end_of(pod: Object) -> End:
         return End(native, Reason.NODE_FAIL, f"{native}: {message}" if message else native, code)
     if not terminated:
         return End("Failed", Reason.NODE_FAIL, "its pod has failed and does not say why")
+    return _end_of_container(pod)
+
+
+def _end_of_container(pod: Object) -> End:
+    terminated = _terminated(pod)
+    code = terminated.get("exitCode")
     native, message = str(terminated.get("reason") or ""), str(terminated.get("message") or "")
     if native == "OOMKilled":
         return End(native, Reason.OOM_KILLED, f"out of memory, the limit was {_memory_limit(pod)}", code)
@@ -96,13 +126,15 @@ def _end_of(pod: Object) -> End:
     if native == "ContainerStatusUnknown":
         return End(native, Reason.NODE_FAIL, message or native, code)
     exit_code = int(code or 0)
+    if exit_code == 0:
+        return End("Failed", Reason.NONZERO_EXIT, f"a container beside the job's own has failed: {_others(pod)}")
     return End("Failed", reason_of(exit_code), describe_exit(exit_code), exit_code)
 
 
 def disruption_in(pods: Sequence[Object]) -> str:
     """Return why a pod that has not ended is to go, in Kubernetes' words; empty if none is.
 
-    Its node may be gone: then nobody ends the pod, as long as the node's object stays.
+    Its node may be gone: see :mod:`backends._kubernetes.lost_nodes`.
     https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions
     """
     found = next((found for pod in pods if (found := _disruption_of(pod)) is not None), {})
@@ -112,6 +144,14 @@ def disruption_in(pods: Sequence[Object]) -> str:
 def _disruption_of(pod: Object) -> Object | None:
     conditions = (pod.get("status") or {}).get("conditions") or ()
     return next((c for c in conditions if c["type"] == "DisruptionTarget" and c["status"] == "True"), None)
+
+
+def _others(pod: Object) -> str:
+    ends = {
+        status["name"]: (status.get("state") or {}).get("terminated") or {}
+        for status in (pod.get("status") or {}).get("containerStatuses") or ()
+    }
+    return ", ".join(f"{name}, exit code {end['exitCode']}" for name, end in ends.items() if end.get("exitCode"))
 
 
 def _terminated(pod: Object) -> Mapping[str, Any]:

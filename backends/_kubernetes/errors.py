@@ -6,7 +6,7 @@ The conventions: https://github.com/kubernetes/community/blob/master/contributor
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -18,6 +18,8 @@ from pman_core.states import Reason
 MESSAGE_CHARS_MAX = 600
 GO_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 """What Go's JSON has for these: https://pkg.go.dev/encoding/json#Marshal"""
+RETRY_AFTER_S = 1.0
+"""If the server does not say how long: https://kubernetes.io/docs/concepts/cluster-administration/flow-control/"""
 SECRET_CHARS_MIN = 4
 """Shorter values are not looked for: every 1 of a message would be struck out."""
 
@@ -102,7 +104,6 @@ TABLE = (
     _row("", "401", "", "", Unavailable),
     # Over when the webhook, etcd or the server is well again.
     _row("", "408 500 502 503 504", "", "", Unavailable),
-    _row("", "429", "", "", Unavailable),
     _row("create", "400 403 404 405 413 422", "", "", _rejected),
     _row("ask change", "403", "", "", Forbidden),
 )
@@ -115,8 +116,8 @@ def explain(doing: Doing, code: int, body: bytes, retry_after: str = "", secrets
     text = str(status.get("message") or body[: 4 * MESSAGE_CHARS_MAX].decode(errors="replace"))
     message = scrub(text, secrets)
     reason = str(status.get("reason") or "")
-    if code == 429 and retry_after.isdecimal():
-        return Busy(message, float(retry_after))
+    if code == 429:
+        return Busy(message, _patience_s(status, retry_after))
     for row in TABLE:
         matches = (
             (not row.doing or doing in row.doing)
@@ -134,18 +135,33 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
 
     A refusal may quote the whole pod, ``Invalid value: core.PodTemplateSpec{...}``, with all its variables.
     """
-    for secret in sorted({value for value in secrets if len(value) >= SECRET_CHARS_MIN}, key=len, reverse=True):
-        for form in sorted(_forms_of(secret), key=len, reverse=True):
-            text = text.replace(form, "***")
+    text = strike(text, forms_of(secrets))
     text = re.sub(r"(Invalid value: )(?:\w+\.)?\w*\{.*\}(?=: )", r"\1{...}", text, flags=re.DOTALL)
     return " ".join(text.split())[:MESSAGE_CHARS_MAX]
 
 
-def _forms_of(secret: str) -> set[str]:
-    """Return how a value of a variable may be quoted: as it is or as it was sent, plain or in JSON of Python or Go."""
-    forms = {secret, verbatim(secret)}
-    quoted = {json.dumps(form, ensure_ascii=is_ascii)[1:-1] for form in forms for is_ascii in (True, False)}
-    return forms | quoted | {form.translate(GO_ESCAPES) for form in quoted}
+def strike(text: str, forms: Iterable[str]) -> str:
+    """Return ``text`` without ``forms``, which :func:`forms_of` has made of values of variables."""
+    for form in forms:
+        text = text.replace(form, "***")
+    return text
+
+
+def forms_of(secrets: Iterable[str]) -> tuple[str, ...]:
+    """Return how values of variables may be quoted: as they are or as they were sent, plain or in JSON of Python or Go.
+
+    The longest first: one may be a part of another.
+    """
+    plain = {form for value in secrets if len(value) >= SECRET_CHARS_MIN for form in (value, verbatim(value))}
+    quoted = {json.dumps(form, ensure_ascii=is_ascii)[1:-1] for form in plain for is_ascii in (True, False)}
+    return tuple(sorted(plain | quoted | {form.translate(GO_ESCAPES) for form in quoted}, key=len, reverse=True))
+
+
+def _patience_s(status: Mapping[str, Any], retry_after: str) -> float:
+    """Return how long the server wants to be left alone. An error within a watch has no header, and says it itself."""
+    details = status.get("details")
+    asked = str(retry_after or (details.get("retryAfterSeconds") if isinstance(details, dict) else ""))
+    return float(asked) if asked.isdecimal() else RETRY_AFTER_S
 
 
 def _status(body: bytes) -> dict[str, Any]:

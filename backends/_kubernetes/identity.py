@@ -107,6 +107,12 @@ def spec_of(job: Object) -> JobSpec | None:
     return read_spec(job["metadata"]["annotations"].get(SPEC, ""))
 
 
+def secrets_of(job: Object) -> tuple[str, ...]:
+    """Return the values of a job's variables, none of which may be in a message."""
+    spec = spec_of(job)
+    return () if spec is None else tuple(spec.env.values())
+
+
 def selector(instance: str, generation: str = "", jid: str = "") -> str:
     """Return the label selector for the objects of an instance, of one generation, of one generation of one jid."""
     wanted = {INSTANCE: instance, GENERATION: generation, JID: safe_label(jid) if jid else ""}

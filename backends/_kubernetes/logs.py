@@ -5,8 +5,9 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#g
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from backends._kubernetes.connection import Api
 from backends._kubernetes.errors import NotThere
@@ -39,23 +40,36 @@ def workers_of(pods: Iterable[Object]) -> tuple[Worker, ...]:
 
 
 def logs_of(
-    api: Api, path: str, workers: Sequence[Worker], tail_lines: int, max_bytes: int, *, timeout_s: float
+    api: Api,
+    path: str,
+    workers: Iterable[Worker],
+    tail_lines: int,
+    max_bytes: int,
+    *,
+    timeout_s: float,
+    kept: Mapping[Worker, str] = MappingProxyType({}),
 ) -> str:
     """Return the end of the logs of ``workers``; ``path`` is that of the pods of their namespace.
+
+    ``kept`` has what was read of workers whose pods may be gone by now.
 
     Raises:
         Unavailable: not one of them can be read now.
     """
+    workers = sorted({*workers, *kept})
+    if not workers:
+        return ""
     count = max(len(workers), *(worker.count for worker in workers))
     if count == 1:
-        return _log_of(api, path, workers[0], tail_lines, max_bytes, timeout_s=timeout_s)
+        return log_of(api, path, workers[0], tail_lines, max_bytes, timeout_s=timeout_s)
     sections, failures = [], []
     until_s = time.monotonic() + timeout_s
     for worker in workers:
         head = f"--- worker {worker.index + 1} of {count} ---\n"
         share = max(0, max_bytes // len(workers) - len(head) - 1)
         try:
-            text = _log_of(api, path, worker, tail_lines, share, timeout_s=max(0.1, until_s - time.monotonic()))
+            text = log_of(api, path, worker, tail_lines, share, timeout_s=max(0.1, until_s - time.monotonic()))
+            text = text or tail(kept.get(worker, "").encode(), tail_lines, share)
         except Unavailable as error:
             failures.append(error)
             text = f"(its log cannot be read: {error})"
@@ -76,7 +90,12 @@ def _number(text: object, default: int) -> int:
     return int(str(text)) if NUMBER.fullmatch(str(text)) else default
 
 
-def _log_of(api: Api, path: str, worker: Worker, tail_lines: int, max_bytes: int, *, timeout_s: float) -> str:
+def log_of(api: Api, path: str, worker: Worker, tail_lines: int, max_bytes: int, *, timeout_s: float) -> str:
+    """Return the end of the log of one worker; ``""`` if it has none, or none any more.
+
+    Raises:
+        Unavailable: it cannot be read now.
+    """
     # One byte more than asked for tells a log that is cut from one that is not.
     end, wanted = bytearray(), max_bytes + 1
     until_s = time.monotonic() + timeout_s

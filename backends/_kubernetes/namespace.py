@@ -1,18 +1,24 @@
 """All calls that pman makes of a cluster: one namespace, and in it the objects of one instance."""
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from backends._kubernetes.connection import MERGE_PATCH, Api
 from backends._kubernetes.errors import Doing, Forbidden, NotThere
 from backends._kubernetes.follower import Follower, Judge, Remember, to_cursor
 from backends._kubernetes.identity import VERDICT, Object, job_name, selector
 from backends._kubernetes.job import Body
-from backends._kubernetes.logs import Worker, logs_of, workers_of
+from backends._kubernetes.logs import Worker, log_of, logs_of, workers_of
+from backends._kubernetes.lost_nodes import TRACKED, is_tracked
 from backends._kubernetes.rights import PATH as RIGHTS_PATH
 from backends._kubernetes.rights import explain_missing, missing
 from backends._kubernetes.survey import Survey
 from backends._kubernetes.verdict import Verdict
 from pman_core.backend import JobRef
+from pman_core.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 
 class Namespace:
@@ -23,6 +29,7 @@ class Namespace:
         self.name = name
         self._instance = instance
         self._timeout_s = timeout_s
+        self._is_there = False
         self._jobs = f"/apis/batch/v1/namespaces/{name}/jobs"
         self._pods = f"/api/v1/namespaces/{name}/pods"
         self._events = f"/api/v1/namespaces/{name}/events"
@@ -67,7 +74,28 @@ class Namespace:
             for page in self._api.pages(path, wanted):
                 for item in page["items"]:
                     survey.note(kind, "ADDED", item)
+                    self._is_there = True
+        self.make_sure_it_is_there()
         return survey
+
+    def make_sure_it_is_there(self) -> None:
+        """Do not take a namespace that is not there for an empty one: it lists as that, and all jobs would be lost.
+
+        Asked until it is known once, because with a namespace that goes later its Jobs go, too. Who may not ask is
+        believed: a Role that lets us list is an object of this very namespace.
+
+        Raises:
+            Unavailable: it is not there.
+        """
+        if self._is_there:
+            return
+        try:
+            self._api.call("GET", f"/api/v1/namespaces/{self.name}")
+        except NotThere as error:
+            raise Unavailable(f"JOB_NAMESPACE: {error}") from error
+        except Forbidden as error:
+            log.info("the namespace is taken to be there: %s", error)
+        self._is_there = True
 
     def workers(self, ref: JobRef) -> tuple[Worker, ...]:
         """List the pods of one job."""
@@ -80,9 +108,13 @@ class Namespace:
         items: list[Object] = self._api.listed("GET", self._events, query=query)["items"]
         return items
 
-    def logs(self, workers: Sequence[Worker], tail_lines: int, max_bytes: int) -> str:
-        """Return the end of the logs of ``workers``."""
-        return logs_of(self._api, self._pods, workers, tail_lines, max_bytes, timeout_s=self._timeout_s)
+    def logs(self, workers: Iterable[Worker], tail_lines: int, max_bytes: int, kept: Mapping[Worker, str]) -> str:
+        """Return the end of the logs of ``workers``, and what was ``kept`` of those that are gone."""
+        return logs_of(self._api, self._pods, workers, tail_lines, max_bytes, timeout_s=self._timeout_s, kept=kept)
+
+    def log(self, worker: Worker, tail_lines: int, max_bytes: int, timeout_s: float) -> str:
+        """Return the end of the log of one worker."""
+        return log_of(self._api, self._pods, worker, tail_lines, max_bytes, timeout_s=timeout_s)
 
     def cursor(self) -> str:
         """Return the present resource versions of Jobs and pods."""
@@ -97,10 +129,11 @@ class Namespace:
 
     # End and remove
 
-    def judge(self, job: Object, verdict: Verdict, *, suspend: bool) -> None:
-        """Write the verdict into a Job that is still as it was read; to suspend it is part of the same change.
+    def judge(self, job: Object, verdict: Verdict, *, stop: bool) -> None:
+        """Write the verdict into a Job that is still as it was read; to stop it is part of the same change.
 
-        Who resumes it later, a queue like Kueue or a hand, finds that it has no pods to make any more.
+        https://kubernetes.io/docs/concepts/workloads/controllers/job/#job-termination-and-cleanup (the deadline, which
+        begins anew when a Job that is suspended is resumed)
 
         Raises:
             OutOfDate: it has changed.
@@ -109,8 +142,8 @@ class Namespace:
         metadata = job["metadata"]
         annotations = {VERDICT: verdict.to_json()}
         body: Body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "annotations": annotations}}
-        if suspend:
-            body["spec"] = {"suspend": True, "parallelism": 0}
+        if stop:
+            body["spec"] = {"activeDeadlineSeconds": 1, "parallelism": 0}
         self._change(f"{self._jobs}/{metadata['name']}", body)
 
     def end_pod(self, pod: Object) -> None:
@@ -122,6 +155,26 @@ class Namespace:
             self._change(f"{self._pods}/{pod['metadata']['name']}", {"spec": {"activeDeadlineSeconds": 1}})
         except NotThere:
             return
+
+    def forsake(self, pod: Object) -> None:
+        """Take a pod that nobody ends out of the cluster, as it was read; its Job must have no other to make for it.
+
+        The kubelet ends what it still finds running of it, should it ever come back.
+        https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination-forced
+
+        Raises:
+            OutOfDate: it has changed: its node may be back.
+        """
+        metadata = pod["metadata"]
+        if is_tracked(pod):
+            kept = [name for name in metadata["finalizers"] if name != TRACKED]
+            change: Body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": kept}}
+            try:
+                self._change(f"{self._pods}/{metadata['name']}", change)
+            except NotThere:
+                return
+        query = {"labelSelector": selector(self._instance), "fieldSelector": f"metadata.name={metadata['name']}"}
+        self._api.call("DELETE", self._pods, doing=Doing.CHANGE, query=query, body={"gracePeriodSeconds": 0})
 
     def _change(self, path: str, body: Body) -> None:
         self._api.call("PATCH", path, doing=Doing.CHANGE, body=body, content_type=MERGE_PATCH)
@@ -148,6 +201,10 @@ class Namespace:
         return items
 
     # The cluster
+
+    def now(self) -> datetime | None:
+        """Return the time by the API server's clock, as far as it has told it."""
+        return self._api.now()
 
     def ping(self) -> None:
         """Ask for next to nothing."""

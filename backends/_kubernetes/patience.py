@@ -70,6 +70,14 @@ class Patience:
             memory.ended_at_s = now_s
         return is_due
 
+    def may_try(self, generation: str) -> bool:
+        """Whether a job may be ended now: what has been tried in vain is not tried again at once."""
+        memory, now_s = self._memory(generation), self._clock_s()
+        is_due = now_s - memory.ended_at_s >= AGAIN_S
+        if is_due:
+            memory.ended_at_s = now_s
+        return is_due
+
     def forget_all_but(self, generations: Iterable[str]) -> None:
         """Forget the jobs that have ended or are gone."""
         with self._lock:

@@ -27,6 +27,8 @@ class KubernetesSettings(BaseSettings):
     """So long an image that cannot be pulled, a volume that cannot be mounted and the like may last."""
     kube_end_grace_s: Annotated[int, Field(ge=1)] = 1
     """So long a job that is ended may go on after SIGTERM; 0 would only hide it, while it goes on."""
+    node_lost_grace_s: Annotated[float, Field(ge=0)] = 60.0
+    """So long a pod that its node should have ended may go on before the node is lost."""
     kube_ttl_hours: Annotated[float, Field(gt=0, le=LIMIT_MAX / 3600)] | None = None
     """An ended Job is deleted by Kubernetes itself after that; unset: by pman alone."""
     kube_request_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0

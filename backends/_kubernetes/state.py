@@ -15,7 +15,9 @@ no condition                   none, and none has ended                         
 no condition                   none, but some have ended                            Unknown: its end is being written
 no condition                   none has started (below)                             PENDING with the reason
 no condition                   a container runs, or has run                         RUNNING; if a pod is to go, the
-                                                                                    message says why: see ``ends``
+                                                                                    message says why: see ``ends``;
+                                                                                    if its node is lost, it is ended:
+                                                                                    see ``lost_nodes``
 FailureTarget,                 any                                                  as without: only hints of the end,
 SuccessCriteriaMet                                                                  pods are still ending
 Suspended, no verdict          any                                                  PENDING: by Kueue, or by hand
@@ -23,6 +25,7 @@ verdict (annotation)           some live                                        
 verdict, Suspended             none lives                                           CANCELLED or FAILED: the verdict
 verdict, Complete or Failed    any                                                  the verdict
 Complete                       any                                                  SUCCEEDED
+any, or none                   own containers all ended, beside others of the site  SUCCEEDED or FAILED, as they did
 Failed                         one has failed                                       FAILED by the first, see ``ends``
 Failed                         none is left                                         FAILED by the condition
 is gone                        some live, or not all have been made                 Unknown
@@ -38,7 +41,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backends._identity import Identity
-from backends._kubernetes.ends import End, disruption_in, end_of_condition, end_of_pods
+from backends._kubernetes.ends import (
+    End,
+    disruption_in,
+    end_of_condition,
+    end_of_containers,
+    end_of_pods,
+    have_ended_beside_others,
+)
 from backends._kubernetes.identity import WORKERS, Object, identity_of, job_name
 from backends._kubernetes.job import CONTAINER
 from backends._kubernetes.verdict import Verdict, verdict_of
@@ -65,6 +75,9 @@ def observed_from(job: Object, pods: Sequence[Object]) -> Sighting:
         return Unknown("the Job is being deleted")
     conditions = conditions_of(job)
     verdict = verdict_of(job["metadata"].get("annotations"))
+    if verdict is None and have_ended_beside_others(pods, job["metadata"]["annotations"].get(WORKERS, "")):
+        end = end_of_containers(pods)
+        return _failed(identity, job, pods, {}, end) if end else _succeeded(identity, job, pods, {})
     if "Complete" in conditions or "Failed" in conditions:
         if verdict is not None:
             return _judged(identity, job, pods, verdict)
@@ -203,8 +216,10 @@ def _succeeded(identity: Identity, job: Object, pods: Sequence[Object], conditio
     )
 
 
-def _failed(identity: Identity, job: Object, pods: Sequence[Object], condition: Object) -> Observed:
-    end: End = end_of_pods(pods) or end_of_condition(condition)
+def _failed(
+    identity: Identity, job: Object, pods: Sequence[Object], condition: Object, end: End | None = None
+) -> Observed:
+    end = end or end_of_pods(pods) or end_of_condition(condition)
     began_at = started_at(pods)
     return _observed(
         identity,

@@ -103,8 +103,8 @@ class ClaimFolders:
         )
 
 
-def storage_of(common: CommonSettings) -> Storage:
-    """Return the storage that STORAGE_TYPE asks for.
+def storage_of(common: CommonSettings, *, is_in_cluster: bool = False) -> Storage:
+    """Return the storage that STORAGE_TYPE asks for; ``is_in_cluster`` says that pman itself runs in a pod.
 
     Raises:
         Rejected: Kubernetes has no such storage, or the name of the claim is missing.
@@ -115,10 +115,15 @@ def storage_of(common: CommonSettings) -> Storage:
             raise Rejected("VOLUME_NAME: is required when STORAGE_TYPE is kubernetes_pvc")
         return ClaimFolders(common.volume_name, base)
     if base is not None and common.storage_type == "nfs":
-        return NfsFolders(common.nfs_server, base, base.is_dir())
+        return NfsFolders(common.nfs_server, base, is_seen(base, is_in_cluster=is_in_cluster))
     if base is not None and common.storage_type == "host":
-        return HostFolders(base, base.is_dir())
+        return HostFolders(base, is_seen(base, is_in_cluster=is_in_cluster))
     raise Rejected(f"STORAGE_TYPE: must be host, nfs or kubernetes_pvc, not {common.storage_type}")
+
+
+def is_seen(base: Path, *, is_in_cluster: bool) -> bool:
+    """Whether a folder of this name is the store. In a pod it may be one of pman's own image: the store is a mount."""
+    return base.is_dir() and (not is_in_cluster or base.stat().st_dev != Path("/").stat().st_dev)
 
 
 def _mount(volume: str, path: str, *, read_only: bool = False) -> Body:

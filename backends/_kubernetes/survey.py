@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from backends._identity import Identity
-from backends._kubernetes.identity import JID, JOB_NAME, Object, identity_of, job_name
+from backends._kubernetes.errors import forms_of, strike
+from backends._kubernetes.identity import JID, JOB_NAME, Object, identity_of, job_name, secrets_of
 from backends._kubernetes.state import conditions_of, has_ended, observed_from, observed_from_pods
 from pman_core.backend import Absent, JobRef, Observed, Sighting, Unknown
 
@@ -17,6 +19,8 @@ class Survey:
     def __init__(self, jobs: Iterable[Object] = (), pods: Iterable[Object] = ()) -> None:
         self._jobs: dict[str, Object] = {}
         self._pods: dict[str, dict[str, Object]] = {}
+        self._secrets: dict[str, tuple[str, ...]] = {}
+        """Of the jobs that were told with a message; most are told again every moment."""
         for job in jobs:
             self.note("jobs", "ADDED", job)
         for pod in pods:
@@ -32,6 +36,7 @@ class Survey:
             self._jobs[generation] = item
             if change == "DELETED":
                 del self._jobs[generation]
+                self._secrets.pop(generation, None)
             return generation
         pods = self._pods.setdefault(generation, {})
         pods[name] = item
@@ -59,18 +64,27 @@ class Survey:
         if job is None or identity is None:
             orphans = [pod for pod in pods if pod["metadata"]["annotations"].get(JID) == ref.jid]
             return _sighting(None, orphans) if orphans else Absent()
-        return _sighting(job, pods) if identity.jid == ref.jid else Absent()
+        return self._told(job, _sighting(job, pods)) if identity.jid == ref.jid else Absent()
 
     def forget(self, generation: str) -> None:
         """Drop a job that need not be told of any more."""
         self._jobs.pop(generation, None)
+        self._secrets.pop(generation, None)
         self._pods.pop(generation, None)
 
     def observed(self, generation: str) -> Observed | None:
         """Return how the Job of a generation is, if that is known."""
         job = self._jobs.get(generation)
-        sighting = None if job is None else _sighting(job, self.pods(generation))
+        sighting = None if job is None else self._told(job, _sighting(job, self.pods(generation)))
         return sighting if isinstance(sighting, Observed) else None
+
+    def _told(self, job: Object, sighting: Sighting) -> Sighting:
+        """Strike the values of the job's variables out of what kubelets and controllers have written about it."""
+        if not isinstance(sighting, Observed) or not sighting.message:
+            return sighting
+        if sighting.generation not in self._secrets:
+            self._secrets[sighting.generation] = forms_of(secrets_of(job))
+        return replace(sighting, message=strike(sighting.message, self._secrets[sighting.generation]))
 
     def is_behind(self, generation: str) -> bool:
         """Whether a Job tells an end whose pods have not all been heard of: its watch was faster than theirs."""
@@ -100,7 +114,7 @@ def slim(item: Object) -> Object:
     metadata, spec = dict(item["metadata"]), item.get("spec") or {}
     for name in ("managedFields", "ownerReferences"):
         metadata.pop(name, None)
-    kept = {name: spec[name] for name in ("suspend", "nodeName", "activeDeadlineSeconds") if name in spec}
+    kept = {name: spec[name] for name in ("parallelism", "nodeName", "activeDeadlineSeconds") if name in spec}
     if "containers" in spec:
         kept["containers"] = [
             {name: container[name] for name in ("name", "resources") if name in container}
@@ -120,7 +134,7 @@ def version_of(item: Object) -> int:
 def _sighting(job: Object | None, pods: list[Object]) -> Sighting:
     """One that cannot be read, whosever fault it is, must not hide all the others."""
     try:
-        return observed_from(job, pods) if job is not None else observed_from_pods(pods)
+        return observed_from_pods(pods) if job is None else observed_from(job, pods)
     except Exception as error:
         log.exception("the Job or the pods cannot be read: %s", (job or pods[0])["metadata"]["name"])
         return Unknown(f"{type(error).__name__}: {error}")

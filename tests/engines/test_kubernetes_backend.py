@@ -8,12 +8,13 @@ import pytest
 
 from backends._kubernetes import connection
 from backends._kubernetes.identity import job_name
+from backends._kubernetes.storage import storage_of
 from pman_core.backend import Absent, JobRef, Observed
 from pman_core.errors import Rejected, Unavailable
 from pman_core.job import JobSpec
 from pman_core.states import TERMINAL, Reason, State
 from testbed.system import wait_for
-from tests.engines.kube import PATIENCE_S, Cluster, Counted, cluster, kubectl, look, missing, seen
+from tests.engines.kube import IMAGE, PATIENCE_S, Cluster, Counted, cluster, kubectl, look, missing, seen
 from tests.engines.kube_system import poor_access
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180), pytest.mark.xdist_group("kubernetes-backend")]
@@ -59,6 +60,7 @@ def test_an_image_that_never_comes_fails_the_job_with_the_kubelets_words(kube: C
     assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.IMAGE_PULL, None)
     assert "registry.invalid" in found.message
     assert kube.pods(spec) == [], "nobody goes on pulling"
+    kube.kubectl("wait", "job", job_name(spec.jid, spec.generation), "--for=condition=Failed", "--timeout=10s")
     assert seen(kube.backend(), spec) == found, "whoever comes later is told the same"
     assert kube.runs(spec) == 0
 
@@ -214,6 +216,35 @@ def test_a_pod_that_is_evicted_fails_the_job_once(kube: Cluster) -> None:
     assert kube.runs(spec) == 1
 
 
+@pytest.fixture
+def urgent(kube: Cluster) -> Iterator[str]:
+    """A priority above that of the jobs."""
+    name = f"{kube.namespace}-urgent"
+    made = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": 1000}
+    kubectl("create", "-f", "-", given=made)
+    yield name
+    kube.kubectl("delete", "pod", "urgent", "--ignore-not-found", "--now", "--wait=false")
+    kubectl("delete", "priorityclass", name)
+
+
+def test_a_pod_that_is_preempted_fails_the_job_once(kube: Cluster, urgent: str) -> None:
+    """The scheduler takes the half of a node from a job for a pod that needs three quarters of it."""
+    cpus = int(kubectl("get", "nodes", "-o", "jsonpath={.items[0].status.allocatable.cpu}"))
+    backend = kube.backend(kube_request_ratio=1)
+    spec = kube.spec("sleep 60", cpu_limit=500 * cpus)
+    backend.submit(spec)
+    seen(backend, spec, State.RUNNING)
+    wait_for("it has begun", lambda: kube.runs(spec), PATIENCE_S)
+    container = {"name": "urgent", "image": IMAGE, "command": ["sleep", "60"]}
+    container["resources"] = {"requests": {"cpu": f"{750 * cpus}m"}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "urgent"}}
+    kube.kubectl("create", "-f", "-", given=pod | {"spec": {"priorityClassName": urgent, "containers": [container]}})
+    found = seen(backend, spec)
+    assert (found.state, found.reason) == (State.FAILED, Reason.NODE_FAIL)
+    assert "preempt" in found.message, "in the scheduler's words, or in ours if its pod is gone by then"
+    assert kube.runs(spec) == 1
+
+
 def test_a_job_that_is_deleted_by_hand_is_absent_when_nothing_of_it_is_left(kube: Cluster) -> None:
     backend = kube.backend()
     spec = kube.spec("sleep 60")
@@ -235,18 +266,19 @@ def test_a_job_that_waits_is_ended_without_ever_running(kube: Cluster) -> None:
     assert kube.pods(spec) == []
 
 
-def test_a_job_that_was_ended_does_not_run_when_somebody_resumes_it(kube: Cluster) -> None:
+def test_a_job_that_was_ended_while_suspended_does_not_run_when_it_is_resumed(kube: Cluster) -> None:
     backend = kube.backend()
     spec = kube.spec("exit 0", cpu_limit=100_000_000)
     backend.submit(spec)
     seen(backend, spec, State.PENDING)
+    name = job_name(spec.jid, spec.generation)
+    kube.kubectl("patch", "job", name, "--type=merge", "-p", '{"spec": {"suspend": true}}')
+    kube.kubectl("wait", "job", name, "--for=condition=Suspended", f"--timeout={PATIENCE_S // 2}s")
     backend.end(spec.jid, spec.generation)
     assert seen(backend, spec).state is State.CANCELLED
-    name = job_name(spec.jid, spec.generation)
     kube.kubectl("patch", "job", name, "--type=merge", "-p", '{"spec": {"suspend": false}}')
-    kube.kubectl("wait", "job", name, "--for=condition=Suspended=False", f"--timeout={PATIENCE_S // 2}s")
+    kube.kubectl("wait", "job", name, "--for=condition=Failed", f"--timeout={PATIENCE_S // 2}s")
     assert kube.pods(spec) == []
-    backend.end(spec.jid, spec.generation)
     assert seen(backend, spec).state is State.CANCELLED
 
 
@@ -275,6 +307,42 @@ def test_one_worker_that_fails_ends_the_others_and_none_begins_anew(kube: Cluste
     found = seen(backend, spec)
     assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, 9)
     assert kube.runs(spec) == 3
+
+
+@pytest.mark.parametrize("when_told_to_go", ["", "exit 0"])
+def test_the_stream_keeps_what_the_workers_said_that_a_failure_takes_down(kube: Cluster, when_told_to_go: str) -> None:
+    backend = kube.backend()
+    cursor, stop = backend.cursor(), threading.Event()
+    script = (
+        f'trap \'{when_told_to_go}\' TERM; echo "I am $JOB_COMPLETION_INDEX"; until [ -e "$0/go" ]; do sleep 0.1; done;'
+        " [ $JOB_COMPLETION_INDEX = 1 ] && exit 9; while :; do sleep 0.1; done"
+    )
+    spec = kube.spec(script, number_of_workers=3)
+    backend.submit(spec)
+    wait_for("all have begun", lambda: kube.runs(spec) == 3, PATIENCE_S)
+    (kube.store_base / spec.request.output_dir / "go").touch()
+    for event in backend.watch(cursor, stop):
+        observed = event.observed
+        if observed is not None and observed.generation == spec.generation and observed.state in TERMINAL:
+            stop.set()
+    wait_for("the pods of the others are gone", lambda: len(kube.pods(spec)) == 1, PATIENCE_S)
+    assert backend.logs(ref(spec), 100, 10_000) == "".join(
+        f"--- worker {number + 1} of 3 ---\nI am {number}\n" for number in range(3)
+    )
+
+
+@pytest.mark.parametrize(("own", "other"), [("exit 0", "sleep 60"), ("exit 3", "sleep 60"), ("exit 0", "exit 1")])
+def test_a_container_that_the_site_puts_beside_does_not_decide(kube: Cluster, own: str, other: str) -> None:
+    backend, spec = kube.backend(), kube.spec(own)
+    body = backend._build(spec, storage_of(kube.settings()).volumes(spec, None))
+    beside = {"name": "proxy", "image": IMAGE, "command": ["sh", "-c", other]}
+    body["spec"]["template"]["spec"]["containers"].append(beside)
+    kube.kubectl("create", "-f", "-", given=body)
+    found = seen(backend, spec)
+    code = int(own[-1])
+    assert (found.state, found.exit_code) == (State.FAILED if code else State.SUCCEEDED, code)
+    backend.remove(spec.jid, spec.generation)
+    wait_for("it is gone", lambda: look(backend, spec) == Absent(), PATIENCE_S)
 
 
 # What it is
@@ -373,3 +441,14 @@ def test_missing_rights_are_told_as_a_rule(kube: Cluster, tmp_path: Path) -> Non
     with pytest.raises(Unavailable, match='cannot list resource "pods"'):
         look(backend, kube.spec("exit 0"))
     assert kube.backend().health().ok
+
+
+def test_a_namespace_that_is_not_there_is_not_taken_for_an_empty_one(kube: Cluster, tmp_path: Path) -> None:
+    backend = kube.backend({"job_namespace": "pman-no-such-namespace"})
+    with pytest.raises(Unavailable, match='JOB_NAMESPACE: namespaces "pman-no-such-namespace" not found'):
+        look(backend, kube.spec("exit 0"))
+    assert "pman-no-such-namespace" in backend.health().message
+    config = poor_access(kube, tmp_path, "modest")
+    kube.kubectl("create", "role", "modest", "--verb=list", "--resource=jobs.batch,pods")
+    kube.kubectl("create", "rolebinding", "modest", "--role=modest", f"--serviceaccount={kube.namespace}:modest")
+    assert look(kube.backend(kubeconfig=str(config), kube_context="modest"), kube.spec("exit 0")) == Absent()

@@ -281,7 +281,8 @@ def test_a_namespace_that_is_not_there_is_waited_for(kube: Cluster) -> None:
     name = f"{kube.namespace}-later"
     with private_pman(kube, "early", JOB_NAMESPACE=name) as pman:
         post(pman, traced("early"))
-        wait_message(pman, "early", f'namespaces "{name}" not found')
+        wait_for("the API tells it", lambda: f'JOB_NAMESPACE: namespaces "{name}" not found' in health(pman)[1], 60)
+        assert get(pman, "early")["status"] == "notstarted"
         kubectl("create", "namespace", name)
         try:
             assert wait_end(pman, "early", 90)["status"] == "finishedSuccessfully"

@@ -33,10 +33,10 @@ class World:
         self.cluster, self.folder = cluster, folder
         self._made: list[KubernetesBackend] = []
 
-    def worker(self, token: str = ADMIN, **own: Any) -> KubernetesBackend:
+    def worker(self, token: str = ADMIN, *, namespace: str = "default", **own: Any) -> KubernetesBackend:
         """Return one more open backend."""
         access = self.cluster.kubeconfig(self.folder / f"access-{token}", token)
-        common = _common().model_copy(update={"storebase": self.folder})
+        common = _common().model_copy(update={"storebase": self.folder, "job_namespace": namespace})
         settings = KubernetesSettings(**({"kubeconfig": str(access), "kube_timeout_s": 5, "gpus": "no"} | own))
         backend = KubernetesBackend(common, settings)
         backend.open()

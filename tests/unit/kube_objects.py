@@ -29,7 +29,7 @@ def job(
     of: JobSpec | None = None,
     version: int = 100,
     annotations: dict[str, str] | None = None,
-    suspend: bool = False,
+    parallelism: int = 1,
     **status: Any,
 ) -> Object:
     """A Job; each condition a type, or type, reason and message."""
@@ -49,7 +49,7 @@ def job(
             "labels": build_labels(of, common()),
             "annotations": job_annotations(of) | (annotations or {}),
         },
-        "spec": {"suspend": suspend},
+        "spec": {"parallelism": parallelism},
         "status": shown,
     }
 

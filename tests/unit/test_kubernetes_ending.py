@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from backends._kubernetes.connection import Api
-from backends._kubernetes.ending import CHANGES_MAX, end_job
+from backends._kubernetes.ending import CHANGES_MAX, FindLost, end_job
 from backends._kubernetes.errors import NotThere, OutOfDate
 from backends._kubernetes.identity import VERDICT
 from backends._kubernetes.namespace import Namespace
@@ -31,14 +31,17 @@ class OneJob:
         assert generation == GENERATION
         return self._survey
 
-    def judge(self, job: Object, verdict: Verdict, *, suspend: bool) -> None:
+    def judge(self, job: Object, verdict: Verdict, *, stop: bool) -> None:
         assert verdict == CANCELLED
         if self._refusals:
             raise self._refusals.pop()
-        self.done.append("judge and suspend" if suspend else "judge")
+        self.done.append("judge and stop" if stop else "judge")
 
     def end_pod(self, pod: Object) -> None:
         self.done.append(f"end {pod['metadata']['name'][-1]}")
+
+    def forsake(self, pod: Object) -> None:
+        self.done.append(f"forsake {pod['metadata']['name'][-1]}")
 
 
 def done(shown: Object | None, *pods: Object, refusals: list[BackendError] | None = None) -> list[str]:
@@ -63,7 +66,32 @@ def test_pods_that_run_are_ended_after_the_verdict() -> None:
     ids=["no pod", "not placed", "no image", "one has ended, the other has no image"],
 )
 def test_where_nothing_runs_nothing_is_let_begin(shown: list[Object]) -> None:
-    assert done(job(active=1), *shown) == ["judge and suspend"]
+    assert done(job(active=1), *shown) == ["judge and stop"]
+
+
+def on_lost_node(*indexes: int) -> FindLost:
+    return lambda pods: [pod for pod in pods if int(pod["metadata"]["name"][-1]) in indexes]
+
+
+def let_go(shown: Object, *pods: Object, lost: FindLost) -> list[str]:
+    cluster = OneJob(shown, *pods)
+    end_job(cluster, spec().jid, GENERATION, CANCELLED, find_lost=lost)
+    return cluster.done
+
+
+def test_what_is_lost_goes_only_when_its_job_can_make_no_other() -> None:
+    """Else the Job controller would put another pod in its place, and the argv would run twice."""
+    said, lost = {VERDICT: CANCELLED.to_json()}, on_lost_node(0)
+    alone, beside = pod("Running", running()), pod("Running", running(), index=1)
+    assert let_go(job(), alone, lost=lost) == ["judge and stop"]
+    assert let_go(job(parallelism=0, annotations=said), alone, lost=lost) == [], "the controller has not read it yet"
+    assert let_go(job("Suspended", annotations=said, parallelism=0), alone, lost=lost) == ["forsake 0"]
+    assert let_go(job("Suspended"), alone, lost=lost) == ["judge and stop"], "it may be resumed"
+    assert let_go(job(), alone, beside, lost=lost) == ["judge", "end 1"]
+    assert let_go(job(annotations=said), alone, pod("Succeeded", terminated(0), index=1), lost=lost) == [
+        "judge and stop"
+    ]
+    assert let_go(job("FailureTarget"), alone, pod("Failed", terminated(9), index=1), lost=lost) == ["forsake 0"]
 
 
 @pytest.mark.parametrize("shown", [None, job("Complete"), job("Failed"), job(of=spec(jid="another"))])
@@ -76,14 +104,15 @@ def test_who_was_interrupted_is_followed_by_another() -> None:
 
 
 def test_a_verdict_that_came_to_nothing_is_carried_out() -> None:
-    """The pods that lived have ended well and others wait, or somebody has resumed what was suspended."""
+    """The pods that lived have ended well, and others wait."""
     said = {VERDICT: CANCELLED.to_json()}
-    assert done(job(annotations=said), pod("Succeeded", terminated(0)), pod(index=1)) == ["judge and suspend"]
-    assert done(job(annotations=said)) == ["judge and suspend"]
-    assert done(job("Suspended", annotations=said, suspend=True, active=1), pod()) == []
+    assert done(job(annotations=said), pod("Succeeded", terminated(0)), pod(index=1)) == ["judge and stop"]
+    assert done(job(annotations=said)) == ["judge and stop"]
+    assert done(job(annotations=said, parallelism=0, active=1), pod()) == []
+    assert done(job("Suspended", annotations=said, active=1), pod()) == ["judge and stop"], "by somebody else"
 
 
-def test_what_is_suspended_has_no_pods_to_make_when_it_is_resumed() -> None:
+def test_what_is_stopped_has_no_pods_to_make_and_no_time_left() -> None:
     sent: list[tuple[str, str, Object]] = []
 
     class Recorder:
@@ -92,12 +121,12 @@ def test_what_is_suspended_has_no_pods_to_make_when_it_is_resumed() -> None:
             return {}
 
     namespace = Namespace(cast(Api, Recorder()), "plugins", "site", 1.0)
-    namespace.judge(job(version=7), CANCELLED, suspend=True)
-    namespace.judge(job(version=7), CANCELLED, suspend=False)
+    namespace.judge(job(version=7), CANCELLED, stop=True)
+    namespace.judge(job(version=7), CANCELLED, stop=False)
     metadata = {"resourceVersion": "7", "annotations": {VERDICT: CANCELLED.to_json()}}
     path = f"/apis/batch/v1/namespaces/plugins/jobs/{job()['metadata']['name']}"
     assert sent == [
-        ("PATCH", path, {"metadata": metadata, "spec": {"suspend": True, "parallelism": 0}}),
+        ("PATCH", path, {"metadata": metadata, "spec": {"activeDeadlineSeconds": 1, "parallelism": 0}}),
         ("PATCH", path, {"metadata": metadata}),
     ]
 
@@ -105,9 +134,9 @@ def test_what_is_suspended_has_no_pods_to_make_when_it_is_resumed() -> None:
 def test_what_was_in_trouble_and_runs_by_now_is_left_alone() -> None:
     """A watch may be silent for a minute and a quarter; who has lost patience by what it told last looks again."""
     started, stuck = pod("Running", running()), pod(state=waiting("ErrImagePull"))
-    for pods, expected in (([started], []), ([stuck], ["judge and suspend"]), ([pod()], ["judge and suspend"])):
+    for pods, expected in (([started], []), ([stuck], ["judge and stop"]), ([pod()], ["judge and stop"])):
         cluster = OneJob(job(active=1), *pods)
-        end_job(cluster, spec().jid, GENERATION, CANCELLED, may_be_stuck)
+        end_job(cluster, spec().jid, GENERATION, CANCELLED, is_due=may_be_stuck)
         assert cluster.done == expected
 
 

@@ -99,7 +99,7 @@ def status(code: int, message: str, reason: str = "") -> bytes:
         ("create", 500, "etcdserver: request timed out", Unavailable),
         ("ask", 503, "apiserver is shutting down", Unavailable),
         ("change", 504, "Timeout: request did not complete within the allotted timeout", Unavailable),
-        ("ask", 429, "Too many requests", Unavailable),
+        ("ask", 429, "Too many requests", Busy),
         ("ask", 403, "nothing that is known", Forbidden),
         ("ask", 410, "too old resource version", Expired),
         ("ask", 418, "I'm a teapot", Unparseable),
@@ -117,6 +117,13 @@ def test_a_server_that_asks_for_patience_gets_it() -> None:
     error = explain(Doing.ASK, 429, status(429, "Too many requests"), "7")
     assert isinstance(error, Busy)
     assert error.retry_after_s == 7
+    told = explain(Doing.ASK, 429, json.dumps({"code": 429, "details": {"retryAfterSeconds": 3}}).encode())
+    assert isinstance(told, Busy)
+    assert told.retry_after_s == 3
+    for body in (b"", b'{"details": [1]}', b'{"details": {"retryAfterSeconds": "soon"}}'):
+        silent = explain(Doing.ASK, 429, body, "Wed, 21 Oct 2015 07:28:00 GMT" if not body else "")
+        assert isinstance(silent, Busy)
+        assert silent.retry_after_s == 1
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"[1]", b"<html>502 Bad Gateway</html>", b'{"message": null}'])

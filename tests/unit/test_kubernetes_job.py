@@ -17,7 +17,7 @@ from backends._kubernetes.identity import (
 )
 from backends._kubernetes.job import build_job, user_of, verbatim
 from backends._kubernetes.settings import KubernetesSettings
-from backends._kubernetes.storage import ClaimFolders, HostFolders, NfsFolders, Volumes, storage_of
+from backends._kubernetes.storage import ClaimFolders, HostFolders, NfsFolders, Volumes, is_seen, storage_of
 from pman_core.errors import Rejected
 from pman_core.job import mint_generation
 from pman_core.request import JobRequest
@@ -226,3 +226,11 @@ def test_the_storages() -> None:
 
 def test_a_job_of_the_tests_is_one_of_ours() -> None:
     assert spec_of(job()) == spec()
+
+
+def test_a_folder_of_the_image_is_not_the_store() -> None:
+    root, mounted = Path("/"), Path("/proc")
+    assert is_seen(root, is_in_cluster=False)
+    assert not is_seen(root, is_in_cluster=True)
+    assert is_seen(mounted, is_in_cluster=True)
+    assert not is_seen(Path("/no/such/folder"), is_in_cluster=False)

@@ -14,6 +14,9 @@ from tests.unit.kube_objects import common, job, pod, running, spec
 
 
 class EveryJobRuns:
+    def now(self) -> None:
+        return None
+
     def survey(self, generation: str) -> Survey:
         of = spec(generation)
         return Survey([job(of=of, active=1)], [pod("Running", running(), of=of)])

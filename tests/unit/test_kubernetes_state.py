@@ -1,6 +1,7 @@
 """Every native state of a Job and its pods, and what pman says of it."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -94,14 +95,14 @@ UNFINISHED: dict[str, tuple[Object, list[Object], State, str, str]] = {
         "it is being ended",
     ),
     "being ended, its pod not gone": (
-        job("Suspended", annotations=CANCELLED, suspend=True), [pod()], State.PENDING, "Pending", "it is being ended",
+        job("Suspended", annotations=CANCELLED, parallelism=0), [pod()], State.PENDING, "Pending", "it is being ended",
     ),
     "being ended, its pod going": (
-        job("Suspended", annotations=CANCELLED, suspend=True, terminating=1), [], State.PENDING, "Suspended",
+        job("Suspended", annotations=CANCELLED, parallelism=0, terminating=1), [], State.PENDING, "Suspended",
         "it is being ended",
     ),
     "being ended, its controller away": (
-        job(annotations=CANCELLED, suspend=True), [], State.PENDING, "Created", "it is being ended",
+        job(annotations=CANCELLED, parallelism=0), [], State.PENDING, "Created", "it is being ended",
     ),
 }  # fmt: skip
 
@@ -196,11 +197,16 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
         None, "ended on request",
     ),
     "cancelled before it began": (
-        job("Suspended", annotations=CANCELLED, suspend=True, active=0), [], State.CANCELLED, Reason.CANCELLED, None,
+        job(("Failed", "DeadlineExceeded", "Job was active longer than specified deadline"), annotations=CANCELLED), [],
+        State.CANCELLED, Reason.CANCELLED, None, "ended on request",
+    ),
+    "cancelled while somebody had suspended it": (
+        job("Suspended", annotations=CANCELLED, parallelism=0, active=0), [], State.CANCELLED, Reason.CANCELLED, None,
         "ended on request",
     ),
     "no image, given up": (
-        job("Suspended", annotations=PULL, suspend=True), [], State.FAILED, Reason.IMAGE_PULL, None, "ErrImagePull: no",
+        job(("Failed", "DeadlineExceeded", "Job was active longer than specified deadline"), annotations=PULL), [],
+        State.FAILED, Reason.IMAGE_PULL, None, "ErrImagePull: no",
     ),
 }  # fmt: skip
 
@@ -268,6 +274,49 @@ def test_conditions_that_are_not_true_are_none() -> None:
 @pytest.mark.parametrize("text", [None, "", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"])
 def test_times_that_are_none(text: str | None) -> None:
     assert moment(text) is None
+
+
+# Containers that a site puts beside the job's own
+
+
+def beside(own: Object, other: Object, phase: str = "Running", **more: Any) -> Object:
+    shown = pod(phase, own, **more)
+    shown["status"]["containerStatuses"].append({"name": "istio-proxy", "state": other})
+    return shown
+
+
+@pytest.mark.parametrize("condition", [(), ("Failed",), ("Complete",)])
+@pytest.mark.parametrize(("code", "state"), [(0, State.SUCCEEDED), (3, State.FAILED)])
+def test_the_job_is_its_own_container(condition: tuple[str, ...], code: int, state: State) -> None:
+    """A proxy that runs on, and one that fails."""
+    for other, phase in ((running(), "Running"), (terminated(1), "Failed")):
+        found = observed(observed_from(job(*condition, active=1), [beside(terminated(code), other, phase)]))
+        assert (found.state, found.exit_code) == (state, code)
+        assert found.finished_at == moment(FINISHED)
+
+
+def test_of_several_workers_all_must_have_ended() -> None:
+    two = spec(number_of_workers=2)
+    done, runs = beside(terminated(0), running(), of=two), beside(running(), running(), of=two, index=1)
+    assert observed(observed_from(job(of=two), [done])).state is State.RUNNING
+    assert observed(observed_from(job(of=two), [done, runs])).state is State.RUNNING
+    failed = beside(terminated(3), running(), of=two, index=1)
+    found = observed(observed_from(job(of=two), [done, failed]))
+    assert (found.state, found.exit_code) == (State.FAILED, 3)
+
+
+def test_one_that_was_taken_down_has_not_ended_by_itself() -> None:
+    late = beside(terminated(0), terminated(137), "Failed", reason="DeadlineExceeded")
+    assert observed(observed_from(job("Failed"), [late])).reason is Reason.TIME_LIMIT
+    assert observed(observed_from(job(), [beside(running(), terminated(1))])).state is State.RUNNING
+
+
+def test_a_worker_that_was_well_is_not_said_to_have_failed_with_0() -> None:
+    two = spec(number_of_workers=2)
+    shown = [beside(terminated(0), terminated(1), "Failed", of=two)]
+    found = observed(observed_from(job("Failed", of=two), shown))
+    assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, None)
+    assert found.message == "a container beside the job's own has failed: istio-proxy, exit code 1"
 
 
 # Verdicts

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from backends._kubernetes import patience
+from backends._kubernetes.identity import SPEC
 from backends.kubernetes import KubernetesBackend
 from pman_core.backend import Absent, JobRef, Observed, Unknown
 from pman_core.job import JobSpec
@@ -28,7 +29,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(patience, "SILENT_S", 0.0)
     monkeypatch.setattr(patience, "AGAIN_S", 0.05)
     with FakeCluster() as cluster:
-        cluster.node.second_s = 0.02
+        cluster.node.second_s = cluster.controller.second_s = 0.02
         made = World(cluster, tmp_path)
         yield made
         cluster.faults.release()
@@ -182,3 +183,46 @@ def test_a_job_of_several_workers_is_what_its_first_failure_is(world: World) -> 
     ended = seen(backend, spec)
     assert isinstance(ended, Observed)
     assert (ended.state, ended.reason, ended.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, 9)
+
+
+def test_what_the_others_said_when_the_first_failed_is_kept(world: World) -> None:
+    script = 'echo "I am $JOB_COMPLETION_INDEX"; while [ ! -e "$FAKE_MOUNT__share_outgoing/go" ]; do sleep 0.02; done; '
+    script += 'test "$JOB_COMPLETION_INDEX" = 1 && exit 9; trap "" TERM; sleep 1000 & wait'
+    spec = world.spec(["sh", "-c", script], number_of_workers=3)
+    backend = submitted(world, spec)
+    asked = JobRef(spec.jid, spec.generation)
+    whole = "".join(f"--- worker {number + 1} of 3 ---\nI am {number}\n" for number in range(3))
+    seen(backend, spec, lambda found: found.state is State.RUNNING)
+    wait_for("all have said it", lambda: backend.logs(asked, 10, 1000) == whole)
+    world.cluster.node.second_s = 1.0
+    (world.folder / spec.request.output_dir / "go").touch()
+    seen(backend, spec)
+    wait_for("the others are gone", lambda: len(world.cluster.pods()) == 1)
+    assert backend.logs(asked, 10, 1000) == whole
+    assert world.worker().logs(asked, 10, 1000) == "--- worker 2 of 3 ---\nI am 1\n", "who came too late"
+
+
+# Secrets
+
+
+def test_what_an_event_quotes_of_a_variable_is_struck_out(world: World) -> None:
+    world.cluster.controller.pod_refusal = 'Invalid value: "hunter22": must not be so'
+    spec = world.spec(COUNT)
+    backend = submitted(world, spec, kube_start_grace_s=0)
+    ended = seen(backend, spec)
+    assert 'Invalid value: "***": must not be so' in ended.message
+    assert "hunter22" not in str(look(world.worker(), spec))
+    annotations = dict(world.cluster.jobs()[0]["metadata"]["annotations"])
+    assert "hunter22" in annotations.pop(SPEC), "the Job itself has it, as its pods do"
+    assert "hunter22" not in str(annotations)
+
+
+def test_what_a_kubelet_quotes_of_a_variable_is_struck_out(world: World) -> None:
+    world.cluster.node.images[IMAGE] = ("CreateContainerError", "no such thing: SECRET=hunter22")
+    spec = world.spec(COUNT)
+    patient = submitted(world, spec)
+    waiting = seen(patient, spec, lambda found: found.native_state == "CreateContainerError")
+    assert waiting.message == "CreateContainerError: no such thing: SECRET=***"
+    assert "hunter22" not in str(seen(world.worker(kube_start_grace_s=0), spec))
+    [owned] = world.worker().owned()
+    assert "SECRET=***" in owned.observed.message

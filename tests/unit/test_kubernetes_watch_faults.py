@@ -20,6 +20,7 @@ from pman_core.states import TERMINAL, State
 from testbed.system import wait_for
 from tests.fakes.kube_api import FakeCluster, recorded
 from tests.fakes.kube_api.job_controller import key_of
+from tests.fakes.kube_api.refusals import status
 from tests.recorded.kube_jobs import sh
 from tests.unit.kube_backend import COUNT, STUBBORN, World, seen
 from tests.unit.kube_client import JOBS
@@ -131,6 +132,18 @@ def test_a_watch_that_is_refused(world: World, observer: Observer, name: str) ->
     world.worker().submit(spec)
     assert observer.until_end_of(spec).state is State.SUCCEEDED
     assert observer.breaks >= 1
+
+
+def test_a_stream_that_is_ended_for_want_of_patience_is_not_followed_at_once(world: World) -> None:
+    backend = world.worker()
+    watching = backend.watch(backend.cursor(), threading.Event())
+    details = {"retryAfterSeconds": 7}
+    world.cluster.faults.interrupt("watch jobs", status(429, "TooManyRequests", "later", details))
+    with pytest.raises(Unavailable, match="later"):
+        list(watching)
+    with pytest.raises(Unavailable, match="left alone for another 7 s"):
+        backend.cursor()
+    assert world.worker().cursor(), "another process has to find out itself"
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,26 @@ def test_a_broken_stream_is_followed_by_a_listing_and_a_new_stream(fault: Except
     observer.stand_down()
 
 
+def test_streams_that_break_at_once_are_begun_ever_more_seldom() -> None:
+    """Each beginning lists everything, and a server that refuses a watch is not helped by that."""
+    world = Watched()
+    world.streams = [[Unavailable("403")] for _ in range(100)]
+    observer = world.observer()
+    begun = []
+    for _ in range(100):
+        observer.tick()
+        assert observer._watcher is not None
+        observer._watcher._thread.join(5)
+        begun.append(len(world.cursors))
+        world.clock.advance(0.2)
+    assert begun[1] == 2, "the first break is followed at once"
+    assert 6 <= begun[-1] <= 12, "in 20 s"
+    world.clock.advance(60)
+    observer.tick()
+    assert len(world.cursors) == begun[-1] + 1
+    observer.stand_down()
+
+
 # Leading
 
 

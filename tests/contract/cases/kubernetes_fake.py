@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
-import backends.kubernetes
 from backends.kubernetes import KubernetesBackend, KubernetesSettings
 from cases.kubernetes import NAMESPACE, KubernetesCase
 from pman_core.backend import Backend
@@ -22,11 +19,9 @@ class KubernetesFakeCase(KubernetesCase):
         super().__init__(folder, instance)
         self.cluster = FakeCluster()
         self.cluster.api.namespaces.add(NAMESPACE)
-        self.cluster.node.second_s = 0.05
+        self.cluster.node.second_s = self.cluster.controller.second_s = 0.05
         self.cluster.__enter__()
         self._access = str(self.cluster.kubeconfig(folder / "access"))
-        self._patch = pytest.MonkeyPatch()
-        self._patch.setattr(backends.kubernetes, "REMOVED_S", 0.1)  # this controller has heard of it by then
 
     @classmethod
     def missing(cls) -> str:
@@ -35,10 +30,11 @@ class KubernetesFakeCase(KubernetesCase):
     def close(self) -> None:
         super().close()
         self.cluster.close()
-        self._patch.undo()
 
     def build(self, common: Settings) -> Backend:
-        return KubernetesBackend(common, KubernetesSettings(kubeconfig=self._access))
+        backend = KubernetesBackend(common, KubernetesSettings(kubeconfig=self._access))
+        backend.removed_s = 0.1  # this controller has heard of it by then
+        return backend
 
     def alive(self, spec: JobSpec) -> bool:
         """A process belongs to the job if it has been told of the job's output folder."""

@@ -130,12 +130,19 @@ class Api:
             raise refusals.forbidden(user.name, target.verb, resource, target.namespace, target.name)
         if target.resource == "nodes":
             return Reply(_listed("nodes", self.nodes, self.storage.version))
+        if target.resource == "namespaces" and target.verb == "get":
+            return Reply(self._namespace(target.name))
         if target.resource not in KINDS:
             raise refusals.no_such_path()
         if target.verb == "watch":
             return Watch(target.resource, target.namespace, call.query)
         with self.storage.changed:
             return getattr(self, f"_{target.verb}")(call, target)  # type: ignore[no-any-return]
+
+    def _namespace(self, name: str) -> Json:
+        if name not in self.namespaces:
+            raise refusals.not_found("namespaces", name)
+        return {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}, "status": {"phase": "Active"}}
 
     def _review(self, user: User, review: Json) -> Reply:
         wanted = review["spec"]["resourceAttributes"]

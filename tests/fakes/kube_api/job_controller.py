@@ -29,6 +29,8 @@ class JobController:
         self._storage = storage
         self.pod_refusal = ""
         """Why pods cannot be made, as a quota or Pod Security would say it; empty: they can."""
+        self.second_s = 1.0
+        """So long a second of a job's deadline takes."""
 
     def step(self, key: Key) -> bool:
         before = self._storage.version
@@ -103,7 +105,11 @@ class JobController:
     def _failure(self, job: Json, failed: list[Json]) -> tuple[str, str] | None:
         spec = job["spec"]
         limit_s = spec.get("activeDeadlineSeconds")
-        if limit_s is not None and "startTime" in job["status"] and _age_s(job["status"]["startTime"]) >= limit_s:
+        if (
+            limit_s is not None
+            and "startTime" in job["status"]
+            and _age_s(job["status"]["startTime"]) >= limit_s * self.second_s
+        ):
             return "DeadlineExceeded", "Job was active longer than specified deadline"
         for pod in failed:
             if found := _policy_failure(spec.get("podFailurePolicy"), pod):

@@ -62,6 +62,8 @@ class Node:
         """Images that cannot be had: the reason and the message of the container that waits for them."""
         self.is_silent = False
         """The kubelet neither does nor tells anything, as one that is stopped; containers go on."""
+        self.silent_for: set[str] = set()
+        """UIDs of pods of which that is so: as if they were on a node of their own."""
 
     def close(self) -> None:
         for run in self._runs.values():
@@ -74,10 +76,14 @@ class Node:
         run = self._runs.get(pod["metadata"]["uid"])
         return run.log.read_bytes() if run is not None and run.started_at else None
 
+    def runs(self) -> set[str]:
+        """Return the UIDs of the pods that it has."""
+        return set(self._runs)
+
     def step(self, pod: Json) -> bool:
         if "nodeName" not in pod["spec"]:
             return "deletionTimestamp" not in pod["metadata"] and self._place(pod)
-        if self.is_silent:
+        if self.is_silent or pod["metadata"]["uid"] in self.silent_for:
             return False
         before = self._storage.version
         run = self._runs.get(pod["metadata"]["uid"])
@@ -95,7 +101,7 @@ class Node:
         if self.is_silent:
             return
         present = {pod["metadata"]["uid"] for pod in self._storage.all("pods")}
-        for uid in self._runs.keys() - present:
+        for uid in self._runs.keys() - present - self.silent_for:
             run = self._runs.pop(uid)
             if run.container is not None:
                 run.container.kill()

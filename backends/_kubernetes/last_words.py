@@ -1,0 +1,62 @@
+"""What the workers of a job had said when the first of them failed.
+
+A Job that has failed deletes its other pods, and their logs with them; nothing in Kubernetes keeps these. There are
+KUBE_END_GRACE_S and the time that the kubelet needs, so who sees the failure reads at once and keeps what it has read.
+https://kubernetes.io/docs/concepts/workloads/controllers/job/#job-termination-and-cleanup
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from backends._kubernetes.identity import Object
+from backends._kubernetes.logs import Worker, workers_of
+from backends._kubernetes.state import has_begun, has_ended, phase_of
+from pman_core.errors import BackendError
+
+log = logging.getLogger(__name__)
+
+JOBS_MAX = 20
+"""So many jobs' words are kept, the latest: they are asked for within a second of the end."""
+READ_S = 2.0
+"""So long the reading for one job may take: whoever does it has other jobs to follow."""
+
+Read = Callable[[Worker, float], str]
+"""Returns the end of the log of one worker, within so many seconds."""
+
+
+class LastWords:
+    """The logs of workers that are about to be deleted, by generation."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[str, dict[Worker, str]] = {}
+
+    def of(self, generation: str) -> Mapping[Worker, str]:
+        """Return what was read of a job."""
+        with self._lock:
+            return dict(self._kept.get(generation, {}))
+
+    def hear(self, generation: str, pods: Sequence[Object], read: Read) -> None:
+        """Read what the others have said, if a worker of the job has just failed."""
+        living = [pod for pod in pods if has_begun(pod) and not has_ended(pod)]
+        if not living or all(phase_of(pod) != "Failed" for pod in pods):
+            return
+        with self._lock:
+            if generation in self._kept:
+                return
+            self._kept[generation] = {}
+            while len(self._kept) > JOBS_MAX:
+                del self._kept[next(iter(self._kept))]
+        until_s = time.monotonic() + READ_S
+        for worker in workers_of(living):
+            if (left_s := until_s - time.monotonic()) <= 0:
+                return
+            try:
+                words = read(worker, left_s)
+            except BackendError as error:
+                log.info("last words not heard: pod=%s %s", worker.pod_name, error)
+                continue
+            with self._lock:
+                self._kept.get(generation, {})[worker] = words

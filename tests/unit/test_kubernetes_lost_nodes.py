@@ -1,0 +1,180 @@
+"""When a pod's node is lost, what becomes of its job, and that nothing runs twice or is left running.
+
+The rule alone, and then all of it over the fake cluster, whose kubelet can be silent.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends._kubernetes import patience
+from backends._kubernetes.identity import VERDICT
+from backends._kubernetes.lost_nodes import TAINT_MANAGER, lost_pods, makes_no_more_pods, verdict_on
+from backends._kubernetes.verdict import verdict_of
+from backends.kubernetes import KubernetesBackend
+from pman_core.backend import Absent, Observed, Unknown
+from pman_core.job import JobSpec
+from pman_core.states import Reason, State
+from testbed.system import wait_for
+from tests.fakes.kube_api import FakeCluster
+from tests.fakes.kube_api.job_controller import key_of
+from tests.recorded.kube_jobs import sh
+from tests.unit.kube_backend import World, look, seen
+from tests.unit.kube_objects import Object, job, pod, running, terminated
+
+NOW = datetime(2026, 11, 25, 13, tzinfo=UTC)
+GRACE_S = 60.0
+LOST = {"type": "DisruptionTarget", "status": "True", "reason": TAINT_MANAGER, "message": "deleting"}
+BEAT = sh('echo ran >> "$FAKE_MOUNT__share_outgoing/runs"; trap "" TERM; sleep 1000 & wait')
+LONG_AGO = "2020-01-01T00:00:00Z"
+
+
+def told_to_go(age_s: float, phase: str = "Running", **condition: str) -> Object:
+    shown = pod(phase, running() if phase == "Running" else None, conditions=[LOST | condition])
+    due_at = NOW - timedelta(seconds=age_s)
+    shown["metadata"]["deletionTimestamp"] = due_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return shown
+
+
+def test_a_pod_is_lost_when_the_grace_is_over_after_it_should_have_ended() -> None:
+    def is_lost(shown: Object, now: datetime | None = NOW) -> bool:
+        return lost_pods([shown], now, GRACE_S) == [shown]
+
+    assert is_lost(told_to_go(61))
+    assert is_lost(told_to_go(61, "Pending")), "its container has not begun"
+    assert not is_lost(told_to_go(60))
+    assert not is_lost(told_to_go(-30)), "its own grace is not over"
+    assert not is_lost(told_to_go(61), now=None), "the server has not told its time"
+    assert not is_lost(told_to_go(61, "Failed")), "its node has ended it"
+    assert not is_lost(told_to_go(61, reason="EvictionByEvictionAPI")), "its node may be at it"
+    assert not is_lost(told_to_go(61, status="False"))
+    assert not is_lost(pod("Running", running(), conditions=[LOST])), "nobody has told it to go"
+
+
+def test_the_verdict_names_the_node_and_kubernetes_words() -> None:
+    said = verdict_on([told_to_go(61)])
+    assert said.reason is Reason.NODE_FAIL
+    assert said.message == (
+        f"node node1 is lost, it should have ended its pod at 2026-11-25 12:58:59 UTC: {TAINT_MANAGER}: deleting"
+    )
+
+
+@pytest.mark.parametrize("condition", ["FailureTarget", "SuccessCriteriaMet", "Suspended"])
+def test_a_job_makes_no_more_pods_when_its_controller_has_said_so(condition: str) -> None:
+    judged = {VERDICT: verdict_on([told_to_go(61)]).to_json()}
+    assert makes_no_more_pods(job(condition, annotations=judged))
+    assert makes_no_more_pods(job(condition)) is (condition != "Suspended"), "somebody else may resume it"
+    assert not makes_no_more_pods(job(annotations=judged, parallelism=0)), "its controller may not have read it"
+
+
+# All of it
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr(patience, "AGAIN_S", 0.05)
+    with FakeCluster() as cluster:
+        cluster.node.second_s = cluster.controller.second_s = 0.02
+        made = World(cluster, tmp_path)
+        yield made
+        cluster.faults.release()
+        made.close()
+
+
+def running_job(world: World, **fields: Any) -> tuple[KubernetesBackend, JobSpec]:
+    backend, spec = world.worker(), world.spec(BEAT, **fields)
+    backend.submit(spec)
+    seen(backend, spec, lambda found: found.state is State.RUNNING)
+    wait_for("all workers have begun", lambda: world.runs(spec) == spec.request.number_of_workers)
+    return backend, spec
+
+
+def pods_of(world: World) -> list[dict[str, Any]]:
+    return sorted(world.cluster.pods(), key=lambda found: str(found["metadata"]["name"]))
+
+
+def lose(world: World, *pods: dict[str, Any]) -> None:
+    """The node of these pods is silent, they are given up, and that was long ago."""
+    world.cluster.node.silent_for |= {found["metadata"]["uid"] for found in pods}
+    for found in pods:
+        world.cluster.disrupt(found, TAINT_MANAGER, "Taint manager: deleting due to NoExecute taint")
+        world.cluster.storage.update(key_of(found), lambda found: found["metadata"].update(deletionTimestamp=LONG_AGO))
+
+
+def test_a_node_that_is_lost_fails_its_job_and_has_ended_it_when_it_is_back(world: World) -> None:
+    backend, spec = running_job(world)
+    lose(world, *pods_of(world))
+    ended = seen(backend, spec)
+    assert (ended.state, ended.reason, ended.exit_code) == (State.FAILED, Reason.NODE_FAIL, None)
+    assert "node node1 is lost" in ended.message
+    assert world.cluster.pods() == []
+    world.cluster.node.silent_for.clear()
+    wait_for("its container is ended", lambda: not world.cluster.node.runs())
+    assert seen(world.worker(), spec) == ended, "the node is back and tells another story"
+    assert world.runs(spec) == 1
+
+
+def test_a_node_that_is_back_within_the_grace_tells_the_end_itself(world: World) -> None:
+    backend, spec = running_job(world)
+    [found] = pods_of(world)
+    world.cluster.node.is_silent = True
+    world.cluster.disrupt(found, TAINT_MANAGER, "Taint manager: deleting due to NoExecute taint")
+    told = look(backend, spec)
+    assert isinstance(told, Observed)
+    assert (told.state, TAINT_MANAGER in told.message) == (State.RUNNING, True)
+    world.cluster.node.is_silent = False
+    ended = seen(backend, spec)
+    assert (ended.state, ended.reason) == (State.FAILED, Reason.NODE_FAIL)
+    assert verdict_of(world.cluster.jobs()[0]["metadata"]["annotations"]) is None
+    assert world.runs(spec) == 1
+
+
+def test_a_job_that_is_ended_on_request_on_a_lost_node_is_cancelled(world: World) -> None:
+    backend, spec = running_job(world)
+    lose(world, *pods_of(world))
+    backend.end(spec.jid, spec.generation)
+    ended = seen(backend, spec)
+    assert (ended.state, ended.reason) == (State.CANCELLED, Reason.CANCELLED)
+    assert world.runs(spec) == 1
+
+
+def test_a_lost_node_does_not_block_a_removal(world: World) -> None:
+    backend, spec = running_job(world)
+    world.cluster.node.is_silent = True
+    assert backend.remove(spec.jid, spec.generation) is False
+    wait_for("the Job is gone", lambda: not world.cluster.jobs())
+    other = world.worker()
+    assert isinstance(look(other, spec), Unknown), "its pod may still run"
+    lose(world, *pods_of(world))
+    world.cluster.node.is_silent = False
+    wait_for("it is gone", lambda: look(other, spec) == Absent())
+    world.cluster.node.silent_for.clear()
+    wait_for("its container is ended", lambda: not world.cluster.node.runs())
+    assert world.runs(spec) == 1
+
+
+def test_one_worker_that_is_lost_ends_the_others_and_none_begins_anew(world: World) -> None:
+    backend, spec = running_job(world, number_of_workers=2)
+    lose(world, pods_of(world)[0])
+    ended = seen(backend, spec)
+    assert (ended.state, ended.reason) == (State.FAILED, Reason.NODE_FAIL)
+    assert "node node1 is lost" in ended.message
+    assert world.runs(spec) == 2
+
+
+def test_a_worker_that_failed_before_its_sibling_was_lost_is_the_end(world: World) -> None:
+    script = sh('test "$JOB_COMPLETION_INDEX" = 1 && exit 9; trap "" TERM; sleep 1000 & wait')
+    backend, spec = world.worker(), world.spec(script, number_of_workers=2)
+    backend.submit(spec)
+    wait_for("both are placed", lambda: len(world.cluster.node.runs()) == 2)
+    [lost] = [found for found in pods_of(world) if found["metadata"]["name"].rsplit("-", 2)[1] == "0"]
+    lose(world, lost)
+    ended = seen(backend, spec)
+    assert (ended.state, ended.reason, ended.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, 9)
+
+
+def test_terminated_pods_are_never_lost() -> None:
+    assert lost_pods([pod("Failed", terminated(3), conditions=[LOST])], NOW, 0) == []
