@@ -52,7 +52,7 @@ from pman_core.states import Reason, State
 FEW = 20
 """So many jobs are asked for by their ids; for more, all active ones are listed."""
 ANY_IMAGE_HINT = "HPC_RUNTIME is none, so the image is not used: set HPC_ANY_IMAGE=yes on the worker to accept that"
-SAMPLE = {"cpu": 1, "memory_mb": 1, "gpu": 1, "runtime_minutes": 1}
+SAMPLE = {"cpu": 1, "memory_mb": 1, "gpus": 1, "runtime_minutes": 1}
 """Every runtime attribute that a job may have: the WDL with all of them is shown to the server once."""
 
 

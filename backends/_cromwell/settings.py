@@ -31,4 +31,4 @@ class CromwellSettings(HpcSettings):
     cromwell_runtime_attributes: Annotated[Pairs, AfterValidator(_attributes)] = ()
     """Runtime attributes of every job beside those of its request: the partition, the account ... of the site."""
     gpus: Literal["auto", "yes", "no"] = "auto"
-    """Whether the site's configuration knows the attribute ``gpu``. A server does not tell: ``auto`` is no."""
+    """Whether the site's configuration knows the attribute ``gpus``. A server does not tell: ``auto`` is no."""

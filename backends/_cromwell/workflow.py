@@ -33,7 +33,7 @@ _KEYWORDS = (
     "Array Boolean Directory File Float Int Map None Object Pair String alias as call command else false if import in "
     "input left meta object output parameter_meta right runtime scatter struct task then true version workflow"
 )
-_ATTRIBUTES = "cpu gpu memory memory_mb runtime_minutes docker container continueOnReturnCode failOnStderr maxRetries"
+_ATTRIBUTES = "cpu gpu gpus memory memory_mb runtime_minutes docker container continueOnReturnCode failOnStderr maxRetries"
 RESERVED_NAMES = frozenset(
     f"{_KEYWORDS} {_ATTRIBUTES} returnCodes backend launcher_base64 folder_base64 argv_base64 env_base64".split()
 )
@@ -87,7 +87,8 @@ def build_attributes(spec: JobSpec, common: Settings, of_site: Iterable[tuple[st
     if not common.ignore_limits:
         attributes |= {"cpu": math.ceil(request.cpu_millicores / 1000), MEMORY: request.memory_mib}
     if request.gpus:
-        attributes["gpu"] = request.gpus
+        # Not ``gpu``: since it is a Boolean of WDL 1.1, Cromwell takes it out of a WDL 1.0.
+        attributes["gpus"] = request.gpus
     if (limit_s := common.time_limit_s(request.time_limit_minutes)) is not None:
         attributes["runtime_minutes"] = max(1, math.ceil(limit_s / 60))
     return attributes | build_site_attributes(of_site)

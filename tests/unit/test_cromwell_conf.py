@@ -86,7 +86,7 @@ def test_nothing_is_slower_than_in_the_configuration_of_the_recordings(site: Sit
 
 
 def test_sbatch_gets_what_the_job_asks_for(commands: Commands, site: Site) -> None:
-    asked = {"cpu": 3, "memory": "5000 MB", "runtime_minutes": 90, "gpu": 2, "queue": "long", "account": "chris"}
+    asked = {"cpu": 3, "memory": "5000 MB", "runtime_minutes": 90, "gpus": 2, "queue": "long", "account": "chris"}
     assert submit(commands, site, asked) == [
         "--export=ALL",
         "--no-requeue",
@@ -184,8 +184,8 @@ def test_a_job_is_killed_when_slurm_answers_again(commands: Commands, site: Site
 
 def test_attributes_that_a_site_does_not_know_do_no_harm() -> None:
     kit = read_site(KIT)
-    found = evaluate(kit.attributes, {"cpu": 2, "memory": "512 MB", "gpu": 1, "memory_mb": 9, "account": "x"})
-    assert found.unrecognized == ["account", "gpu", "memory_mb"]
+    found = evaluate(kit.attributes, {"cpu": 2, "memory": "512 MB", "gpus": 1, "memory_mb": 9, "account": "x"})
+    assert found.unrecognized == ["account", "gpus", "memory_mb"]
     assert {name: value.value for name, value in found.values.items()} == {
         "cpu": 2,
         "memory_mb": 512,

@@ -49,7 +49,7 @@ def test_an_address_of_something_else_is_told(tmp_path: Path, server: Scripted) 
 def test_its_wdl_is_shown_with_the_attributes_of_the_site(tmp_path: Path, server: Scripted) -> None:
     backend(server.url, tmp_path, {"cromwell_runtime_attributes": "queue=long,nodes=1"}).open()
     shown = next(body for _, path, body in server.asked if path.endswith("/describe"))
-    for line in (b"queue: queue", b"nodes: nodes", b"gpu: gpu", b"runtime_minutes: runtime_minutes"):
+    for line in (b"queue: queue", b"nodes: nodes", b"gpus: gpus", b"runtime_minutes: runtime_minutes"):
         assert line in shown
 
 

@@ -21,6 +21,7 @@ from pman_core.errors import InvalidSettings
 from pman_core.job import JobSpec
 from pman_core.request import parse_request
 from pman_core.settings import Settings, load
+from tests.fakes.cromwell.wdl import prepare
 from tests.unit.payloads import GENERATION, check_golden, request
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cromwell"
@@ -68,6 +69,13 @@ def readable(parts: dict[str, str]) -> dict[str, object]:
 )
 def test_the_whole_form(name: str, fields: dict[str, Any], common: dict[str, Any], own: dict[str, Any]) -> None:
     check_golden(GOLDEN / f"{name}.json", readable(form(spec(**fields), settings(**common), **own)))
+
+
+def test_cromwell_leaves_every_attribute_in_the_wdl(tmp_path: Path) -> None:
+    parts = form(spec(gpu_limit=2, time_limit=60), settings(), cromwell_runtime_attributes="queue=debug")
+    prepared = prepare(parts["workflowSource"], json.loads(parts["workflowInputs"]))
+    left = prepared.runtime(prepared.call_inputs(tmp_path), tmp_path)
+    assert left.keys() > {"cpu", "memory", "gpus", "runtime_minutes", "queue"}
 
 
 def test_nothing_of_a_job_is_part_of_the_wdl() -> None:

@@ -12,6 +12,10 @@ from typing import Any
 import WDL
 
 Bindings = WDL.Env.Bindings
+OF_WDL_1_1 = {"container", "gpu"}
+"""Runtime attributes that Cromwell takes out of a WDL 1.0, whatever the site's configuration declares:
+https://github.com/broadinstitute/cromwell/blob/92/wdl/transforms/draft3/src/main/scala/wdl/draft3/transforms/wdlom2wom/package.scala
+"""
 
 
 class CannotRun(Exception):
@@ -56,8 +60,8 @@ class Prepared:
         return str(self.call.callee.command.eval(inputs, _Library(folder)).value)
 
     def runtime(self, inputs: Bindings, folder: Path) -> dict[str, Any]:
-        """Evaluate the task's section ``runtime``."""
-        section = self.call.callee.runtime
+        """Evaluate the task's section ``runtime``, without what Cromwell takes out of a WDL 1.0."""
+        section = {name: found for name, found in self.call.callee.runtime.items() if name not in OF_WDL_1_1}
         return {name: expression.eval(inputs, _Library(folder)).json for name, expression in section.items()}
 
     def outputs(self, inputs: Bindings, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
