@@ -160,8 +160,9 @@ class CromwellBackend(Backend):
         try:
             self._client.submit(form)
         except IdTaken:
-            for workflow in self._client.with_ids([native_id]):
-                if workflow.labels and (workflow.identity is None or workflow.identity.digest != spec.request.digest):
+            for workflow in self._client.with_ids([native_id], with_labels=True):
+                # Its labels may be known later than it is.
+                if workflow.identity is not None and workflow.identity.digest != spec.request.digest:
                     raise Conflict(f"workflow {native_id} is another job's") from None
         except Rejected:
             self._control.mark_removed(spec.generation)
@@ -177,7 +178,8 @@ class CromwellBackend(Backend):
     def observe(self, refs: Sequence[JobRef]) -> Mapping[tuple[str, str], Sighting]:
         self._control.check()
         facts = {(ref.jid, ref.generation): self._reader.read(ref.generation) for ref in refs}
-        looks = self._look([key for key, found in facts.items() if not found.is_settled])
+        asked = [key for key, found in facts.items() if not found.is_settled]
+        looks = self._look(asked, with_labels=any(facts[key].spec is None for key in asked))
         return {
             (ref.jid, ref.generation): Unknown("the handle was written by a newer release")
             if ref.is_newer_than(HANDLE_VERSION)
@@ -188,14 +190,16 @@ class CromwellBackend(Backend):
     def owned(self) -> Iterator[Owned]:
         folders = list(self._control.folders(sweep_before=time.time() - self.common.submit_fence_s))
         facts = {folder.generation: self._reader.read(folder.generation) for folder in folders}
-        listed = {one.id: one for one in self._listed()}
+        listed = {one.id: one for one in self._listed(with_labels=True)}
         strays = {one.identity.generation: one.labels[JID] for one in listed.values() if one.identity is not None}
         jids = {
             generation: strays.get(generation, "") if found.spec is None else found.spec.jid
             for generation, found in facts.items()
             if found.is_there and not found.is_removed
         }
-        looks = self._look([(jid, one) for one, jid in jids.items() if not facts[one].is_settled], listed)
+        looks = self._look(
+            [(jid, one) for one, jid in jids.items() if not facts[one].is_settled], listed, with_labels=True
+        )
         for generation, jid in jids.items():
             yield Owned(looks.observed(jid, generation, facts[generation]), facts[generation].spec)
         for generation, jid in strays.items():
@@ -203,17 +207,25 @@ class CromwellBackend(Backend):
             if generation not in jids and not self._control.folder(generation).exists():
                 yield Owned(looks.observed(jid, generation, Facts()), None)
 
-    def _listed(self) -> Iterator[Workflow]:
-        return self._client.with_label(INSTANCE, self.common.pman_instance, LISTED_STATUSES)
+    def _listed(self, *, with_labels: bool) -> Iterator[Workflow]:
+        label = (INSTANCE, self.common.pman_instance)
+        return self._client.with_label(*label, LISTED_STATUSES, with_labels=with_labels)
 
-    def _look(self, keys: Sequence[tuple[str, str]], listed: Mapping[str, Workflow] | None = None) -> Looks:
-        """Ask Cromwell for all of these jobs."""
+    def _look(
+        self,
+        keys: Sequence[tuple[str, str]],
+        listed: Mapping[str, Workflow] | None = None,
+        *,
+        with_labels: bool,
+    ) -> Looks:
+        """Ask Cromwell for all of these jobs; for their labels only where no control folder says whose they are."""
         ids = {self._id(*key) for key in keys}
         found = dict(listed or {})
         if listed is None and len(ids) > FEW:
-            found = {one.id: one for one in self._listed()}
+            found = {one.id: one for one in self._listed(with_labels=with_labels)}
         # Those that have left the list, or have come to it since: so nobody slips through between the two questions.
-        found |= {one.id: one for one in self._client.with_ids(sorted(ids - found.keys()))}
+        missed = self._client.with_ids(sorted(ids - found.keys()), with_labels=with_labels)
+        found |= {one.id: one for one in missed}
         return Looks(self.common.pman_instance, self._client, self._control, self._reader, found)
 
     def logs(self, ref: JobRef, tail_lines: int, max_bytes: int) -> str:

@@ -24,7 +24,10 @@ from pman_core.errors import Rejected, Unavailable, Unparseable
 BODY_BYTES_MAX = 8 * 2**20
 """``akka.http.server.parsing.max-content-length``: what is longer is a 500."""
 PAGE_ROWS = 500
+IDS_MAX = 100
+"""In one question: the server makes one condition of a statement in SQL of each."""
 WITH_LABELS = ("additionalQueryResultFields", "labels")
+"""Costs the server one more question to its database for every row."""
 CONNECTIONS_MAX = 32
 ACCOUNT_KEYS = ("status", "start", "end", "failures", "returnCode", "jobId", "stdout", "stderr", "workflowRoot")
 
@@ -82,12 +85,15 @@ class Client:
         path = f"/api/workflows/v1/{workflow_id}/metadata"
         return read_account(self._get(path, [*keys, ("expandSubWorkflows", "false")]))
 
-    def with_label(self, key: str, value: str, statuses: Sequence[str]) -> Iterator[Workflow]:
+    def with_label(
+        self, key: str, value: str, statuses: Sequence[str], *, with_labels: bool = False
+    ) -> Iterator[Workflow]:
         """Yield the workflows that carry a label and have one of ``statuses``.
 
         One that changes its status while pages are turned may be missed.
         """
-        where = [("label", f"{key}:{value}"), *(("status", status) for status in statuses), WITH_LABELS]
+        where = [("label", f"{key}:{value}"), *(("status", status) for status in statuses)]
+        where += [WITH_LABELS] if with_labels else []
         page, seen = 1, 0
         while True:
             paged = [*where, ("page", str(page)), ("pagesize", str(PAGE_ROWS))]
@@ -98,12 +104,13 @@ class Client:
                 return
             page += 1
 
-    def with_ids(self, ids: Sequence[str]) -> Iterator[Workflow]:
+    def with_ids(self, ids: Sequence[str], *, with_labels: bool = False) -> Iterator[Workflow]:
         """Yield those of ``ids`` that the server knows."""
-        for first in range(0, len(ids), PAGE_ROWS):
+        for first in range(0, len(ids), IDS_MAX):
             # As a body: so many ids are longer than a URL may be.
-            asked = [("id", workflow_id) for workflow_id in ids[first : first + PAGE_ROWS]]
-            rows = [{key: value} for key, value in (*asked, WITH_LABELS)]
+            asked = [("id", workflow_id) for workflow_id in ids[first : first + IDS_MAX]]
+            asked += [WITH_LABELS] if with_labels else []
+            rows = [{key: value} for key, value in asked]
             yield from read_page(self._send("POST", "/api/workflows/v1/query", Doing.ASK, rows=rows))[0]
 
     def _get(self, path: str, query: Sequence[tuple[str, str]] = ()) -> bytes:
@@ -126,6 +133,8 @@ class Client:
             if doing is Doing.SUBMIT and len(prepared.body or b"") > BODY_BYTES_MAX:
                 raise Rejected(f"the job has {len(prepared.body or b'')} bytes, Cromwell takes {BODY_BYTES_MAX}")
             settings = self._session.merge_environment_settings(prepared.url or "", {}, None, None, None)
+            # A proxy of the environment is none of ours, least of all for a server of the same host.
+            settings["proxies"] = {}
             reply = self._session.send(prepared, timeout=self._timeout_s, allow_redirects=False, **settings)
         except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema):
             raise Rejected(f"CROMWELL_URL is no URL: {without_password(self._base)}") from None

@@ -29,6 +29,7 @@ class Workflow:
 
     id: str
     status: str
+    """``""`` of one that the server has summarized before its first status: it has not ended."""
     labels: Mapping[str, str]
     submitted_at: datetime | None = None
     started_at: datetime | None = None
@@ -138,7 +139,7 @@ def check_submitted(body: bytes, workflow_id: str) -> None:
 def _workflow(row: Mapping[str, Any]) -> Workflow:
     return Workflow(
         id=str(row["id"]).lower(),
-        status=str(row["status"]),
+        status=str(row.get("status") or ""),
         labels={str(key): str(value) for key, value in (row.get("labels") or {}).items()},
         submitted_at=_moment(row.get("submission")),
         started_at=_moment(row.get("start")),

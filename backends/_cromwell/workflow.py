@@ -33,10 +33,11 @@ _KEYWORDS = (
     "Array Boolean Directory File Float Int Map None Object Pair String alias as call command else false if import in "
     "input left meta object output parameter_meta right runtime scatter struct task then true version workflow"
 )
-_ATTRIBUTES = "cpu gpu gpus memory memory_mb runtime_minutes docker container continueOnReturnCode failOnStderr maxRetries"
-RESERVED_NAMES = frozenset(
-    f"{_KEYWORDS} {_ATTRIBUTES} returnCodes backend launcher_base64 folder_base64 argv_base64 env_base64".split()
+_ATTRIBUTES = (
+    "cpu gpu gpus memory memory_mb runtime_minutes docker container continueOnReturnCode failOnStderr maxRetries "
+    "returnCodes backend"
 )
+RESERVED_NAMES = frozenset(f"{_KEYWORDS} {_ATTRIBUTES} launcher_base64 folder_base64 argv_base64 env_base64".split())
 """What a site's own runtime attribute must not be called."""
 
 _DATA = ("launcher_base64", "folder_base64", "argv_base64", "env_base64")

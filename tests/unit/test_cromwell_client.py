@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from backends._cromwell.client import BODY_BYTES_MAX, PAGE_ROWS, Client, without_password
+from backends._cromwell.client import BODY_BYTES_MAX, IDS_MAX, Client, without_password
 from backends._cromwell.errors import IdTaken, NotInProgress, NotThere
 from pman_core.errors import Rejected, Unavailable, Unparseable
 from tests.unit.cromwell_server import SUBMITTED, Scripted, serving
@@ -67,17 +67,36 @@ def test_metadata_are_asked_for_by_their_keys(client: Client, server: Scripted) 
 
 
 def test_many_ids_are_asked_for_in_bodies(client: Client, server: Scripted) -> None:
-    ids = [f"id-{number}" for number in range(PAGE_ROWS + 1)]
+    ids = [f"id-{number}" for number in range(IDS_MAX + 1)]
     assert list(client.with_ids(ids)) == []
     bodies = [json.loads(body) for _, path, body in server.asked if path.endswith("/query")]
     asked = [[row["id"] for row in body if "id" in row] for body in bodies]
-    assert asked == [ids[:PAGE_ROWS], ids[PAGE_ROWS:]]
-    assert all({"additionalQueryResultFields": "labels"} in body for body in bodies)
+    assert asked == [ids[:IDS_MAX], ids[IDS_MAX:]]
 
 
 def test_no_ids_are_no_question(client: Client, server: Scripted) -> None:
     assert list(client.with_ids([])) == []
     assert not server.asked
+
+
+def test_a_proxy_of_the_environment_is_not_asked(
+    client: Client, server: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert client.version() == "92"
+
+
+def test_labels_are_asked_for_only_by_those_who_need_them(client: Client, server: Scripted) -> None:
+    list(client.with_label("k", "v", ["Running"]))
+    list(client.with_ids(["a"]))
+    assert not any("additionalQueryResultFields" in path or b"labels" in body for _, path, body in server.asked)
+    list(client.with_label("k", "v", ["Running"], with_labels=True))
+    list(client.with_ids(["a"], with_labels=True))
+    assert "additionalQueryResultFields=labels" in server.asked[-2][1]
+    assert {"additionalQueryResultFields": "labels"} in json.loads(server.asked[-1][2])
 
 
 def test_a_list_that_shrinks_while_it_is_read_ends(client: Client, server: Scripted) -> None:

@@ -125,6 +125,15 @@ def test_what_is_there_already_is_adopted_only_if_it_is_the_same_job(site: Site,
         site.backend.submit(spec)
 
 
+def test_what_is_there_already_is_adopted_before_all_its_labels_are_known(site: Site, server: Scripted) -> None:
+    spec = site.spec()
+    server.says_recorded("POST", "/v1", "12b-post-same-id-after-succeeded")
+    known = row(spec, "Running")
+    own = known["labels"]["cromwell-workflow-id"]
+    server.shows(known | {"labels": {"cromwell-workflow-id": own}})
+    assert site.backend.submit(spec).data == {"workflow": known["id"]}
+
+
 # 3. Only workflows of one hog group are started at once
 
 

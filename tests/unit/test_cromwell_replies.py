@@ -77,6 +77,12 @@ def test_three_statuses_are_an_end_and_aborting_is_none(status: str, is_the_end:
     assert Workflow("id", status, {}).has_ended is is_the_end
 
 
+def test_a_workflow_of_which_the_server_has_no_status_yet_spoils_no_page() -> None:
+    fresh = {"id": "AB", "metadataArchiveStatus": "Unarchived", "submission": "2026-11-23T00:53:07.249Z"}
+    rows, _ = read_page(json.dumps({"results": [fresh, fresh | {"status": None}], "totalResultsCount": 2}).encode())
+    assert [(row.id, row.status, row.has_ended) for row in rows] == [("ab", "", False)] * 2
+
+
 def test_the_labels_say_whose_it_is() -> None:
     labels = {INSTANCE: "pman", JID: "job", GENERATION: "01j", DIGEST: "abc"}
     assert Workflow("id", "Running", labels).identity == Identity("job", "01j", "pman", "abc")
