@@ -48,8 +48,9 @@ from pman_core.states import State
 log = logging.getLogger(__name__)
 
 HANDLE_VERSION = 1
-WINDOW_S = 60.0
-"""So long after its submit a workflow may be unknown to queries: 5 s were seen of an idle server."""
+WINDOW_S = 300.0
+"""So long after its submit a workflow may be unknown to queries: 5 s were seen of an idle server, and what queries
+are answered from is brought up to date some thousand entries at a time."""
 LAST_WORD_S = 10.0
 """So long the launcher's word is waited for when Cromwell says that a job has ended: storage shows files late."""
 ACCOUNTS_MAX = 20

@@ -11,6 +11,7 @@ https://cromwell.readthedocs.io/en/stable/wf_options/Overview/
 import base64
 import json
 import math
+import re
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ WORKFLOW, TASK = "pman", "job"
 MEMORY = "memory_mb"
 
 Attributes = Mapping[str, int | str]
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
 
 _KEYWORDS = (
     "Array Boolean Directory File Float Int Map None Object Pair String alias as call command else false if import in "
@@ -96,8 +99,8 @@ def build_attributes(spec: JobSpec, common: Settings, of_site: Iterable[tuple[st
 
 
 def build_site_attributes(pairs: Iterable[tuple[str, str]]) -> dict[str, int | str]:
-    """Return the site's own runtime attributes; what is all digits is an ``Int``."""
-    return {name: int(text) if text.isascii() and text.isdigit() else text for name, text in pairs}
+    """Return the site's own runtime attributes; what is written as a number that fits is an ``Int``, of 32 bits."""
+    return {name: int(text) if _NUMBER.fullmatch(text) and int(text) < 2**31 else text for name, text in pairs}
 
 
 def build_wdl(attributes: Attributes) -> str:

@@ -13,6 +13,7 @@ from backends._cromwell.workflow import (
     Task,
     build_attributes,
     build_form,
+    build_site_attributes,
     build_wdl,
     label_faults,
     workflow_id,
@@ -76,6 +77,14 @@ def test_cromwell_leaves_every_attribute_in_the_wdl(tmp_path: Path) -> None:
     prepared = prepare(parts["workflowSource"], json.loads(parts["workflowInputs"]))
     left = prepared.runtime(prepared.call_inputs(tmp_path), tmp_path)
     assert left.keys() > {"cpu", "memory", "gpus", "runtime_minutes", "queue"}
+
+
+def test_what_only_looks_like_a_number_of_the_site_is_a_text() -> None:
+    pairs = [("nodes", "1"), ("zero", "0"), ("account", "007"), ("project", str(2**31)), ("most", str(2**31 - 1))]
+    found = build_site_attributes([*pairs, ("other", "٣")])
+    assert found == {
+        "nodes": 1, "zero": 0, "account": "007", "project": "2147483648", "most": 2**31 - 1, "other": "٣",
+    }  # fmt: skip
 
 
 def test_nothing_of_a_job_is_part_of_the_wdl() -> None:
