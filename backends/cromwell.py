@@ -177,15 +177,18 @@ class CromwellBackend(Backend):
 
     def observe(self, refs: Sequence[JobRef]) -> Mapping[tuple[str, str], Sighting]:
         self._control.check()
-        facts = {(ref.jid, ref.generation): self._reader.read(ref.generation) for ref in refs}
+        facts, unreadable = {}, {}
+        for ref in refs:
+            try:
+                facts[ref.jid, ref.generation] = self._reader.read(ref.generation)
+            except Unavailable as error:  # one damaged folder says nothing of the others
+                unreadable[ref.jid, ref.generation] = Unknown(str(error))
         asked = [key for key, found in facts.items() if not found.is_settled]
         looks = self._look(asked, with_labels=any(facts[key].spec is None for key in asked))
-        return {
-            (ref.jid, ref.generation): Unknown("the handle was written by a newer release")
-            if ref.is_newer_than(HANDLE_VERSION)
-            else looks.sight(ref.jid, ref.generation, facts[ref.jid, ref.generation])
-            for ref in refs
-        }
+        seen = {key: looks.sight(*key, found) for key, found in facts.items()}
+        newer = Unknown("the handle was written by a newer release")
+        newer_ones = {(ref.jid, ref.generation): newer for ref in refs if ref.is_newer_than(HANDLE_VERSION)}
+        return seen | unreadable | newer_ones
 
     def owned(self) -> Iterator[Owned]:
         folders = list(self._control.folders(sweep_before=time.time() - self.common.submit_fence_s))

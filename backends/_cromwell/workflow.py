@@ -24,7 +24,7 @@ from pman_core.settings import Settings
 NAMESPACE = uuid.UUID("6f0b3b0e-8d0c-5f6e-9a53-2d0c1b8e7c41")
 LABEL_CHARS_MAX = 255
 NOT_MOUNTED = 112
-"""What the call exits with where the launcher is not there."""
+"""What the call exits with where the launcher is not there, or runs as somebody else."""
 WORKFLOW, TASK = "pman", "job"
 MEMORY = "memory_mb"
 
@@ -55,6 +55,10 @@ _COMMAND = """\
     folder=$(decode '~{folder_base64}')
     if [ ! -r "$launcher" ]; then
       echo "pman: $launcher is not there on $(hostname): is the store mounted?" >&2
+      exit NOT_MOUNTED
+    fi
+    if [ -d "$folder" ] && [ ! -O "$folder" ]; then
+      echo "pman: $folder is not of $(id -un), whom this runs as: let Cromwell submit as pman's own account" >&2
       exit NOT_MOUNTED
     fi
     if [ -d "$folder" ] && [ ! -e "$folder/removed" ]; then

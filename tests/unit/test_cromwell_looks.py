@@ -200,6 +200,17 @@ def test_a_job_without_its_folder_is_as_cromwell_says(site: Site, server: Script
     assert look(site, spec).state is State.FAILED
 
 
+def test_a_folder_that_cannot_be_read_hides_no_other(site: Site, server: Scripted, spec: JobSpec) -> None:
+    other = site.spec(jid="other")
+    site.backend.submit(other)
+    (site.folder(spec) / "claim").mkdir()
+    (site.folder(spec) / "claim" / "facts").symlink_to("facts")  # a loop: an error of the store for root, too
+    server.shows(row(spec, "Running"), row(other, "Running"))
+    found = site.backend.observe([JobRef(spec.jid, spec.generation), JobRef(other.jid, other.generation)])
+    assert isinstance(found[spec.jid, spec.generation], Unknown)
+    assert isinstance(found[other.jid, other.generation], Observed)
+
+
 def test_a_damaged_verdict_is_not_guessed_at(site: Site, spec: JobSpec) -> None:
     (site.folder(spec) / "verdict").mkdir()
     (site.folder(spec) / "verdict" / "facts").write_text("{")

@@ -183,3 +183,16 @@ def test_a_node_without_the_store_says_so(node: Node) -> None:
     ran = node.run(command)
     assert ran.returncode == NOT_MOUNTED
     assert "is the store mounted?" in ran.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_as_another_account_nothing_begins_and_the_call_says_why(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    spec = node.spec()
+    command = node.command(spec)
+    folder = node.control.folder(spec.generation).path
+    os.chown(folder, 12345, 12345)
+    done = node.run(command)
+    assert done.returncode == NOT_MOUNTED
+    assert "let Cromwell submit as pman's own account" in done.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["launch", "native", "runtime", "spec.json"]
