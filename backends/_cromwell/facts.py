@@ -1,5 +1,6 @@
 """What the control folder of a job says, before Cromwell is asked."""
 
+import time
 from dataclasses import dataclass
 
 from backends._cromwell.failure import ENDED_FROM_OUTSIDE
@@ -9,6 +10,9 @@ from backends._private_folder import asking
 from pman_core.job import JobSpec
 
 SPECS_MAX = 20_000
+HEARTBEAT_S = 10
+SILENCE_S = 40.0
+"""A launcher that has not said for so long that it is there has gone."""
 GONE = "gone"
 """In a tombstone: the workflow has ended, and its execution folder is removed as far as that can be."""
 CANCELLED, OVERDUE = "cancelled", "overdue"
@@ -29,6 +33,8 @@ class Facts:
     has_log: bool = False
     """The launcher has the image, and has begun with the argv."""
     end: End | None = None
+    beat_at_s: float | None = None
+    """When the launcher said last that it was there."""
     accepted_at_s: float | None = None
     """When Cromwell had accepted the workflow; times are of the storage's clock."""
     damage: str = ""
@@ -37,6 +43,11 @@ class Facts:
     @property
     def is_removed(self) -> bool:
         return self.removed_at_s is not None
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether the launcher has said just now that it is there."""
+        return self.end is None and self.beat_at_s is not None and time.time() - self.beat_at_s < SILENCE_S
 
     @property
     def may_run_on(self) -> bool:
@@ -78,6 +89,7 @@ class FactReader:
             claim=folder.claim(),
             has_log=(folder.path / LOG).exists(),
             end=folder.end(),
+            beat_at_s=folder.beat_at_s(),
             accepted_at_s=min((note.at_s for note in folder.noted()), default=None),
             damage=damage,
         )
@@ -97,7 +109,8 @@ class FactReader:
                 is_gone = (folder.path / GONE).exists()
             except FileNotFoundError:  # swept away meanwhile
                 return Facts()
-        return Facts(True, removed_at_s, is_gone, claim=folder.claim(), end=folder.end())
+        beat_at_s = folder.beat_at_s()
+        return Facts(True, removed_at_s, is_gone, claim=folder.claim(), end=folder.end(), beat_at_s=beat_at_s)
 
     def _spec(self, folder: JobFolder) -> JobSpec | None:
         if (known := self._specs.get(folder.generation)) is not None:

@@ -53,6 +53,12 @@ def told_by_batch_system(notes: str, verdict: Verdict) -> Verdict:
     return verdict
 
 
+def is_guess(account: Account, notes: str) -> bool:
+    """Whether nobody says that the job has ended but Cromwell, which has not found it any more."""
+    is_told = any(pattern.search(notes) for pattern, *_ in BATCH_WORDS)
+    return not is_told and (account.return_code is None or account.return_code in INVENTED_CODES)
+
+
 def verdict_without_launcher(account: Account, claim: Claim | None, notes: str) -> Verdict:
     """Return how a job has ended of which the launcher says nothing.
 

@@ -9,11 +9,13 @@ the launcher has begun          active                          RUNNING; PENDING
 taken, not begun                active                          PENDING
 taken, begun or not             Failed, Succeeded, Aborted      ended; the launcher's last word is waited for
 begun by another run            Failed, with ``NOT_OURS``       RUNNING: what Cromwell saw end was a second run
+the launcher is at work         Failed, without a code          RUNNING: ``check-alive`` failed, not the job
 accepted, not begun             nothing, for ``WINDOW_S``       PENDING
 accepted, not begun             nothing, for longer             Absent
 accepted, begun                 nothing, for longer             Unknown: it may run, and its launcher will say
 taken, not known as accepted    nothing                         QUEUED: another submit brings it on
 removed                         active, or nothing just yet     RUNNING: being ended
+removed, launcher at work       Failed                          RUNNING: as above
 removed                         ended, or nothing               Absent
 nothing                         a workflow of ours              as far as Cromwell can tell
 nothing                         nothing                         Absent
@@ -35,7 +37,7 @@ from backends._cromwell.client import Client
 from backends._cromwell.errors import NotThere
 from backends._cromwell.execution import bury, notes
 from backends._cromwell.facts import FactReader, Facts
-from backends._cromwell.failure import ENDED_FROM_OUTSIDE, told_by_batch_system, verdict_without_launcher
+from backends._cromwell.failure import ENDED_FROM_OUTSIDE, is_guess, told_by_batch_system, verdict_without_launcher
 from backends._cromwell.replies import Workflow
 from backends._cromwell.workflow import workflow_id
 from backends._hpc.control import Control
@@ -122,6 +124,8 @@ class Looks:
         if (workflow is None and is_fresh) or (workflow is not None and not workflow.has_ended):
             native_state = "" if workflow is None else workflow.status
             return replace(bare, state=State.RUNNING, native_state=native_state, message="removed; being ended")
+        if workflow is not None and workflow.status == "Failed" and facts.is_at_work:
+            return _running(bare, facts, workflow, f"removed; {_lost_sight_of(facts)}")
         if workflow is not None:
             with suppress(NotThere, Unparseable):
                 bury(workflow.id, self.client.account(workflow.id))
@@ -163,9 +167,12 @@ class Looks:
             return Unknown(str(error))
         if facts.claim is not None and account.return_code == NOT_OURS:
             # A Cromwell that was killed may submit a call anew. What has left is that second run, not the first one.
-            message = f"Cromwell has lost sight of it; it goes on as job {facts.claim.native_id} on {facts.claim.host}"
-            return _running(bare, facts, workflow, message)
-        verdict = verdict_without_launcher(account, facts.claim, notes(workflow.id, account, NOTES_BYTES_MAX))
+            return _running(bare, facts, workflow, _lost_sight_of(facts))
+        said = notes(workflow.id, account, NOTES_BYTES_MAX)
+        verdict = verdict_without_launcher(account, facts.claim, said)
+        if facts.is_at_work and account.status == "Failed" and is_guess(account, said):
+            # A scheduler that does not answer ``check-alive`` once makes Cromwell give up a job.
+            return _running(bare, facts, workflow, _lost_sight_of(facts))
         return _ended(bare, self._written(bare.generation, verdict))
 
     def _written(self, generation: str, verdict: Verdict) -> Verdict:
@@ -249,6 +256,11 @@ def _ended(bare: Observed, verdict: Verdict) -> Observed:
         started_at=verdict.started_at,
         finished_at=verdict.finished_at,
     )
+
+
+def _lost_sight_of(facts: Facts) -> str:
+    where = "" if facts.claim is None else f" as job {facts.claim.native_id} on {facts.claim.host}"
+    return f"Cromwell has lost sight of it; it goes on{where}"
 
 
 def _age_s(moment: datetime | None) -> float:

@@ -11,6 +11,7 @@
             launch, runtime, env, argv          what the launcher is given, see ``files.py``
             native/<id>                         an id that the scheduler has given to an order of ours
             claim/, end/                        the launcher's: whose run it is, how it ended
+            alive                               the launcher's: touched as long as it is there, if it was told to
             log, pull                           stdout and stderr; what fetching the image said
             verdict/                            the end as it was told once; nothing else counts from then on
             removed                             the tombstone: of a removed job nothing else is left
@@ -36,11 +37,12 @@ from pman_core.errors import Rejected
 from pman_core.job import GENERATION_PATTERN, JobSpec
 from pman_core.request import CONTROL_FOLDER
 
-SPEC, NATIVE, CLAIM, END, LOG, PULL, VERDICT, REMOVED = (
+SPEC, NATIVE, CLAIM, END, ALIVE, LOG, PULL, VERDICT, REMOVED = (
     "spec.json",
     "native",
     "claim",
     "end",
+    "alive",
     "log",
     "pull",
     "verdict",
@@ -221,6 +223,15 @@ class JobFolder:
         """Return the end as it was told. Raises ValueError: damaged, or of a newer release."""
         data = self._read(f"{VERDICT}/{FACTS}")
         return None if data is None else Verdict.from_json(data)
+
+    def beat_at_s(self) -> float | None:
+        """Return when the launcher said last that it was there, by the clock of the storage."""
+        with asking("read"):
+            try:
+                with (self.path / ALIVE).open("rb") as file:  # NFS asks the server when a file is opened
+                    return os.fstat(file.fileno()).st_mtime
+            except (FileNotFoundError, NotADirectoryError):
+                return None
 
     def log_end(self, max_bytes: int) -> bytes:
         """Return the last bytes of the log; of no log, none."""

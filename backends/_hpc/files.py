@@ -18,6 +18,7 @@ gpu_prefix          how the runtime is told of CUDA_VISIBLE_DEVICES, or ``""`` f
 tasks               how many containers run side by side, one per node, by ``srun``
 kill                the container that is to be killed on SIGTERM, or ``""``: it is a child and gets it itself
 start_failures      see ``runtime.py``, and ``start_mark``
+heartbeat_s         how often the launcher says that it is there, whole seconds; ``""``: never
 ==================  ===================================================================================
 """
 
@@ -46,7 +47,9 @@ class Folders:
     outgoing: Path
 
 
-def files_of(spec: JobSpec, own: HpcSettings, common: CommonSettings, folders: Folders) -> dict[str, bytes]:
+def files_of(
+    spec: JobSpec, own: HpcSettings, common: CommonSettings, folders: Folders, heartbeat_s: int | None = None
+) -> dict[str, bytes]:
     """Return the files of a job by their names.
 
     Raises:
@@ -78,6 +81,7 @@ def files_of(spec: JobSpec, own: HpcSettings, common: CommonSettings, folders: F
         "kill": container_name(spec) if own.hpc_runtime == "podman" else "",
         "start_failures": container.start_failures,
         "start_mark": container.start_mark,
+        "heartbeat_s": "" if heartbeat_s is None else str(heartbeat_s),
     }
     return {
         "launch": joined(f"{name}={value}" for name, value in launch.items()),

@@ -15,6 +15,7 @@
 #   end/      how it ended: likewise
 #   verdict/  pman's own: the job has been ended, nothing may begin
 #   log       stdout and stderr of the job
+#   alive     touched as long as the launcher is there
 #
 # Exit codes: the job's own; NOT_OURS when the run belongs to another one, or to nobody any more; OWN_FAULT when the
 # job never began, which `end/` explains.
@@ -79,6 +80,18 @@ claim() {
     say "the job was ended before it began"
     exit $NOT_OURS
   fi
+}
+
+# beat SECONDS: touch `alive` every so often, until the launcher is gone. A scheduler that loses sight of a job says that
+# it has ended; this says that it has not.
+beat() {
+  local pause
+  trap '' TERM
+  exec {pause}<> <(:)
+  while kill -0 "$$"; do
+    touch -c -- "$folder/alive"
+    read -rt "$1" -u "$pause"
+  done
 }
 
 read_files() {
@@ -190,6 +203,11 @@ main() {
   claim
   read_files
   trap on_term TERM
+  if [[ ${setting[heartbeat_s]:-} ]]; then
+    : >>"$folder/alive"
+    beat "${setting[heartbeat_s]}" </dev/null >/dev/null 2>&1 &
+    trap "kill -KILL $! 2>/dev/null" EXIT
+  fi
   find_image
   local status
   if ((setting[tasks] > 1)); then

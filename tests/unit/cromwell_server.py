@@ -7,6 +7,7 @@ import json
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -138,6 +139,12 @@ class Site:
         self._facts(spec, "claim", f"native_id=30\0nonce=n\0host=n1\0at={int(at.timestamp())}\0")
         if has_image:
             (self.folder(spec) / "log").touch()
+
+    def beat(self, spec: JobSpec, seconds_ago: float) -> None:
+        """Let the launcher have said so long ago that it is there."""
+        (self.folder(spec) / "alive").touch()
+        moment = time.time() - seconds_ago
+        os.utime(self.folder(spec) / "alive", (moment, moment))
 
     def end(self, spec: JobSpec, exit_code: int, at: datetime) -> None:
         """Write what the launcher writes when the job has exited."""

@@ -20,6 +20,7 @@ class Node:
     """One store and its nodes, with the fake Apptainer or none."""
 
     def __init__(self, folder: Path, **own: Any) -> None:
+        self.heartbeat_s: int | None = None
         self.store = folder / "store"
         self.store.mkdir()
         self.own = HpcSettings(**({"hpc_path": PATH, "hpc_scratch": folder, "hpc_images": folder / "images"} | own))
@@ -38,7 +39,7 @@ class Node:
         for name in ("in", "out"):
             (self.store / name).mkdir(exist_ok=True)
         folders = Folders(self.store, Path("in"), Path("out"))
-        assert self.control.take(spec, files_of(spec, self.own, self.common, folders))
+        assert self.control.take(spec, files_of(spec, self.own, self.common, folders, self.heartbeat_s))
         return spec
 
     def start(self, spec: JobSpec, native_id: str = "7", **env: str) -> subprocess.Popen[bytes]:

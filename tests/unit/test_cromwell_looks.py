@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from backends._cromwell.facts import SILENCE_S
 from backends._cromwell.looks import LAST_WORD_S, WINDOW_S
 from pman_core.backend import Absent, JobRef, Observed, Unknown
 from pman_core.errors import Unavailable, Unparseable
@@ -149,6 +150,47 @@ def test_without_the_launchers_last_word_cromwells_is_taken(site: Site, server: 
     assert "the node is gone" in found.message
     assert look(site, spec) == found
     assert server.count("GET", "/metadata") == 1, "the end is asked for once"
+
+
+@pytest.mark.parametrize("code", [{"returnCode": 79}, {}], ids=["an invented code", "no code"])
+def test_a_job_that_cromwell_has_given_up_runs_while_its_launcher_does(
+    site: Site, server: Scripted, spec: JobSpec, code: dict[str, int]
+) -> None:
+    site.claim(spec, LONG_AGO)
+    site.beat(spec, 1)
+    server.shows(row(spec, "Failed", ended_at=LONG_AGO))
+    server.says("GET", "/metadata", metadata(spec, "Failed", ["Workflow failed", "not alive"], **code))
+    assert (look(site, spec).state, look(site, spec).started_at) == (State.RUNNING, LONG_AGO)
+    assert site.backend.remove(spec.jid, spec.generation) is False
+    assert look(site, spec).state is State.RUNNING, "nobody has ended it"
+    site.beat(spec, SILENCE_S + 1)
+    assert site.look(spec) == Absent()
+
+
+def test_a_launcher_that_was_told_to_end_by_the_batch_system_is_not_waited_for(
+    site: Site, server: Scripted, spec: JobSpec
+) -> None:
+    site.claim(spec, LONG_AGO)
+    site.beat(spec, 1)
+    server.shows(row(spec, "Failed", ended_at=LONG_AGO))
+    stderr = site.store / row(spec, "")["id"] / "stderr"
+    stderr.parent.mkdir()
+    stderr.write_text("slurmstepd-n1: error: *** JOB 30 ON n1 CANCELLED AT 2026-11-23T01:08:32 ***\n")
+    told = metadata(spec, "Failed", ["Workflow failed"], returnCode=79, stderr=str(stderr))
+    server.says("GET", "/metadata", told)
+    assert look(site, spec).state is State.CANCELLED
+
+
+def test_a_job_that_cromwell_has_given_up_has_ended_with_its_launcher(
+    site: Site, server: Scripted, spec: JobSpec
+) -> None:
+    site.claim(spec, LONG_AGO)
+    server.shows(row(spec, "Failed", ended_at=LONG_AGO))
+    server.says("GET", "/metadata", metadata(spec, "Failed", ["Workflow failed"], returnCode=79))
+    site.beat(spec, 1)
+    assert look(site, spec).state is State.RUNNING
+    site.end(spec, 0, NOW)
+    assert look(site, spec).state is State.SUCCEEDED
 
 
 def test_an_end_whose_metadata_cannot_be_had_is_unknown(site: Site, server: Scripted, spec: JobSpec) -> None:
