@@ -82,16 +82,15 @@ claim() {
   fi
 }
 
-# beat SECONDS: touch `alive` every so often, until the launcher is gone. A scheduler that loses sight of a job says that
-# it has ended; this says that it has not.
+# beat SECONDS: touch `alive` every so often, until stdin ends, which the launcher has the other end of. A scheduler that
+# loses sight of a job says that it has ended; this says that it has not.
 beat() {
-  local pause
   trap '' TERM
-  exec {pause}<> <(:)
-  while kill -0 "$$"; do
+  while
     touch -c -- "$folder/alive"
-    read -rt "$1" -u "$pause"
-  done
+    read -rt "$1"
+    (($? > 128))
+  do :; done
 }
 
 read_files() {
@@ -174,6 +173,7 @@ run_task() {
     environment+=("${setting[gpu_prefix]}CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES")
   (
     umask 022
+    [[ ${life-} ]] && exec {life}>&-
     exec env -i -- "${host[@]}" "${environment[@]}" "${runtime[@]}" ${1:+"$1"} "${argv[@]}" </dev/null
   ) &
   await $! 2>/dev/null # where bash tells of a death by a signal, which is not for the job's log
@@ -205,8 +205,7 @@ main() {
   trap on_term TERM
   if [[ ${setting[heartbeat_s]:-} ]]; then
     : >>"$folder/alive"
-    beat "${setting[heartbeat_s]}" </dev/null >/dev/null 2>&1 &
-    trap "kill -KILL $! 2>/dev/null" EXIT
+    exec {life}> >(beat "${setting[heartbeat_s]}" >/dev/null 2>&1)
   fi
   find_image
   local status

@@ -15,7 +15,7 @@ from uuid import UUID
 import psutil
 import pytest
 
-from backends._cromwell import looks
+from backends._cromwell import facts, looks
 from backends._cromwell.client import BODY_BYTES_MAX
 from backends._hpc.launcher import NOT_OURS
 from pman_core.backend import Absent, JobRef, Observed
@@ -183,6 +183,7 @@ def test_the_message_of_a_failed_job_is_its_exit_code(lives: Lives) -> None:
 
 def test_a_job_that_was_killed_by_hand_has_no_exit_code(lives: Lives, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looks, "LAST_WORD_S", 0.2)
+    monkeypatch.setattr(facts, "SILENCE_S", 0.2)
     cromwell, site = lives()
     spec = site.spec("sh", "-c", "sleep 60; exit 0", jid="killed")
     site.backend.submit(spec)
@@ -195,6 +196,21 @@ def test_a_job_that_was_killed_by_hand_has_no_exit_code(lives: Lives, monkeypatc
     assert next_return_code(cromwell, spec) == "79"
     assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.NODE_FAIL, None)
     assert "ended from outside" in found.message
+
+
+def test_a_job_that_is_not_found_once_runs_on(lives: Lives, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looks, "LAST_WORD_S", 0.0)
+    away = {"check_alive": "exit 1", "exit_code_timeout_s": 0.2, "run_in_background": False}
+    cromwell, site = lives(
+        site={**away, "submit": "setsid bash ${script} </dev/null >/dev/null 2>&1 & echo Submitted batch job $!"}
+    )
+    spec = site.spec("sh", "-c", 'until [ -e "$0/go" ]; do sleep 0.1; done')
+    site.backend.submit(spec)
+    wait_for("Cromwell has given it up", lambda: next_return_code(cromwell, spec) == "79")
+    wait_for("pman is told of it", lambda: "lost sight" in seen(site, spec, State.RUNNING).message)
+    (site.store / spec.request.output_dir / "go").touch()
+    found = seen(site, spec, *TERMINAL)
+    assert (found.state, found.exit_code) == (State.SUCCEEDED, 0)
 
 
 def test_a_refusal_of_the_batch_system_is_told_in_its_words(lives: Lives) -> None:
