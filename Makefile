@@ -32,7 +32,8 @@ faults: $(VENV)/.dev ## faults done to the real processes, two at a time; root m
 	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm and not kubernetes and not slurm' -n 2 --dist worksteal tests/faults
 
 model: $(VENV)/.dev ## exhaustively: the protocol as a model, the stores side by side, and what the other tests rest on
-	$(BIN)/pytest -m exhaustive -n 0 -p no:randomly -s tests/model tests/contract tests/unit/test_kube_api_fidelity.py tests/unit/test_cromwell_fidelity.py tests/unit/test_cromwell_facts.py tests/unit/test_cromwell_restarts.py
+	$(BIN)/pytest -m exhaustive -n 0 -p no:randomly -s tests/model
+	$(BIN)/pytest -m exhaustive tests/contract tests/unit
 
 engines: $(VENV)/.dev ## the tests on real engines, which must be there (see testbed/README.md)
 	$(BIN)/pytest -m '(docker or podman or swarm) and not e2e' --require docker,podman,swarm -n 4 --dist worksteal
