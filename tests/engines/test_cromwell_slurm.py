@@ -321,3 +321,16 @@ def test_delete_ends_a_job_on_its_node(system: System, cromwell: FakeCromwell) -
     name = f"--name=cromwell_{cromwell.workflows[0].id[:8]}_job"
     wait_for("nothing is left", lambda: not slurm("squeue", "--noheader", name), 2 * SECONDS)
     assert "CANCELLED" in slurm("squeue", "--noheader", "--states=all", name, "--format=%T")
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("site", [{"exit_code_timeout_s": 2, "check_alive": "exit 1"}], indirect=True)
+def test_a_job_that_cromwell_has_given_up_ends_true(system: System, cromwell: FakeCromwell) -> None:
+    post(system, body("long", "echo begun; sleep 30; exit 3"))
+    wait_for("it runs", lambda: get(system, "long")["status"] == "started", 2 * SECONDS)
+    wait_status(cromwell, cromwell.workflows[0].id, "Failed")
+    wait_for("pman is told", lambda: "lost sight" in get(system, "long")["message"], SECONDS)
+    assert get(system, "long")["status"] == "started"
+    record = wait_end(system, "long")
+    assert (record["status"], record["exit_code"]) == ("finishedWithError", 3), record
