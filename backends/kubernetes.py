@@ -104,9 +104,9 @@ class KubernetesBackend(Backend):
             self._overlay = overlay.read(self.own.kube_pod_overlay)
         storage_of(self.common)  # what is wrong with the settings is told even if nobody answers
         api = connect(self.own)
-        self._storage = storage_of(self.common, is_in_cluster=api.is_in_cluster)
         namespace = Namespace(api, self.common.job_namespace, self.common.pman_instance, self.own.kube_timeout_s)
         try:
+            self._storage = storage_of(self.common, is_in_cluster=api.is_in_cluster)
             namespace.ping()
             has_gpus = self.own.gpus == "yes"
             if self.own.gpus == "auto":
