@@ -28,7 +28,7 @@ Job anything else                         a pod was deleted before it was counte
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from backends._exit_codes import describe_exit, reason_of
@@ -72,10 +72,7 @@ def have_ended_beside_others(pods: Sequence[Object], workers: str) -> bool:
     are_alone = all(len(status.get("containerStatuses") or ()) < 2 for status in statuses)
     if are_alone or str(len(pods)) != workers:
         return False
-    return all(
-        _terminated(pod) and not status.get("reason") and _disruption_of(pod) is None
-        for pod, status in zip(pods, statuses, strict=True)
-    )
+    return all(map(_has_ended_by_itself, pods))
 
 
 def end_of_containers(pods: Sequence[Object]) -> End | None:
@@ -144,6 +141,20 @@ def disruption_in(pods: Sequence[Object]) -> str:
 def _disruption_of(pod: Object) -> Object | None:
     conditions = (pod.get("status") or {}).get("conditions") or ()
     return next((c for c in conditions if c["type"] == "DisruptionTarget" and c["status"] == "True"), None)
+
+
+def _has_ended_by_itself(pod: Object) -> bool:
+    """Whether the job's own container ended before the pod was taken down, if it was. Times are whole seconds."""
+    ended_at, status, disruption = _terminated(pod).get("finishedAt"), pod["status"], _disruption_of(pod)
+    if not ended_at:
+        return False
+    if disruption is not None:
+        return str(ended_at) < str(disruption.get("lastTransitionTime") or "")
+    limit_s = pod["spec"].get("activeDeadlineSeconds")
+    if status.get("reason") == "DeadlineExceeded" and status.get("startTime") and limit_s is not None:
+        due_at = datetime.fromisoformat(status["startTime"]) + timedelta(seconds=limit_s)
+        return datetime.fromisoformat(str(ended_at)) < due_at
+    return not status.get("reason")
 
 
 def _others(pod: Object) -> str:

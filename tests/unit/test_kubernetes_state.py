@@ -311,6 +311,23 @@ def test_one_that_was_taken_down_has_not_ended_by_itself() -> None:
     assert observed(observed_from(job(), [beside(running(), terminated(1))])).state is State.RUNNING
 
 
+@pytest.mark.parametrize(
+    "taken_down",
+    [
+        {"reason": "DeadlineExceeded", "startTime": "2026-11-25T11:59:30Z"},  # its 60 s are over at 12:00:30
+        {"conditions": [{"type": "DisruptionTarget", "status": "True", "lastTransitionTime": "2026-11-25T12:00:06Z"}]},
+    ],
+)
+@pytest.mark.parametrize(("code", "state"), [(0, State.SUCCEEDED), (3, State.FAILED)])
+def test_one_that_has_ended_before_it_was_taken_down_has_ended_by_itself(
+    taken_down: dict[str, Any], code: int, state: State
+) -> None:
+    """It was told to have ended while the proxy went on; whoever looks later must not tell another story."""
+    shown = [beside(terminated(code), terminated(137), "Failed", **taken_down)]
+    found = observed(observed_from(job("Failed"), shown))
+    assert (found.state, found.exit_code) == (state, code)
+
+
 def test_a_worker_that_was_well_is_not_said_to_have_failed_with_0() -> None:
     two = spec(number_of_workers=2)
     shown = [beside(terminated(0), terminated(1), "Failed", of=two)]
