@@ -18,7 +18,7 @@ from pman_core.errors import BackendError, Unavailable
 
 log = logging.getLogger(__name__)
 
-JOBS_MAX = 20
+JOBS_MAX = 100
 """So many jobs' words are kept, the latest: they are asked for within a second of the end."""
 READ_S = 2.0
 """So long the reading for one job may take: whoever does it has other jobs to follow."""

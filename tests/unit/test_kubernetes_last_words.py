@@ -8,7 +8,7 @@ from backends._kubernetes.logs import Worker
 from pman_core.errors import Unavailable
 from tests.unit.kube_objects import Object, pod, running, spec, terminated
 
-JOBS = 30
+JOBS = last_words.JOBS_MAX + 10
 
 
 class Nodes:
