@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from backends._kubernetes.ends import disruption_in
 from backends._kubernetes.identity import Object
 from backends._kubernetes.logs import Worker, workers_of
 from backends._kubernetes.state import has_begun, has_ended, phase_of
@@ -49,7 +50,7 @@ class LastWords:
     def hear(self, generation: str, pods: Sequence[Object], read: Read) -> None:
         """Read what the others have said, if a worker of the job has just failed."""
         living = [pod for pod in pods if has_begun(pod) and not has_ended(pod)]
-        if not living or all(phase_of(pod) != "Failed" for pod in pods):
+        if not living or all(phase_of(pod) != "Failed" for pod in pods) or _is_being_deleted(pods):
             return
         with self._lock:
             if generation in self._heard:
@@ -76,3 +77,8 @@ class LastWords:
                 continue
             with self._lock:
                 self._kept.get(generation, {})[worker] = words
+
+
+def _is_being_deleted(pods: Sequence[Object]) -> bool:
+    """Whether all pods were told to go, with their job: nobody will ask for its log."""
+    return all(pod["metadata"].get("deletionTimestamp") for pod in pods) and not disruption_in(pods)

@@ -68,3 +68,21 @@ def test_nobody_is_asked_without_a_failure_and_somebody_who_lives(shown: list[Ob
     nodes = Nodes()
     LastWords().hear(of(1), shown, nodes.read)
     assert nodes.asked == []
+
+
+def test_nobody_is_asked_when_a_job_is_deleted() -> None:
+    """Its pods are told to go together and end one after the other: nobody will ask for its log."""
+
+    def asked(*told_to_go: int, **status: object) -> int:
+        nodes, shown = Nodes(), pods_of(1)
+        for number in told_to_go:
+            shown[number]["metadata"]["deletionTimestamp"] = "2026-11-25T12:00:00Z"
+        shown[0]["status"] |= status
+        LastWords().hear(of(1), shown, nodes.read)
+        return len(nodes.asked)
+
+    drained = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+    assert asked(0, 1) == 0
+    assert asked(0) == 1, "its pod was deleted by hand, and that has failed the job"
+    assert asked(1) == 1, "the other one is told to go because of it"
+    assert asked(0, 1, conditions=[drained]) == 1
