@@ -81,6 +81,14 @@ def end_of_containers(pods: Sequence[Object]) -> End | None:
     return _end_of_container(min(failed, key=_ended_at)) if failed else None
 
 
+def unnoticed_failure(pods: Sequence[Object]) -> End | None:
+    """Return the end of a worker that has failed while a container beside it goes on: Kubernetes does not know of it,
+    and would let the other workers wait for this one for ever.
+    """
+    failed = [pod for pod in pods if _terminated(pod).get("exitCode") and _goes_on(pod) and _has_ended_by_itself(pod)]
+    return _end_of_container(min(failed, key=_ended_at)) if failed else None
+
+
 def end_of_condition(condition: Object) -> End:
     """Return what the condition ``Failed`` of a Job tells, whose pods are gone."""
     reason, message = str(condition.get("reason") or ""), str(condition.get("message") or "")
@@ -144,17 +152,27 @@ def _disruption_of(pod: Object) -> Object | None:
 
 
 def _has_ended_by_itself(pod: Object) -> bool:
-    """Whether the job's own container ended before the pod was taken down, if it was. Times are whole seconds."""
+    """Whether the job's own container ended before the pod was taken down, if it was or is about to be: a kubelet ends
+    one container after the other, and says why at the end. Times are whole seconds.
+    """
     ended_at, status, disruption = _terminated(pod).get("finishedAt"), pod["status"], _disruption_of(pod)
     if not ended_at:
         return False
     if disruption is not None:
         return str(ended_at) < str(disruption.get("lastTransitionTime") or "")
     limit_s = pod["spec"].get("activeDeadlineSeconds")
-    if status.get("reason") == "DeadlineExceeded" and status.get("startTime") and limit_s is not None:
+    if limit_s is not None and status.get("startTime"):
         due_at = datetime.fromisoformat(status["startTime"]) + timedelta(seconds=limit_s)
-        return datetime.fromisoformat(str(ended_at)) < due_at
+        return status.get("reason") in {None, "", "DeadlineExceeded"} and datetime.fromisoformat(ended_at) < due_at
     return not status.get("reason")
+
+
+def _goes_on(pod: Object) -> bool:
+    """Whether a container of a pod that nobody has told to go has not ended."""
+    if pod["metadata"].get("deletionTimestamp"):
+        return False
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return any("terminated" not in (status.get("state") or {}) for status in statuses)
 
 
 def _others(pod: Object) -> str:

@@ -353,6 +353,15 @@ def test_a_container_that_the_site_puts_beside_does_not_decide(kube: Cluster, ow
     wait_for("it is gone", lambda: look(backend, spec) == Absent(), PATIENCE_S)
 
 
+def test_a_worker_that_fails_beside_a_proxy_ends_the_others(kube: Cluster) -> None:
+    backend = kube.backend()
+    spec = kube.spec("[ $JOB_COMPLETION_INDEX = 1 ] && exit 9; sleep 300", number_of_workers=2)
+    create_beside(kube, backend, spec, "sleep 300")
+    found = seen(backend, spec)
+    assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, 9)
+    assert kube.runs(spec) == 2
+
+
 def test_a_job_that_ended_before_its_proxy_ran_into_the_time_limit_has_ended_so(kube: Cluster) -> None:
     """Whoever looks only then, as after a wipe, must tell the end that others have told before."""
     backend, spec = kube.backend(), kube.spec("exit 0")
