@@ -34,7 +34,8 @@ say() { printf 'pman: %s\n' "$*" >&2; }
 put() {
   local name=$1 prepared=$folder/$1.$nonce
   shift
-  mkdir -p -- "$prepared" && printf '%s\0' "$@" >"$prepared/facts" && mv -T -- "$prepared" "$folder/$name" 2>/dev/null &&
+  # Never with -p: a folder that is gone must not come back.
+  mkdir -- "$prepared" && printf '%s\0' "$@" >"$prepared/facts" && mv -T -- "$prepared" "$folder/$name" 2>/dev/null &&
     return
   rm -rf -- "$prepared"
   return 1
