@@ -52,6 +52,9 @@ def files_of(spec: JobSpec, own: HpcSettings, common: CommonSettings, folders: F
     Raises:
         Rejected: an argument or a variable is too long for any exec, or cannot be handed over.
     """
+    image = spec.request.image.removeprefix("docker://")
+    if image.startswith("-"):
+        raise Rejected(f"image: {image!r} would be an option of {own.hpc_runtime}")
     base = folders.store_base
     container = build_container(own, common, spec, base / folders.incoming, base / folders.outgoing)
     check_sizes(container.argv, dict(entry.split("=", 1) for entry in container.env))
@@ -63,10 +66,10 @@ def files_of(spec: JobSpec, own: HpcSettings, common: CommonSettings, folders: F
         "incoming": str(folders.incoming),
         "outgoing": str(folders.outgoing),
         "program": own.hpc_runtime,
-        "image": "" if own.hpc_runtime == "none" else spec.request.image.removeprefix("docker://"),
+        "image": "" if own.hpc_runtime == "none" else image,
         "cache": str(cache) if has_cache else "",
         "images": _images(own, spec.request.image),
-        "source": f"docker://{spec.request.image.removeprefix('docker://')}",
+        "source": f"docker://{image}",
         "archive": "docker-archive",
         "name": cache_name(spec.request.image),
         "policy": own.image_pull_policy,
