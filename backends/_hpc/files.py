@@ -31,6 +31,7 @@ from pathlib import Path
 from backends._hpc.runtime import build_container, container_name
 from backends._hpc.settings import HpcSettings
 from backends._sizes import check_sizes
+from pman_core.errors import Rejected
 from pman_core.job import JobSpec
 from pman_core.request import CONTROL_FOLDER
 from pman_core.settings import Settings as CommonSettings
