@@ -74,7 +74,7 @@ def known(*listed: NativeJob, claimed: str = "7", **fields: Any) -> Known:
         # The first run was killed for it, and could write that down; the second one was refused
         (known(native("FAILED", exit_status=113, restarts=1), end=end(code=143)), State.FAILED, Reason.REQUEUED, None),
         (known(native("PENDING", restarts=1), end=end(code=143)), State.FAILED, Reason.REQUEUED, None),
-        (known(accounted={7: native("FAILED", exit_status=113)}, end=end(code=137)), State.FAILED, Reason.REQUEUED, None),
+        (known(accounted={7: native("F", exit_status=113)}, end=end(code=137)), State.FAILED, Reason.REQUEUED, None),
         # It had ended by itself before it was requeued
         (known(native("PENDING", restarts=1), end=end(code=0)), State.SUCCEEDED, None, 0),
         (known(native("FAILED", exit_status=113, restarts=1), end=end(code=3)), State.FAILED, Reason.NONZERO_EXIT, 3),
