@@ -25,14 +25,15 @@ test: $(VENV)/.dev ## the tests, in parallel
 coverage: $(VENV)/.dev ## the tests again, with the lines and branches they miss; CI adds the engines' and wants 90 %
 	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=80
 
-e2e: $(VENV)/.dev ## the slow tests with real processes, two at a time
-	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm and not kubernetes and not slurm' -n 2 --dist worksteal --ignore tests/faults
+e2e: $(VENV)/.dev ## the slow tests with real processes, three at a time
+	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm and not kubernetes and not slurm' -n 3 --dist worksteal --ignore tests/faults
 
-faults: $(VENV)/.dev ## faults done to the real processes, two at a time; root may mount, and tests full stores too
-	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm and not kubernetes and not slurm' -n 2 --dist worksteal tests/faults
+faults: $(VENV)/.dev ## faults done to the real processes, three at a time; root may mount, and tests full stores too
+	$(BIN)/pytest -m 'e2e and not docker and not podman and not swarm and not kubernetes and not slurm' -n 3 --dist worksteal tests/faults
 
 model: $(VENV)/.dev ## exhaustively: the protocol as a model, the stores side by side, and what the other tests rest on
-	$(BIN)/pytest -m exhaustive -n 0 -p no:randomly -s tests/model tests/contract tests/unit/test_kube_api_fidelity.py tests/unit/test_cromwell_fidelity.py tests/unit/test_cromwell_facts.py tests/unit/test_cromwell_restarts.py
+	$(BIN)/pytest -m exhaustive -n 0 -p no:randomly -s tests/model
+	$(BIN)/pytest -m exhaustive tests/contract tests/unit
 
 engines: $(VENV)/.dev ## the tests on real engines, which must be there (see testbed/README.md)
 	$(BIN)/pytest -m '(docker or podman or swarm) and not e2e' --require docker,podman,swarm -n 4 --dist worksteal
@@ -44,7 +45,8 @@ kubernetes: $(VENV)/.dev ## the tests on a real Kubernetes cluster, which must b
 
 slurm: $(VENV)/.dev ## the tests on a real Slurm, which must be there (see testbed/README.md)
 	$(BIN)/pytest -m 'slurm and not e2e' --require slurm --timeout 240 -n 4 --dist worksteal tests/contract tests/engines
-	$(BIN)/pytest -m 'slurm and e2e' --require slurm -n 0 tests/engines
+	$(BIN)/pytest -m 'slurm and e2e' --require slurm -n 3 --dist worksteal tests/engines/test_slurm_system.py tests/engines/test_slurm_rest_system.py tests/engines/test_cromwell_slurm.py
+	$(BIN)/pytest -m 'slurm and e2e' --require slurm -n 0 tests/engines/test_slurm_load.py tests/engines/test_slurm_faults.py
 
 chaos: $(VENV)/.dev ## 1,000 jobs under 60 faults, then an audit; BACKEND=process, docker, kubernetes, cromwell or mock, SEED= to repeat a night
 	$(BIN)/python -m tests.faults.chaos --backend $(or $(BACKEND),process) $(addprefix --seed ,$(SEED)) $(CHAOS)

@@ -122,10 +122,12 @@ for number in $(seq "$SLURM_NODES"); do
   install -d -m 755 "$SLURM_HOME/slurmd/n$number"
   lives "$RUN/slurmd-n$number.pid" slurmd || /usr/sbin/slurmd -N "n$number"
 done
-usable() { [ "$(sinfo -h -N -o %T | grep -cE '^(idle|mixed|allocated|completing)$')" = "$SLURM_NODES" ]; }
-for node in $(sinfo -h -N -o '%N %T' | awk '$2 ~ /^(drain|down|inval)/ { print $1 }' | sort -u); do
-  scontrol update NodeName="$node" State=RESUME 2>/dev/null || true # drained or lost in an earlier life
-done
+usable() { # and what was drained or lost in an earlier life is resumed
+  for node in $(sinfo -h -N -o '%N %T' | awk '$2 ~ /^(drain|down|inval)/ { print $1 }' | sort -u); do
+    scontrol update NodeName="$node" State=RESUME || true
+  done
+  [ "$(sinfo -h -N -o %T | grep -cE '^(idle|mixed|allocated|completing)$')" = "$SLURM_NODES" ]
+}
 waits 30 usable || { sinfo -N -l >&2; dies slurmd-n1; }
 
 # -- the REST service

@@ -10,6 +10,9 @@ from cases import BackendCase, case_names, load_case
 
 from pman_core.backend import Backend
 
+HERE = Path(__file__).parent
+ALWAYS = {"test_backend_life", "test_backend_truth", "test_backend_verbatim"}
+
 
 def marks(name: str) -> list[pytest.MarkDecorator]:
     """Return the marker of the backend's case; one whose case cannot be had is always tested, and fails."""
@@ -20,6 +23,24 @@ def marks(name: str) -> list[pytest.MarkDecorator]:
     marked = [getattr(pytest.mark, case.marker)] if case.marker else []
     # A case that must be patient needs a test that may take so long.
     return [*marked, pytest.mark.timeout(case.patience_s * 2)] if case.patience_s > 30 else marked
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave most of what starts programs to ``make model``, before items are chosen by their markers."""
+    slow = {name for name in case_names() if _starts_programs(name)}
+    for item in items:
+        if item.path.parent != HERE or item.path.stem in ALWAYS or not hasattr(item, "callspec"):
+            continue
+        if item.callspec.params.get("case") in slow:
+            item.add_marker(pytest.mark.exhaustive)
+
+
+def _starts_programs(name: str) -> bool:
+    try:
+        return load_case(name).starts_programs
+    except (LookupError, ImportError):
+        return False
 
 
 @pytest.fixture(params=[pytest.param(name, marks=marks(name)) for name in case_names()])

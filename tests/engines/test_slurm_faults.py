@@ -96,6 +96,16 @@ def only_id(system: System, jid: str) -> int:
     return job_id
 
 
+def wait_until_saved(job_id: int) -> None:
+    """Wait until slurmctld has written down that a job runs; it saves what has changed within five seconds.
+
+    One that is killed before that starts such a job anew when it is back: the node refuses that, and is drained.
+    """
+    saved, now_s = Path(os.environ.get("SLURM_HOME", "/var/lib/pman-slurm")) / "slurmctld" / "job_state", time.time()
+    slurm("scontrol", "update", f"JobId={job_id}", "AdminComment=a change")
+    wait_for("slurmctld has saved its state", lambda: saved.stat().st_mtime > now_s, 60)
+
+
 def kill_processes(pattern: str, name: str) -> None:
     """``kill -9`` the processes of this name with such a command line."""
     found = [
@@ -117,6 +127,7 @@ def once(system: System, jid: str) -> tuple[int, int]:
 
 def test_a_slurmctld_that_is_killed_changes_no_state_and_is_waited_for(pman: System) -> None:
     running(pman, "killed-ctld", code=3)
+    wait_until_saved(only_id(pman, "killed-ctld"))
     kill("slurmctld")
     try:
         wait_for("it is told that Slurm is away", lambda: not health(pman)[0], 60)

@@ -11,9 +11,7 @@ from backends._hpc.settings import HpcSettings
 from pman_core.job import JobSpec, mint_generation
 from pman_core.request import JobRequest
 from pman_core.settings import Settings
-from tests.fakes.slurm import BIN
-
-PATH = f"{BIN}:/usr/local/bin:/usr/bin:/bin"
+from tests.fakes.slurm import install
 
 
 class Node:
@@ -22,7 +20,8 @@ class Node:
     def __init__(self, folder: Path, **own: Any) -> None:
         self.store = folder / "store"
         self.store.mkdir()
-        self.own = HpcSettings(**({"hpc_path": PATH, "hpc_scratch": folder, "hpc_images": folder / "images"} | own))
+        path = install(folder / "programs")
+        self.own = HpcSettings(**({"hpc_path": path, "hpc_scratch": folder, "hpc_images": folder / "images"} | own))
         self.common = Settings(storebase=self.store, container_env="slurm")
         self.control = Control(self.store, self.store, "pman", "slurm")
         self.control.create()

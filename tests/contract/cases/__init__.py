@@ -65,6 +65,9 @@ class BackendCase(ABC):
     """The image that holds the programs."""
     marker: ClassVar[str] = ""
     """The pytest marker (in ``pyproject.toml``) of tests that need this real scheduler; ``""``: they always run."""
+    starts_programs: ClassVar[bool] = False
+    """Every call and every job starts programs, which adds up: ``pytest`` alone runs the case through life, truth and
+    verbatim only, ``make model`` through everything."""
     patience_s: ClassVar[float] = 15.0
     """How long the suite waits for something that must happen."""
     prompt_s: ClassVar[float] = 3.0

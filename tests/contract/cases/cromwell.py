@@ -20,6 +20,8 @@ class CromwellCase(ProcessCase):
     name = "cromwell"
     prompt_s = 6.0  # an abort waits for a scan, and takes two shells
 
+    starts_programs = True
+
     def __init__(self, folder: Path, instance: str) -> None:
         super().__init__(folder, instance)
         self.cromwell = FakeCromwell(folder / "cromwell")

@@ -15,6 +15,7 @@ from tests.fakes.slurm import FakeSlurm
 class SlurmFakeCase(SlurmCase):
     image = "case/image:1"
     marker = ""
+    starts_programs = True
     patience_s = 15.0
     prompt_s = 3.0
 

@@ -1,17 +1,32 @@
 """A Slurm of one machine for tests: its commands as real programs, and an Apptainer that mounts nothing.
 
-``bin/`` holds programs that print what the real ones were recorded to print (``tests/recorded/slurm``) and run jobs
-as processes of this machine. All they know is in the folder of the ``slurm.conf`` that they are told. So what runs the
-commands and reads them is tested as it is, on any machine and in seconds; memory, cores and mounts are not limited.
+They print what the real ones were recorded to print (``tests/recorded/slurm``) and run jobs as processes of this
+machine. All they know is in the folder of the ``slurm.conf`` that they are told. So what runs the commands and reads
+them is tested as it is, on any machine and in seconds; memory, cores and mounts are not limited.
 """
 
 import os
 import shutil
 import signal
+import sys
 from contextlib import suppress
 from pathlib import Path
 
-BIN = Path(__file__).with_name("bin")
+COMMANDS = ("sacct", "sbatch", "scancel", "scontrol", "squeue", "srun")
+
+
+def install(folder: Path) -> str:
+    """Put the programs into ``folder``; return what PATH must be to find them, for pman and on the nodes.
+
+    They name this very Python: what is called ``python3`` on a developer's machine may take ten times as long to start.
+    """
+    folder.mkdir()
+    here = Path(__file__).parent
+    for name in (*COMMANDS, "apptainer"):
+        program = f"{here}/apptainer.py" if name == "apptainer" else f"{here}/commands.py {name}"
+        (folder / name).write_text(f'#!/bin/sh\nexec {sys.executable} -S -E -s {program} "$@"\n')
+        (folder / name).chmod(0o755)
+    return f"{folder}:/usr/local/bin:/usr/bin:/bin"
 
 
 class FakeSlurm:
@@ -22,11 +37,7 @@ class FakeSlurm:
         folder.mkdir()
         self.conf = folder / "slurm.conf"
         self.conf.write_text("ClusterName=fake\n")
-
-    @property
-    def path(self) -> str:
-        """What PATH must be to find the commands, for pman and on the nodes."""
-        return f"{BIN}:/usr/local/bin:/usr/bin:/bin"
+        self.path = install(folder / "bin")
 
     def close(self) -> None:
         """End everything; without its configuration no command answers."""

@@ -1,5 +1,4 @@
-#!/usr/bin/env -S python3 -S -E -s
-"""An Apptainer that contains nothing: it runs the command on the host and says in variables what it would have mounted."""
+"""An Apptainer that contains nothing: it runs the command on the host; variables say what it would have mounted."""
 
 import os
 import shutil
@@ -13,7 +12,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 def build(part: str, source: str) -> None:
     scheme, _, path = source.partition(":")
     if scheme != "docker-archive":
-        sys.exit("FATAL:   Unable to build from %s: no registry is reached from here" % source)
+        sys.exit(f"FATAL:   Unable to build from {source}: no registry is reached from here")
     shutil.copy(path, part)
 
 
@@ -29,13 +28,13 @@ def run(words: list[str]) -> None:
             env["HOME"] = value
     image, *argv = words
     if not Path(image).exists():
-        sys.exit("FATAL:   could not open image %s" % image)
+        sys.exit(f"FATAL:   could not open image {image}")
     env |= {name.removeprefix("APPTAINERENV_"): value for name, value in os.environ.items() if "TAINERENV_" in name}
     os.chdir("/")
     try:
         os.execvpe(argv[0], argv, env)
     except OSError:
-        sys.stderr.write('FATAL:   "%s": executable file not found in $PATH\n' % argv[0])
+        sys.stderr.write(f'FATAL:   "{argv[0]}": executable file not found in $PATH\n')
         sys.exit(255)
 
 
