@@ -148,9 +148,15 @@ check_folder() {
     fail start_failed "the $1 folder is not what it was: ${setting[store]}/${setting[$1]}"
 }
 
+# Apptainer's variables have names that mean nothing to bash, which can export them; `env` would show their values to
+# every user of the node for as long as it takes to start.
+readonly WITH_ENVIRONMENT='mapfile -d "" -t entries <"$1" || exit; shift
+((${#entries[@]} == 0)) || export "${entries[@]}"
+exec "$@"'
+
 # run_task IMAGE: run the argv in the container, with its output where ours goes; return its exit code.
 run_task() {
-  local scratch='' status
+  local scratch='' status gpus=()
   check_folder incoming
   check_folder outgoing
   if [[ ${setting[scratch_flag]} ]]; then
@@ -159,10 +165,13 @@ run_task() {
     runtime+=("${setting[scratch_flag]}" "$scratch")
   fi
   [[ ${setting[gpu_prefix]} && -v CUDA_VISIBLE_DEVICES ]] &&
-    environment+=("${setting[gpu_prefix]}CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES")
+    gpus=("${setting[gpu_prefix]}CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES")
   (
     umask 022
-    exec env -i -- "${host[@]}" "${environment[@]}" "${runtime[@]}" ${1:+"$1"} "${argv[@]}" </dev/null
+    if [[ ${setting[scratch_flag]} ]]; then
+      exec env -i -- "${host[@]}" "${gpus[@]}" /bin/bash -c "$WITH_ENVIRONMENT" pman "$folder/env" "${runtime[@]}" "$1" "${argv[@]}" </dev/null
+    fi
+    exec env -i -- "${host[@]}" "${gpus[@]}" "${environment[@]}" "${runtime[@]}" ${1:+"$1"} "${argv[@]}" </dev/null
   ) &
   await $! 2>/dev/null # where bash tells of a death by a signal, which is not for the job's log
   status=$?
