@@ -27,6 +27,7 @@ from backends._identity import Identity
 from backends._kubernetes import overlay
 from backends._kubernetes.connection import connect
 from backends._kubernetes.ending import always, end_job
+from backends._kubernetes.ends import unnoticed_failure
 from backends._kubernetes.errors import NameTaken, NotThere, forms_of, strike
 from backends._kubernetes.identity import WORKERS, Object, identity_of, label_faults, secrets_of, spec_of
 from backends._kubernetes.job import Body, build_job, user_of
@@ -104,9 +105,9 @@ class KubernetesBackend(Backend):
             self._overlay = overlay.read(self.own.kube_pod_overlay)
         storage_of(self.common)  # what is wrong with the settings is told even if nobody answers
         api = connect(self.own)
-        self._storage = storage_of(self.common, is_in_cluster=api.is_in_cluster)
         namespace = Namespace(api, self.common.job_namespace, self.common.pman_instance, self.own.kube_timeout_s)
         try:
+            self._storage = storage_of(self.common, is_in_cluster=api.is_in_cluster)
             namespace.ping()
             has_gpus = self.own.gpus == "yes"
             if self.own.gpus == "auto":
@@ -231,6 +232,12 @@ class KubernetesBackend(Backend):
         if verdict is not None:
             if self._patience.has_waited(observed.generation):
                 self._end_now(observed, verdict, always)
+            return observed
+        if failure := unnoticed_failure(pods):
+            if self._patience.may_try(observed.generation):
+                words = strike(failure.message, forms_of(secrets_of(job)))
+                told = Verdict(failure.reason, words, datetime.now(UTC))
+                self._end_now(observed, told, lambda _, pods: unnoticed_failure(pods) is not None)
             return observed
         trouble, is_too_long = self._patience.look(observed.generation, job, pods, self._events_of)
         if trouble is None:

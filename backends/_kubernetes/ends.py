@@ -28,7 +28,7 @@ Job anything else                         a pod was deleted before it was counte
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from backends._exit_codes import describe_exit, reason_of
@@ -72,15 +72,20 @@ def have_ended_beside_others(pods: Sequence[Object], workers: str) -> bool:
     are_alone = all(len(status.get("containerStatuses") or ()) < 2 for status in statuses)
     if are_alone or str(len(pods)) != workers:
         return False
-    return all(
-        _terminated(pod) and not status.get("reason") and _disruption_of(pod) is None
-        for pod, status in zip(pods, statuses, strict=True)
-    )
+    return all(map(_has_ended_by_itself, pods))
 
 
 def end_of_containers(pods: Sequence[Object]) -> End | None:
     """Return the end of the container that failed first, whatever became of its pod. ``None`` if none failed."""
     failed = [pod for pod in pods if _terminated(pod).get("exitCode") != 0]
+    return _end_of_container(min(failed, key=_ended_at)) if failed else None
+
+
+def unnoticed_failure(pods: Sequence[Object]) -> End | None:
+    """Return the end of a worker that has failed while a container beside it goes on: Kubernetes does not know of it,
+    and would let the other workers wait for this one for ever.
+    """
+    failed = [pod for pod in pods if _terminated(pod).get("exitCode") and _goes_on(pod) and _has_ended_by_itself(pod)]
     return _end_of_container(min(failed, key=_ended_at)) if failed else None
 
 
@@ -144,6 +149,30 @@ def disruption_in(pods: Sequence[Object]) -> str:
 def _disruption_of(pod: Object) -> Object | None:
     conditions = (pod.get("status") or {}).get("conditions") or ()
     return next((c for c in conditions if c["type"] == "DisruptionTarget" and c["status"] == "True"), None)
+
+
+def _has_ended_by_itself(pod: Object) -> bool:
+    """Whether the job's own container ended before the pod was taken down, if it was or is about to be: a kubelet ends
+    one container after the other, and says why at the end. Times are whole seconds.
+    """
+    ended_at, status, disruption = _terminated(pod).get("finishedAt"), pod["status"], _disruption_of(pod)
+    if not ended_at:
+        return False
+    if disruption is not None:
+        return str(ended_at) < str(disruption.get("lastTransitionTime") or "")
+    limit_s = pod["spec"].get("activeDeadlineSeconds")
+    if limit_s is not None and status.get("startTime"):
+        due_at = datetime.fromisoformat(status["startTime"]) + timedelta(seconds=limit_s)
+        return status.get("reason") in {None, "", "DeadlineExceeded"} and datetime.fromisoformat(ended_at) < due_at
+    return not status.get("reason")
+
+
+def _goes_on(pod: Object) -> bool:
+    """Whether a container of a pod that nobody has told to go has not ended."""
+    if pod["metadata"].get("deletionTimestamp"):
+        return False
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return any("terminated" not in (status.get("state") or {}) for status in statuses)
 
 
 def _others(pod: Object) -> str:

@@ -22,6 +22,8 @@ RETRY_AFTER_S = 1.0
 """If the server does not say how long: https://kubernetes.io/docs/concepts/cluster-administration/flow-control/"""
 SECRET_CHARS_MIN = 4
 """Shorter values are not looked for: every 1 of a message would be struck out."""
+NO_SECRETS = frozenset({"true", "false", "none", "null"})
+"""They hide nothing, and refusals are told with them: ``allowPrivilegeEscalation != false``."""
 
 
 class Doing(Enum):
@@ -113,7 +115,7 @@ TABLE = (
 def explain(doing: Doing, code: int, body: bytes, retry_after: str = "", secrets: Iterable[str] = ()) -> BackendError:
     """Return the error that a reply means. Of ``secrets`` (values of a job's environment) nothing is in it."""
     status = _status(body)
-    text = str(status.get("message") or body[: 4 * MESSAGE_CHARS_MAX].decode(errors="replace"))
+    text = str(status.get("message") or body.decode(errors="replace"))
     message = scrub(text, secrets)
     reason = str(status.get("reason") or "")
     if code == 429:
@@ -152,7 +154,8 @@ def forms_of(secrets: Iterable[str]) -> tuple[str, ...]:
 
     The longest first: one may be a part of another.
     """
-    plain = {form for value in secrets if len(value) >= SECRET_CHARS_MIN for form in (value, verbatim(value))}
+    hidden = [value for value in secrets if len(value) >= SECRET_CHARS_MIN and value.lower() not in NO_SECRETS]
+    plain = {form for value in hidden for form in (value, verbatim(value))}
     quoted = {json.dumps(form, ensure_ascii=is_ascii)[1:-1] for form in plain for is_ascii in (True, False)}
     return tuple(sorted(plain | quoted | {form.translate(GO_ESCAPES) for form in quoted}, key=len, reverse=True))
 

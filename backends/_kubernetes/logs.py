@@ -54,7 +54,7 @@ def logs_of(
     ``kept`` has what was read of workers whose pods may be gone by now.
 
     Raises:
-        Unavailable: not one of them can be read now.
+        Unavailable: not one of them can be read now, and nothing was kept.
     """
     workers = sorted({*workers, *kept})
     if not workers:
@@ -67,12 +67,13 @@ def logs_of(
     for worker in workers:
         head = f"--- worker {worker.index + 1} of {count} ---\n"
         share = max(0, max_bytes // len(workers) - len(head) - 1)
+        words = tail(kept.get(worker, "").encode(), tail_lines, share)
         try:
-            text = log_of(api, path, worker, tail_lines, share, timeout_s=max(0.1, until_s - time.monotonic()))
-            text = text or tail(kept.get(worker, "").encode(), tail_lines, share)
+            text = log_of(api, path, worker, tail_lines, share, timeout_s=max(0.1, until_s - time.monotonic())) or words
         except Unavailable as error:
-            failures.append(error)
-            text = f"(its log cannot be read: {error})"
+            if not words:
+                failures.append(error)
+            text = words or f"(its log cannot be read: {error})"
         sections.append(f"{head}{text}" if text.endswith("\n") or not text else f"{head}{text}\n")
     if failures and len(failures) == len(workers):
         raise failures[0]

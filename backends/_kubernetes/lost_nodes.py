@@ -43,11 +43,14 @@ def verdict_on(lost: Sequence[Object]) -> Verdict:
 def makes_no_more_pods(job: Object) -> bool:
     """Whether the Job controller itself has said that it makes no pod in the place of one that goes.
 
-    What only we have written it may not have read yet. ``Suspended`` alone may be somebody else's, and be resumed.
+    What only we have written it may not have read yet. ``Suspended`` alone may be somebody else's, and be resumed: so
+    it counts if we have stopped the Job besides.
     """
     conditions = conditions_of(job)
-    is_ours = VERDICT in (job["metadata"].get("annotations") or {})
-    return bool(conditions.keys() & {"FailureTarget", "SuccessCriteriaMet"}) or (is_ours and "Suspended" in conditions)
+    is_stopped = VERDICT in (job["metadata"].get("annotations") or {}) and job["spec"].get("parallelism") == 0
+    return bool(conditions.keys() & {"FailureTarget", "SuccessCriteriaMet"}) or (
+        is_stopped and "Suspended" in conditions
+    )
 
 
 def is_tracked(pod: Object) -> bool:

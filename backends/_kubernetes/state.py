@@ -26,6 +26,7 @@ verdict, Suspended             none lives                                       
 verdict, Complete or Failed    any                                                  the verdict
 Complete                       any                                                  SUCCEEDED
 any, or none                   own containers all ended, beside others of the site  SUCCEEDED or FAILED, as they did
+no condition                   one failed so, other workers go on                   RUNNING; it is ended
 Failed                         one has failed                                       FAILED by the first, see ``ends``
 Failed                         none is left                                         FAILED by the condition
 is gone                        some live, or not all have been made                 Unknown

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from backends._folders import prepare_folders
 from pman_core.command import INCOMING, OUTGOING
-from pman_core.errors import Rejected
+from pman_core.errors import Rejected, Unavailable
 from pman_core.job import JobSpec
 from pman_core.settings import Settings as CommonSettings
 
@@ -108,12 +108,14 @@ def storage_of(common: CommonSettings, *, is_in_cluster: bool = False) -> Storag
 
     Raises:
         Rejected: Kubernetes has no such storage, or the name of the claim is missing.
+        Unavailable: whether pman sees the store cannot be told now.
     """
     base = common.storebase
     if common.storage_type == "kubernetes_pvc":
         if not common.volume_name:
             raise Rejected("VOLUME_NAME: is required when STORAGE_TYPE is kubernetes_pvc")
-        return ClaimFolders(common.volume_name, base)
+        has_base = base is not None and is_seen(base, is_in_cluster=is_in_cluster)
+        return ClaimFolders(common.volume_name, base if has_base else None)
     if base is not None and common.storage_type == "nfs":
         return NfsFolders(common.nfs_server, base, is_seen(base, is_in_cluster=is_in_cluster))
     if base is not None and common.storage_type == "host":
@@ -122,8 +124,17 @@ def storage_of(common: CommonSettings, *, is_in_cluster: bool = False) -> Storag
 
 
 def is_seen(base: Path, *, is_in_cluster: bool) -> bool:
-    """Whether a folder of this name is the store. In a pod it may be one of pman's own image: the store is a mount."""
-    return base.is_dir() and (not is_in_cluster or base.stat().st_dev != Path("/").stat().st_dev)
+    """Whether a folder of this name is the store. In a pod it may be one of pman's own image: the store is a mount.
+
+    Raises:
+        Unavailable: its file system does not say.
+    """
+    try:
+        return base.is_dir() and (not is_in_cluster or base.stat().st_dev != Path("/").stat().st_dev)
+    except PermissionError:  # what pman may not look at it cannot make folders in
+        return False
+    except OSError as error:
+        raise Unavailable(f"STOREBASE: {base}: {error.strerror}") from error
 
 
 def _mount(volume: str, path: str, *, read_only: bool = False) -> Body:

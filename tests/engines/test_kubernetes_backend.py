@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backends._kubernetes import connection
 from backends._kubernetes.identity import job_name
 from backends._kubernetes.storage import storage_of
+from backends.kubernetes import KubernetesBackend
 from pman_core.backend import Absent, JobRef, Observed
 from pman_core.errors import Rejected, Unavailable
 from pman_core.job import JobSpec
@@ -331,18 +333,45 @@ def test_the_stream_keeps_what_the_workers_said_that_a_failure_takes_down(kube: 
     )
 
 
+def create_beside(kube: Cluster, backend: KubernetesBackend, spec: JobSpec, other: str, **more: Any) -> None:
+    """Submit a job as if a webhook of the site had put a container into its pod."""
+    body = backend._build(spec, storage_of(kube.settings()).volumes(spec, None))
+    pod = body["spec"]["template"]["spec"]
+    pod["containers"].append({"name": "proxy", "image": IMAGE, "command": ["sh", "-c", other]})
+    pod |= more
+    kube.kubectl("create", "-f", "-", given=body)
+
+
 @pytest.mark.parametrize(("own", "other"), [("exit 0", "sleep 60"), ("exit 3", "sleep 60"), ("exit 0", "exit 1")])
 def test_a_container_that_the_site_puts_beside_does_not_decide(kube: Cluster, own: str, other: str) -> None:
     backend, spec = kube.backend(), kube.spec(own)
-    body = backend._build(spec, storage_of(kube.settings()).volumes(spec, None))
-    beside = {"name": "proxy", "image": IMAGE, "command": ["sh", "-c", other]}
-    body["spec"]["template"]["spec"]["containers"].append(beside)
-    kube.kubectl("create", "-f", "-", given=body)
+    create_beside(kube, backend, spec, other)
     found = seen(backend, spec)
     code = int(own[-1])
     assert (found.state, found.exit_code) == (State.FAILED if code else State.SUCCEEDED, code)
     backend.remove(spec.jid, spec.generation)
     wait_for("it is gone", lambda: look(backend, spec) == Absent(), PATIENCE_S)
+
+
+def test_a_worker_that_fails_beside_a_proxy_ends_the_others(kube: Cluster) -> None:
+    backend = kube.backend()
+    spec = kube.spec("[ $JOB_COMPLETION_INDEX = 1 ] && exit 9; sleep 300", number_of_workers=2)
+    create_beside(kube, backend, spec, "sleep 300")
+    found = seen(backend, spec)
+    assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, 9)
+    assert kube.runs(spec) == 2
+
+
+def test_a_job_that_ended_before_its_proxy_ran_into_the_time_limit_has_ended_so(kube: Cluster) -> None:
+    """Whoever looks only then, as after a wipe, must tell the end that others have told before."""
+    backend, spec = kube.backend(), kube.spec("exit 0")
+    create_beside(kube, backend, spec, "sleep 60", activeDeadlineSeconds=5)
+    found = seen(backend, spec)
+    assert (found.state, found.exit_code) == (State.SUCCEEDED, 0)
+    name = job_name(spec.jid, spec.generation)
+    kube.kubectl("wait", "job", name, "--for=condition=Failed", f"--timeout={PATIENCE_S}s")
+    late = seen(kube.backend(), spec)
+    assert (late.state, late.exit_code, late.finished_at) == (State.SUCCEEDED, 0, found.finished_at)
 
 
 # What it is

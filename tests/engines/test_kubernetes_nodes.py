@@ -33,7 +33,7 @@ STILL_S = 2.0
 GHOST = "pman-test-ghost"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def kube(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     need_kit(request)
     with cluster() as made:

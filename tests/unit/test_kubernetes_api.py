@@ -96,6 +96,19 @@ def test_a_pod_that_cannot_be_read_says_so() -> None:
         read({0: Unavailable("its node is away")})
 
 
+def test_what_was_kept_stands_for_a_log_that_is_gone_or_cannot_be_read() -> None:
+    logs: dict[int, list[bytes] | Exception] = {0: [b"a\n"], 1: Unavailable("its node is away"), 2: NotThere("")}
+    workers = workers_of(pod(index=index) for index in logs)
+    kept = dict.fromkeys(workers, "kept\n")
+
+    def told(of: dict[int, list[bytes] | Exception]) -> str:
+        return logs_of(cast(Api, Logs(of)), "/pods", workers, 100, 1000, timeout_s=5, kept=kept)
+
+    heads = [f"--- worker {number} of 3 ---\n" for number in (1, 2, 3)]
+    assert told(logs) == f"{heads[0]}a\n{heads[1]}kept\n{heads[2]}kept\n"
+    assert told(dict.fromkeys(logs, Unavailable("all away"))) == "".join(f"{head}kept\n" for head in heads)
+
+
 def test_every_pod_has_its_share() -> None:
     text = read({0: [b"a" * 5000 + b"\n"], 1: [b"b" * 5000 + b"\n"]}, size=1000)
     assert len(text) <= 1000

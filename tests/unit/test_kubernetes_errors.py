@@ -150,3 +150,15 @@ def test_a_secret_is_struck_out_before_it_is_cut() -> None:
 
 def test_short_values_do_not_spoil_a_message() -> None:
     assert scrub("1 of 1", ["1", ""]) == "1 of 1"
+
+
+def test_a_word_that_says_yes_or_no_is_no_secret() -> None:
+    """What Pod Security refuses is told with such words."""
+    text = "allowPrivilegeEscalation != false, runAsNonRoot != true"
+    assert scrub(text, ["false", "true", "True", "none", "null"]) == text
+
+
+def test_a_secret_is_struck_out_of_a_long_page_of_a_proxy_before_it_is_cut() -> None:
+    """What is struck out makes room for what comes after it, which must not be half a secret."""
+    long = SECRET * 200
+    assert SECRET not in str(explain(Doing.CREATE, 502, f"{long} {long} {long}".encode(), secrets=[long]))

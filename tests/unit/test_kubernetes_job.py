@@ -1,5 +1,6 @@
 """What Kubernetes is sent: whole Jobs against ``tests/golden/kubernetes``, rewritten by REWRITE_GOLDEN=yes."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from backends._kubernetes.identity import (
 from backends._kubernetes.job import build_job, user_of, verbatim
 from backends._kubernetes.settings import KubernetesSettings
 from backends._kubernetes.storage import ClaimFolders, HostFolders, NfsFolders, Volumes, is_seen, storage_of
-from pman_core.errors import Rejected
+from pman_core.errors import Rejected, Unavailable
 from pman_core.job import mint_generation
 from pman_core.request import JobRequest
 from tests.unit.kube_objects import BODY, common, job, spec
@@ -234,3 +235,29 @@ def test_a_folder_of_the_image_is_not_the_store() -> None:
     assert not is_seen(root, is_in_cluster=True)
     assert is_seen(mounted, is_in_cluster=True)
     assert not is_seen(Path("/no/such/folder"), is_in_cluster=False)
+
+
+def test_a_claim_that_pman_does_not_see_is_left_to_the_kubelet(tmp_path: Path) -> None:
+    """STOREBASE may be set, and even be a folder of pman's own image, and yet nothing be mounted there."""
+    values = {"storage_type": "kubernetes_pvc", "volume_name": "c"}
+    absent = storage_of(common(**values, storebase="/no/store"))
+    assert absent == ClaimFolders("c", None)
+    assert absent.volumes(spec(), None).volumes[0]["name"] == "store"
+    assert storage_of(common(**values, storebase="/"), is_in_cluster=True) == ClaimFolders("c", None)
+    assert storage_of(common(**values, storebase=tmp_path)) == ClaimFolders("c", tmp_path)
+
+
+def test_a_store_that_may_not_be_looked_at_is_not_seen_and_one_that_fails_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(error: OSError) -> None:
+        def look(_path: Path) -> bool:
+            raise error
+
+        monkeypatch.setattr(Path, "is_dir", look)
+
+    fail(PermissionError(errno.EACCES, "Permission denied"))
+    assert not is_seen(Path("/share"), is_in_cluster=True)
+    fail(OSError(errno.ESTALE, "Stale file handle"))
+    with pytest.raises(Unavailable, match="STOREBASE: /share: Stale file handle"):
+        is_seen(Path("/share"), is_in_cluster=True)

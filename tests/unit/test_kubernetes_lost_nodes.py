@@ -65,7 +65,9 @@ def test_the_verdict_names_the_node_and_kubernetes_words() -> None:
 @pytest.mark.parametrize("condition", ["FailureTarget", "SuccessCriteriaMet", "Suspended"])
 def test_a_job_makes_no_more_pods_when_its_controller_has_said_so(condition: str) -> None:
     judged = {VERDICT: verdict_on([told_to_go(61)]).to_json()}
-    assert makes_no_more_pods(job(condition, annotations=judged))
+    assert makes_no_more_pods(job(condition, annotations=judged, parallelism=0))
+    is_final = condition != "Suspended"
+    assert makes_no_more_pods(job(condition, annotations=judged)) is is_final, "resumed, it would make all of them"
     assert makes_no_more_pods(job(condition)) is (condition != "Suspended"), "somebody else may resume it"
     assert not makes_no_more_pods(job(annotations=judged, parallelism=0)), "its controller may not have read it"
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from backends._kubernetes.ends import unnoticed_failure
 from backends._kubernetes.identity import VERDICT
 from backends._kubernetes.state import moment, observed_from
 from backends._kubernetes.verdict import MESSAGE_CHARS_MAX, Verdict, verdict_of
@@ -309,6 +310,51 @@ def test_one_that_was_taken_down_has_not_ended_by_itself() -> None:
     late = beside(terminated(0), terminated(137), "Failed", reason="DeadlineExceeded")
     assert observed(observed_from(job("Failed"), [late])).reason is Reason.TIME_LIMIT
     assert observed(observed_from(job(), [beside(running(), terminated(1))])).state is State.RUNNING
+
+
+def test_a_worker_that_has_failed_while_its_proxy_goes_on_is_told_to_nobody_but_us() -> None:
+    two = spec(number_of_workers=2)
+    done, runs = beside(terminated(0), running(), of=two), beside(running(), running(), of=two, index=1)
+    failed = beside(terminated(3), running(), of=two)
+    assert unnoticed_failure([done, runs]) is None
+    end = unnoticed_failure([failed, runs])
+    assert end is not None
+    assert (end.reason, end.exit_code) == (Reason.NONZERO_EXIT, 3)
+    assert unnoticed_failure([beside(terminated(3), terminated(0), "Failed", of=two), runs]) is None, "its pod says so"
+    assert unnoticed_failure([pod("Running", terminated(3)), runs]) is None, "its pod is about to say so"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_a_kubelet_is_taking_down_has_not_failed_by_itself(workers: int) -> None:
+    """It ends one container after the other, and says why when the last one has ended."""
+    of = spec(number_of_workers=workers)
+    others = [beside(running(), running(), of=of, index=index) for index in range(1, workers)]
+    late = {"startTime": "2026-11-25T11:59:05Z"}  # its 60 s are over at 12:00:05
+    drained = {"conditions": [{"type": "DisruptionTarget", "status": "True", "lastTransitionTime": FINISHED}]}
+    for more in (late, drained):
+        shown = [beside(terminated(137), running(), of=of, **more), *others]
+        assert observed(observed_from(job(of=of), shown)).state is State.RUNNING
+        assert unnoticed_failure(shown) is None
+    deleted = beside(terminated(137), running(), of=of)
+    deleted["metadata"]["deletionTimestamp"] = FINISHED
+    assert unnoticed_failure([deleted, *others]) is None
+
+
+@pytest.mark.parametrize(
+    "taken_down",
+    [
+        {"reason": "DeadlineExceeded", "startTime": "2026-11-25T11:59:30Z"},  # its 60 s are over at 12:00:30
+        {"conditions": [{"type": "DisruptionTarget", "status": "True", "lastTransitionTime": "2026-11-25T12:00:06Z"}]},
+    ],
+)
+@pytest.mark.parametrize(("code", "state"), [(0, State.SUCCEEDED), (3, State.FAILED)])
+def test_one_that_has_ended_before_it_was_taken_down_has_ended_by_itself(
+    taken_down: dict[str, Any], code: int, state: State
+) -> None:
+    """It was told to have ended while the proxy went on; whoever looks later must not tell another story."""
+    shown = [beside(terminated(code), terminated(137), "Failed", **taken_down)]
+    found = observed(observed_from(job("Failed"), shown))
+    assert (found.state, found.exit_code) == (state, code)
 
 
 def test_a_worker_that_was_well_is_not_said_to_have_failed_with_0() -> None:
