@@ -21,7 +21,7 @@ from backends._hpc.control import Control, JobFolder
 from backends._hpc.files import Folders, files_of
 from backends._hpc.outcome import Verdict
 from backends._slurm.connect import transport_of
-from backends._slurm.judge import Present
+from backends._slurm.judge import JUST_SUBMITTED, Present
 from backends._slurm.order import build_order
 from backends._slurm.settings import SlurmSettings
 from backends._slurm.sight import HANDLE_VERSION, Sight, handle_of, quick_sighting, read_sight
@@ -152,6 +152,10 @@ class SlurmBackend(Backend):
             return
         listing = self._survey.take(fresh=True)
         found = self._look([generation], listing)[generation]
+        if isinstance(found.judgement, Unknown):
+            # It may have ended by itself: only what is left of it is cancelled.
+            self._cancel(folder, listing)
+            raise Unavailable(f"whether the job has ended is not known: {found.judgement.why}")
         if not isinstance(found.judgement, Verdict):
             ordered = Verdict(
                 State.CANCELLED,
@@ -236,6 +240,8 @@ class SlurmBackend(Backend):
         try:
             job_id = self._transport.submit(order)
         except Rejected:
+            if self._is_there(spec):
+                return  # by another submitter, while this one slept
             self._control.mark_removed(spec.generation)
             self._control.entomb(spec.generation)
             raise
@@ -270,9 +276,18 @@ class SlurmBackend(Backend):
         return {job.job_id: job for job in jobs}, ""
 
     def _cancel(self, folder: JobFolder, listing: Listing) -> None:
-        """Have Slurm end every job of the generation."""
-        job_ids = {int(noted.native_id) for noted in folder.noted() if noted.native_id.isdigit()}
-        job_ids |= {job.job_id for job in listing.by_generation.get(folder.generation, ())}
+        """Have Slurm end every job of the generation.
+
+        Slurm's numbers begin anew one day. So of one that is not in the listing only a younger job is cancelled.
+        """
+        job_ids = {job.job_id for job in listing.by_generation.get(folder.generation, ())}
+        since_s = listing.began_at_s - JUST_SUBMITTED.total_seconds()
+        given = [(noted.native_id, noted.at_s) for noted in folder.noted()]
+        claim = folder.claim()
+        if claim is not None and claim.at is not None:
+            given.append((claim.native_id, claim.at.timestamp()))
+        young = {int(native_id) for native_id, at_s in given if native_id.isdigit() and at_s > since_s}
+        job_ids |= young - listing.by_id.keys()
         if job_ids:
             self._transport.cancel(job_ids, gently=self._own.hpc_runtime == "podman")
 
@@ -284,9 +299,12 @@ def _is_of_another(folder: JobFolder, jid: str) -> bool:
 
 
 def _has_ended(folder: JobFolder) -> bool:
-    """Whether the end of the job has been told, as something that has happened."""
+    """Whether the end of the job has been told, as something that has happened, and Slurm has nothing left of it."""
     try:
         verdict = folder.verdict()
     except ValueError:
         return False
-    return verdict is not None and verdict.native_state != BY_ORDER
+    if verdict is None or verdict.native_state == BY_ORDER:
+        return False
+    # A second run, or a second order, may wait in the queue yet.
+    return verdict.reason is not Reason.REQUEUED and len(folder.noted()) <= 1

@@ -32,6 +32,7 @@ from pathlib import Path
 from backends._hpc.runtime import build_container, container_name
 from backends._hpc.settings import HpcSettings
 from backends._sizes import check_sizes
+from pman_core.errors import Rejected
 from pman_core.job import JobSpec
 from pman_core.request import CONTROL_FOLDER
 from pman_core.settings import Settings as CommonSettings
@@ -55,6 +56,9 @@ def files_of(
     Raises:
         Rejected: an argument or a variable is too long for any exec, or cannot be handed over.
     """
+    image = spec.request.image.removeprefix("docker://")
+    if image.startswith("-"):
+        raise Rejected(f"image: {image!r} would be an option of {own.hpc_runtime}")
     base = folders.store_base
     container = build_container(own, common, spec, base / folders.incoming, base / folders.outgoing)
     check_sizes(container.argv, dict(entry.split("=", 1) for entry in container.env))
@@ -66,10 +70,10 @@ def files_of(
         "incoming": str(folders.incoming),
         "outgoing": str(folders.outgoing),
         "program": own.hpc_runtime,
-        "image": "" if own.hpc_runtime == "none" else spec.request.image.removeprefix("docker://"),
+        "image": "" if own.hpc_runtime == "none" else image,
         "cache": str(cache) if has_cache else "",
         "images": _images(own, spec.request.image),
-        "source": f"docker://{spec.request.image.removeprefix('docker://')}",
+        "source": f"docker://{image}",
         "archive": "docker-archive",
         "name": cache_name(spec.request.image),
         "policy": own.image_pull_policy,

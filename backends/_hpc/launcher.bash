@@ -35,7 +35,8 @@ say() { printf 'pman: %s\n' "$*" >&2; }
 put() {
   local name=$1 prepared=$folder/$1.$nonce
   shift
-  mkdir -p -- "$prepared" && printf '%s\0' "$@" >"$prepared/facts" && mv -T -- "$prepared" "$folder/$name" 2>/dev/null &&
+  # Never with -p: a folder that is gone must not come back.
+  mkdir -- "$prepared" && printf '%s\0' "$@" >"$prepared/facts" && mv -T -- "$prepared" "$folder/$name" 2>/dev/null &&
     return
   rm -rf -- "$prepared"
   return 1
@@ -159,9 +160,15 @@ check_folder() {
     fail start_failed "the $1 folder is not what it was: ${setting[store]}/${setting[$1]}"
 }
 
+# Apptainer's variables have names that mean nothing to bash, which can export them; `env` would show their values to
+# every user of the node for as long as it takes to start.
+readonly WITH_ENVIRONMENT='mapfile -d "" -t entries <"$1" || exit; shift
+((${#entries[@]} == 0)) || export "${entries[@]}"
+exec "$@"'
+
 # run_task IMAGE: run the argv in the container, with its output where ours goes; return its exit code.
 run_task() {
-  local scratch='' status
+  local scratch='' status gpus=()
   check_folder incoming
   check_folder outgoing
   if [[ ${setting[scratch_flag]} ]]; then
@@ -170,11 +177,14 @@ run_task() {
     runtime+=("${setting[scratch_flag]}" "$scratch")
   fi
   [[ ${setting[gpu_prefix]} && -v CUDA_VISIBLE_DEVICES ]] &&
-    environment+=("${setting[gpu_prefix]}CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES")
+    gpus=("${setting[gpu_prefix]}CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES")
   (
     umask 022
     [[ ${life-} ]] && exec {life}>&-
-    exec env -i -- "${host[@]}" "${environment[@]}" "${runtime[@]}" ${1:+"$1"} "${argv[@]}" </dev/null
+    if [[ ${setting[scratch_flag]} ]]; then
+      exec env -i -- "${host[@]}" "${gpus[@]}" /bin/bash -c "$WITH_ENVIRONMENT" pman "$folder/env" "${runtime[@]}" "$1" "${argv[@]}" </dev/null
+    fi
+    exec env -i -- "${host[@]}" "${gpus[@]}" "${environment[@]}" "${runtime[@]}" ${1:+"$1"} "${argv[@]}" </dev/null
   ) &
   await $! 2>/dev/null # where bash tells of a death by a signal, which is not for the job's log
   status=$?

@@ -22,6 +22,8 @@ def identity_from(comment: str) -> Identity | None:
     if len(words) != 5 or words[0] != VERSION:
         return None
     _, instance, generation, digest, jid = words
+    if not GENERATION_PATTERN.fullmatch(generation):
+        return None
     return Identity(jid=jid, generation=generation, instance=instance, digest=digest)
 
 

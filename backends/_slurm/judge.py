@@ -22,6 +22,8 @@ JUST_SUBMITTED = timedelta(seconds=60)
 """So long an id that is in no listing counts as one that is not listed yet."""
 VISIBLE = timedelta(seconds=60)
 """So long what the launcher wrote may take to be seen from here, on a file system that keeps what it has read."""
+SIGNAL_BASE = 128
+"""What an exit code has above it is the signal that ended the command."""
 NOT_A_SIGNAL = frozenset({53, 125})
 """Slurm's own numbers where a signal is meant to be: the batch script could not be started; want of memory."""
 
@@ -67,8 +69,7 @@ def judge(known: Known, now: datetime) -> Judgement:
         return running(job)
     if meaning.stage is Stage.WAITS:
         # A claim may be younger than the listing; only a later restart tells that the run which made it is over.
-        claim = known.claim
-        return _requeued(claim, job) if claim is not None and job.restarts > claim.restarts else waiting(job)
+        return waiting(job) if (claim := _claim_before(known, job)) is None else _requeued(known, claim, job)
     return _ended(known, job, meaning, now)
 
 
@@ -94,8 +95,12 @@ def _after_verdict(known: Known, verdict: Verdict) -> Judgement:
 
 
 def _the_run(known: Known) -> NativeJob | None:
-    """Return which of Slurm's jobs counts: the one that has claimed the generation, else one that has not ended."""
-    jobs = dict(known.accounted) | {job.job_id: job for job in known.listed}
+    """Return which of Slurm's jobs counts: the one that has claimed the generation, else one that has not ended.
+
+    Of a job that slurmctld does not know, accounting can only tell the end: where it waits for one, it missed it.
+    """
+    jobs = {job_id: job for job_id, job in known.accounted.items() if not _goes_on(job)}
+    jobs |= {job.job_id: job for job in known.listed}
     if known.claim is not None:
         claimed = known.claim.native_id
         return jobs.get(int(claimed)) if claimed.isdigit() else None
@@ -109,9 +114,16 @@ def _the_run(known: Known) -> NativeJob | None:
     return ranked[0][0] if ranked else unknown[0] if unknown else None
 
 
+def _goes_on(job: NativeJob) -> bool:
+    meaning = meaning_of(job.state)
+    return meaning is not None and meaning.stage is not Stage.ENDED
+
+
 def _unlisted(known: Known, now: datetime) -> Judgement:
     """Neither slurmctld nor accounting has told anything of the job."""
-    is_new = any(is_recent(noted, now) for noted in known.noted)
+    is_new = any(is_recent(noted, now) for noted in known.noted) or (
+        known.claim is not None and known.claim.at is not None and abs(now - known.claim.at) < JUST_SUBMITTED
+    )
     if not is_new and known.end is not None and (verdict := verdict_of(known.end)) is not None:
         return verdict
     if known.accounting_failed:
@@ -132,7 +144,22 @@ def is_recent(noted: Noted, now: datetime) -> bool:
     return abs(now - datetime.fromtimestamp(noted.at_s, UTC)) < JUST_SUBMITTED
 
 
-def _requeued(claim: Claim, job: NativeJob) -> Verdict:
+def _claim_before(known: Known, job: NativeJob) -> Claim | None:
+    """Return the claim if an earlier run of the same job made it, and this run is one that the launcher refuses."""
+    claim, end = known.claim, known.end
+    if claim is None or claim.native_id != str(job.job_id):
+        return None
+    # Accounting does not count restarts. A refused run leaves the end of the first one as it is.
+    is_refused = job.exit_status == NOT_OURS and end is not None and end.exit_code not in {None, NOT_OURS}
+    return claim if job.restarts > claim.restarts or is_refused else None
+
+
+def _requeued(known: Known, claim: Claim, job: NativeJob) -> Verdict:
+    """Return how the run that was claimed has ended: by itself, or because Slurm killed it for the next one."""
+    if known.end is not None and known.end.exit_code is not None and known.end.exit_code <= SIGNAL_BASE:
+        told = verdict_of(known.end)
+        if told is not None:
+            return told
     message = f"it was requeued in Slurm after it had begun on {claim.host}, and is not run again"
     return Verdict(State.FAILED, Reason.REQUEUED, message, word_of(job.state), None, claim.at, job.finished_at)
 
@@ -140,8 +167,10 @@ def _requeued(claim: Claim, job: NativeJob) -> Verdict:
 def _ended(known: Known, job: NativeJob, meaning: Meaning, now: datetime) -> Judgement:
     end = known.end if known.end is None or known.end.native_id == str(job.job_id) else None
     word = word_of(job.state)
+    if word in {"FAILED", "COMPLETED"} and (claim := _claim_before(known, job)) is not None:
+        return _requeued(known, claim, job)
     if word in {"FAILED", "COMPLETED"} or (meaning.reason is Reason.NODE_FAIL and end is not None):
-        verdict = _by_exit(end, job, now)
+        verdict = _by_exit(end, job, now, is_claimed=known.claim is not None)
     else:
         verdict = Verdict(meaning.state, meaning.reason, _message(meaning, job), word, _exit_code(end, job))
     if not isinstance(verdict, Verdict):
@@ -164,7 +193,7 @@ def _message(meaning: Meaning, job: NativeJob) -> str:
     return " ".join(parts)
 
 
-def _by_exit(end: End | None, job: NativeJob, now: datetime) -> Judgement:
+def _by_exit(end: End | None, job: NativeJob, now: datetime, *, is_claimed: bool) -> Judgement:
     """Return the end of a job of which Slurm knows no more than how the batch script ended."""
     if end is not None and (told := verdict_of(end)) is not None:
         return told
@@ -172,7 +201,8 @@ def _by_exit(end: End | None, job: NativeJob, now: datetime) -> Judgement:
     if job.signal and job.signal not in NOT_A_SIGNAL:
         state, reason, message = state_of_exit(128 + job.signal)
         return Verdict(state, reason, message, exit_code=128 + job.signal)
-    if job.signal or status in {NOT_MOUNTED, None} or job.reason == "JobLaunchFailure":
+    is_not_mounted = status == NOT_MOUNTED and not is_claimed
+    if job.signal or status is None or is_not_mounted or job.reason == "JobLaunchFailure":
         where = f"{job.nodes or 'a node'} ({job.reason or job.state})"
         text = f"Slurm could not start the batch script on {where}: is the store mounted there?"
         return Verdict(State.FAILED, Reason.START_FAILED, text)

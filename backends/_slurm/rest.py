@@ -77,9 +77,9 @@ class RestTransport:
 
     def jobs(self) -> Sequence[NativeJob]:
         reply = self._call("GET", f"/slurm/{self._negotiated()}/jobs")
-        found = _read(lambda data: list(map(job_from, data["jobs"])), reply)
         # v0.0.36 does not say whose a job is.
-        return [job for job in found if job.user in ("", self._service.user)]
+        ours = (None, "", self._service.user)
+        return _read(lambda data: [job_from(job) for job in data["jobs"] if job.get("user_name") in ours], reply)
 
     def accounted(self, job_ids: Collection[int], since: datetime) -> Sequence[NativeJob]:
         version = self._negotiated()

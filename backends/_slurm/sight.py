@@ -27,6 +27,8 @@ class Sight:
     spec: JobSpec | None = None
     judgement: Judgement | None = None
     """``None`` until :meth:`decide`, unless reading the folder has decided it."""
+    left: Observed | None = None
+    """What Slurm has not ended yet of a job that has been removed here."""
 
     def job_ids(self) -> set[int]:
         """Return the ids that Slurm is known to have given; of a claimed job, that of its run."""
@@ -56,6 +58,8 @@ class Sight:
         judgement = self.judgement
         if judgement is None:
             return Unknown("not judged")
+        if self.left is not None and self.left.jid == jid:
+            return self.left
         if isinstance(judgement, Absent | Unknown):
             return judgement
         if self.spec is None or self.spec.jid != jid:
@@ -97,7 +101,8 @@ def read_sight(folder: JobFolder, listing: Listing) -> Sight:
     """Read a control folder. Raises ``Unavailable``."""
     listed = listing.by_generation.get(folder.generation, ())
     if not folder.exists() or folder.is_removed():
-        return Sight(folder, Known(listed=listed), judgement=Absent())
+        left = next(filter(None, map(_going_on, listed)), None)
+        return Sight(folder, Known(listed=listed), judgement=Absent(), left=left)
     try:
         verdict = folder.verdict()
     except ValueError as error:
@@ -116,9 +121,11 @@ def quick_sighting(jobs: Sequence[NativeJob]) -> Observed | None:
     So a poll reads no file of the jobs that wait and run; and what Slurm has not ended yet is not gone, although it
     has been removed here.
     """
-    if len(jobs) != 1 or jobs[0].restarts:
-        return None
-    job = jobs[0]
+    return _going_on(jobs[0]) if len(jobs) == 1 and not jobs[0].restarts else None
+
+
+def _going_on(job: NativeJob) -> Observed | None:
+    """Return a job of Slurm as its own words tell it; ``None`` if it has ended, or does not say whose it is."""
     identity, meaning = identity_from(job.comment), meaning_of(job.state)
     if identity is None or meaning is None or meaning.stage is Stage.ENDED:
         return None

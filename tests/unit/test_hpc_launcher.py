@@ -16,6 +16,7 @@ from pman_core.job import JobSpec
 from pman_core.states import Reason, State
 from testbed.system import wait_for
 from tests.contract.corpus import ARGUMENTS, ENVIRONMENT
+from tests.fakes.slurm import install
 from tests.unit.hpc_harness import Node
 
 COUNT = ("sh", "-c", 'echo ran >> "$1/runs"', "-")
@@ -110,6 +111,23 @@ def test_arguments_and_variables_reach_a_bare_command_verbatim(bare: Node) -> No
     seen = dict(item.split("=", 1) for item in (bare.store / "out/env").read_bytes().decode().split("\0")[:-1])
     assert {name: seen.get(name) for name in ENVIRONMENT} == ENVIRONMENT
     assert "SECRET" not in seen
+
+
+def test_no_command_line_on_the_node_shows_a_variable(tmp_path: Path) -> None:
+    path, spy, seen = install(tmp_path / "mine"), tmp_path / "spy", tmp_path / "seen"
+    spy.mkdir()
+    for name in ("env", "apptainer"):
+        program = spy / name
+        program.write_text(f'#!/bin/bash\nprintf "%s\\n" "$@" >> {seen}\nPATH={path} exec {name} "$@"\n')
+        program.chmod(0o755)
+    node = Node(tmp_path, hpc_path=f"{spy}:{path}")
+    (tmp_path / "images/case").mkdir(parents=True)
+    (tmp_path / "images/case/image:1.sif").touch()
+    spec = node.prepare("sh", "-c", 'echo "$PASSWORD" > "$FAKE_MOUNT__share_outgoing/said"', env=("PASSWORD=a secret",))
+    assert node.run(spec) == 0
+    assert (node.store / "out/said").read_text() == "a secret\n"
+    assert "/share/outgoing" in seen.read_text()
+    assert "a secret" not in seen.read_text()
 
 
 @pytest.mark.parametrize("argv", [("/no/such/command",), ("--version",), ("a=b",)])

@@ -1,7 +1,7 @@
 """The Slurm backend over a transport in memory: what it asks, what it takes for an answer, what it never concludes."""
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -359,3 +359,140 @@ def test_who_lost_its_comment_is_found_by_its_name(site: Site) -> None:
     found = site.look(spec)
     assert isinstance(found, Observed)
     assert (found.state, found.digest) == (State.PENDING, spec.request.digest)
+
+
+def test_a_number_that_slurm_has_given_anew_is_not_cancelled_with_the_old_job(site: Site) -> None:
+    """After a loss of slurmctld's state its numbers begin anew."""
+    old = site.submitted()
+    site.forget(old)
+    site.slurm.orders.clear()
+    young = site.submitted(jid="young")
+    site.slurm.become(1, "RUNNING")
+    site.backend.end(old.jid, old.generation)
+    site.backend.remove(old.jid, old.generation)
+    assert site.slurm.cancelled == []
+    assert isinstance(running := site.look(young), Observed)
+    assert running.state is State.RUNNING
+
+
+def test_a_number_that_slurm_has_forgotten_is_not_cancelled(site: Site) -> None:
+    """A younger job, that is in no listing yet, or of another instance, may have it by now."""
+    spec = site.submitted()
+    site.forget(spec)
+    site.backend.remove(spec.jid, spec.generation)
+    assert site.slurm.cancelled == []
+
+
+def test_a_job_that_nobody_has_noted_is_cancelled_by_its_claim(site: Site) -> None:
+    spec = site.spec()
+    site.slurm.loses_answer = True
+    with pytest.raises(Unavailable):
+        site.backend.submit(spec)
+    site.end(spec, native_id="1")
+    claim = site.backend._control.base / spec.generation / "claim/facts"
+    claim.write_bytes(f"native_id=1\0host=n1\0at={int(datetime.now(UTC).timestamp())}\0".encode())
+    site.slurm.known.clear()  # the listing is older than the job
+    assert isinstance(running := site.look(spec), Observed)
+    assert running.state is State.RUNNING
+    site.backend.remove(spec.jid, spec.generation)
+    assert site.slurm.cancelled == [1]
+
+
+def test_a_job_that_accounting_never_saw_end_does_not_run_for_ever(site: Site) -> None:
+    """A runaway job: slurmctld has lost its state, and accounting waits for the end for ever."""
+    ended, lost = site.submitted(), site.submitted(jid="lost")
+    site.slurm.become(1, "RUNNING")
+    site.slurm.become(2, "RUNNING")
+    site.slurm.accounts = dict(site.slurm.known)
+    site.end(ended, "cause=exited", "exit_code=3", "native_id=1", "finished_at=100")
+    for spec in (ended, lost):
+        site.forget(spec)
+    assert isinstance(found := site.look(ended), Observed)
+    assert (found.state, found.exit_code) == (State.FAILED, 3)
+    assert site.look(lost) == Absent()
+
+
+@pytest.mark.parametrize("state", ["PENDING", "REQUEUE_HOLD"])
+def test_a_requeued_run_that_still_waits_is_removed_with_its_job(site: Site, state: str) -> None:
+    spec = site.submitted()
+    site.end(spec, "cause=exited", "exit_code=143", "native_id=1")
+    site.slurm.become(1, state, restarts=1)
+    assert isinstance(found := site.look(spec), Observed)
+    assert found.reason is Reason.REQUEUED
+    assert site.backend.remove(spec.jid, spec.generation) is False
+    assert site.slurm.cancelled == [1]
+
+
+def test_a_second_order_that_still_waits_is_removed_with_its_job(site: Site) -> None:
+    spec = site.submitted()
+    site.slurm.known[9] = replace(site.slurm.known[1], job_id=9)
+    site.backend._control.note(spec.generation, "9")
+    site.end(spec, "cause=exited", "exit_code=0", "native_id=1")
+    site.slurm.become(1, "COMPLETED", exit_status=0)
+    assert isinstance(found := site.look(spec), Observed)
+    assert found.state is State.SUCCEEDED
+    assert site.backend.remove(spec.jid, spec.generation) is False
+    assert site.slurm.cancelled == [1, 9]
+    assert isinstance(site.look(spec), Observed), "Slurm has not ended it yet"
+    site.slurm.become(9, "CANCELLED")
+    assert site.look(spec) == Absent()
+
+
+def test_a_job_that_has_ended_is_removed_while_slurm_is_away(site: Site) -> None:
+    spec = site.submitted()
+    site.slurm.become(1, "COMPLETED", exit_status=0)
+    site.look(spec)
+    site.slurm.fails["jobs"] = Unavailable("slurmctld is away")
+    with pytest.raises(Unavailable):
+        site.look(spec)
+    assert site.backend.remove(spec.jid, spec.generation) is True
+
+
+def test_what_is_not_known_to_have_ended_is_not_told_as_ended_on_request(site: Site) -> None:
+    spec = site.submitted()
+    site.forget(spec)
+    site.slurm.fails["accounted"] = Unavailable("slurmdbd is away")
+    with pytest.raises(Unavailable, match="slurmdbd is away"):
+        site.backend.end(spec.jid, spec.generation)
+    del site.slurm.fails["accounted"]
+    site.slurm.accounts = {1: NativeJob(1, "COMPLETED", spec.native_name, exit_status=0)}
+    assert isinstance(found := site.look(spec), Observed)
+    assert found.state is State.SUCCEEDED
+
+
+def test_a_job_whose_verdict_is_damaged_is_cancelled_all_the_same(site: Site) -> None:
+    spec = site.submitted()
+    verdict = site.backend._control.base / spec.generation / "verdict"
+    verdict.mkdir()
+    (verdict / "facts").write_text("{")
+    with pytest.raises(Unavailable):
+        site.backend.end(spec.jid, spec.generation)
+    assert site.slurm.cancelled == [1]
+
+
+def test_a_late_refusal_does_not_take_the_folder_from_a_job_that_runs(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = site.spec()
+
+    def refused(_: SbatchOrder) -> int:
+        site.worker().submit(spec)  # another one was at work while this one slept
+        raise Rejected("Slurm: Invalid partition name specified")
+
+    sleeper = site.worker()
+    monkeypatch.setattr(sleeper, "_transport", _Refusing(refused))
+    handle = sleeper.submit(spec)
+    assert handle == site.backend.submit(spec)
+    assert isinstance(site.look(spec), Observed)
+    assert len(site.slurm.orders) == 1
+
+
+def test_a_comment_with_another_name_than_a_generation_is_a_strangers(site: Site) -> None:
+    site.slurm.known[5] = NativeJob(5, "RUNNING", "mine", "pman/1 pman ../../x digest jid")
+    assert list(site.backend.owned()) == []
+
+
+class _Refusing(Memory):
+    def __init__(self, refused: Callable[[SbatchOrder], int]) -> None:
+        super().__init__()
+        self.submit = refused  # type: ignore[method-assign]

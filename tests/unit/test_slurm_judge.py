@@ -71,6 +71,16 @@ def known(*listed: NativeJob, claimed: str = "7", **fields: Any) -> Known:
         (known(native("REQUEUED", restarts=1)), State.FAILED, Reason.REQUEUED, None),
         (known(native("PENDING", restarts=1)), State.FAILED, Reason.REQUEUED, None),
         (known(native("SPECIAL_EXIT", restarts=3)), State.FAILED, Reason.REQUEUED, None),
+        # The first run was killed for it, and could write that down; the second one was refused
+        (known(native("FAILED", exit_status=113, restarts=1), end=end(code=143)), State.FAILED, Reason.REQUEUED, None),
+        (known(native("PENDING", restarts=1), end=end(code=143)), State.FAILED, Reason.REQUEUED, None),
+        (known(accounted={7: native("F", exit_status=113)}, end=end(code=137)), State.FAILED, Reason.REQUEUED, None),
+        # It had ended by itself before it was requeued
+        (known(native("PENDING", restarts=1), end=end(code=0)), State.SUCCEEDED, None, 0),
+        (known(native("FAILED", exit_status=113, restarts=1), end=end(code=3)), State.FAILED, Reason.NONZERO_EXIT, 3),
+        # A command with an exit code of the launcher's
+        (known(native("FAILED", exit_status=113), end=end(code=113)), State.FAILED, Reason.NONZERO_EXIT, 113),
+        (known(native("FAILED", exit_status=112)), State.FAILED, Reason.NONZERO_EXIT, 112),
         # Slurm has forgotten it
         (known(end=end(code=3)), State.FAILED, Reason.NONZERO_EXIT, 3),
         (known(end=end(code=0), accounting_failed="away"), State.SUCCEEDED, None, 0),
@@ -109,6 +119,7 @@ def test_an_end_is_told_as_it_was(facts: Known, state: State, reason: Reason | N
         (known(native("CONFIGURING", restarts=0)), State.PENDING),
         (Known(noted=(Noted("7", NOW.timestamp()),), end=end(code=137)), State.PENDING),
         (Known(), State.QUEUED),
+        (Known(claim=Claim("7", "n1", NOW)), State.RUNNING),
         (Known(noted=(Noted("7", NOW.timestamp()),)), State.PENDING),
     ],
 )

@@ -139,6 +139,14 @@ def test_what_apptainer_would_change_is_set_by_env() -> None:
         build_container(SlurmSettings(), common(), spec(entrypoint=["x=y"]), Path("/in"), Path("/out"))
 
 
+@pytest.mark.parametrize("runtime", ["apptainer", "podman"])
+def test_an_image_is_never_an_option_of_the_runtime(runtime: str) -> None:
+    job = spec(image="docker://--volume=/:/host")
+    folders = Folders(Path("/store"), Path("job/in"), Path("job/out"))
+    with pytest.raises(Rejected, match="image"):
+        files_of(job, SlurmSettings(hpc_runtime=runtime), common(), folders)
+
+
 def test_images_of_the_cache_have_names_of_their_own() -> None:
     names = {cache_name(image) for image in ("a/b:1", "a-b:1", "a/b-1", "A/b:1", "x" * 500, "../../etc")}
     assert len(names) == 6

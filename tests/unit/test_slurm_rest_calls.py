@@ -131,6 +131,14 @@ def test_a_proxy_without_a_slurmrestd_behind_it_is_unavailable(code: int) -> Non
 # -- tokens
 
 
+def test_a_strangers_job_of_an_unknown_shape_hides_none_of_ours() -> None:
+    fake = FakeService()
+    reply = RECORDED["jobs_v0.0.38"]["body"]
+    stranger = {"job_id": 99, "user_name": "somebody", "job_state": None}
+    fake.will(JOBS, (200, reply | {"jobs": [stranger, *reply["jobs"]]}))
+    assert len(Replayed(fake).jobs()) == len(reply["jobs"])
+
+
 def test_a_question_is_repeated_with_another_token() -> None:
     fake = FakeService()
     fake.will(JOBS, RECORDED["jobs_old_token"], RECORDED["jobs_v0.0.38"])

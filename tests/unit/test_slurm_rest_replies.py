@@ -145,7 +145,13 @@ def test_a_cluster_without_accounting_says_so(keeps: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [{"jobs": [{"job_id": 1}]}, {"jobs": None}, {}, [], {"jobs": [modern_job(43, "FAILED") | {"job_state": []}]}],
+    [
+        {"jobs": [{"job_id": 1}]},
+        {"jobs": None},
+        {},
+        [],
+        {"jobs": [modern_job(43, "FAILED") | {"job_state": [], "user_name": "root"}]},
+    ],
 )
 def test_an_unknown_shape_is_no_list(answer: Any) -> None:
     fake = FakeService()
