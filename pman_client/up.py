@@ -28,6 +28,8 @@ ADDRESS = "127.0.0.1"
 """There is no authentication: nobody but the users of this machine shall reach it."""
 SAMPLE_INPUT = "incoming"
 """A folder to put data into, made in a store base of our own."""
+WITHOUT_IMAGES = {"process", "mock"}
+"""Backends that take any word for an image."""
 COLOURS = {
     "redis": "red",
     "api": "cyan",
@@ -147,7 +149,8 @@ def _print_line(console: Console, name: str, line: str) -> None:
 def ready_panel(plan: Plan, url: str) -> Panel:
     base = plan.settings.storebase
     redis = "embedded, gone with this command; its data stays" if "REDIS_URL" in plan.added_env else "from REDIS_URL"
-    run = "pman run local -- sh -c 'date > $0/date.txt'"
+    image = "local" if plan.settings.container_env in WITHOUT_IMAGES else "busybox"
+    run = f"pman run {image} -- sh -c 'date > $0/date.txt'"
     export = "" if url == DEFAULT_URL else f"export PMAN_URL={url}\n         "
     lines = Text.assemble(
         ("url      ", "dim"), f"{url}/api/v1/\n",

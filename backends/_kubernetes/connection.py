@@ -176,7 +176,7 @@ class Api:
                 response.close()  # the connection of what was read whole is back in the pool by now
 
     def _note_time(self, date: str) -> None:
-        with suppress(ValueError):
+        with suppress(ValueError, OverflowError):
             told = parsedate_to_datetime(date).replace(tzinfo=UTC)
             with self._lock:
                 self._told_time = told, time.monotonic()

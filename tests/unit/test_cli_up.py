@@ -187,3 +187,14 @@ def test_the_panel_tells_how_to_reach_it_and_what_images_mean(state: StateFolder
     text = console.export_text()
     assert "export PMAN_URL=http://127.0.0.1:1" in text
     assert str(state.store) in text
+
+
+@pytest.mark.parametrize(("backend", "image"), [("process", "local"), ("slurm", "busybox"), ("docker", "busybox")])
+def test_the_panel_tries_an_image_that_can_be_had(
+    state: StateFolder, listener: socket.socket, monkeypatch: pytest.MonkeyPatch, backend: str, image: str
+) -> None:
+    monkeypatch.setenv("CONTAINER_ENV", backend)
+    console = Console(width=200, record=True, file=io.StringIO())
+    plan = up.make_plan(state, os.environ, any_image=False, listener=listener)
+    console.print(up.ready_panel(plan, "http://127.0.0.1:1"))
+    assert f"pman run {image} -- sh -c" in console.export_text()

@@ -1,9 +1,12 @@
 """What is asked of the API server beside jobs: rights, logs, and the patience that it asks for. No network."""
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
+import kubernetes.client
 import pytest
 
 from backends._kubernetes.connection import Api, connect
@@ -183,3 +186,32 @@ def test_settings_that_cannot_be(name: str, value: object) -> None:
     with pytest.raises(InvalidSettings) as refused:
         load(KubernetesSettings, {name: value})
     assert [fault.field for fault in refused.value.faults] == [name.upper()]
+
+
+# Time
+
+
+@pytest.mark.parametrize(
+    "date", ["", "yesterday", f"Wed, {'9' * 30} Nov 2026 19:00:00 GMT", "Wed, 25 Nov 2026 19:00:00"]
+)
+def test_a_date_that_is_none_is_no_reason_to_fail(date: str) -> None:
+    class Dated(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response_only(200)
+            self.send_header("Date", date)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Dated) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        configuration = kubernetes.client.Configuration()
+        configuration.host = f"http://127.0.0.1:{server.server_port}"
+        api = Api(configuration, 5)
+        assert api.call("GET", "/version") == {}
+        assert (api.now() is not None) == date.startswith("Wed, 25")
+        api.close()
+        server.shutdown()
