@@ -168,10 +168,13 @@ def test_one_worker_that_is_lost_ends_the_others_and_none_begins_anew(world: Wor
 
 
 def test_a_worker_that_failed_before_its_sibling_was_lost_is_the_end(world: World) -> None:
-    script = sh('test "$JOB_COMPLETION_INDEX" = 1 && exit 9; trap "" TERM; sleep 1000 & wait')
+    gate = 'while ! test -e "$FAKE_MOUNT__share_outgoing/gate"; do sleep 0.02; done; exit 9'
+    script = sh(f'test "$JOB_COMPLETION_INDEX" = 1 && {{ {gate}; }}; trap "" TERM; sleep 1000 & wait')
     backend, spec = world.worker(), world.spec(script, number_of_workers=2)
     backend.submit(spec)
-    wait_for("both are placed", lambda: len(world.cluster.node.runs()) == 2)
+    wait_for("both run", lambda: [found["status"].get("phase") for found in pods_of(world)] == ["Running"] * 2)
+    (world.folder / spec.request.output_dir / "gate").touch()
+    wait_for("one has failed", lambda: any(found["status"].get("phase") == "Failed" for found in pods_of(world)))
     [lost] = [found for found in pods_of(world) if found["metadata"]["name"].rsplit("-", 2)[1] == "0"]
     lose(world, lost)
     ended = seen(backend, spec)
