@@ -185,11 +185,11 @@ def test_an_attribute_that_the_site_does_not_know_is_passed_over_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with FakeCromwell(tmp_path) as cromwell:
-        asked = '  runtime { gpu: 1 container: "x" queue: "q" memory: "300 MB" memory_mb: 9 }\n  output {\n    File'
+        asked = '  runtime { gpu: 1 container: "x" partition: "q" memory: "300 MB" memory_mb: 9 }\n  output {\n    File'
         post(cromwell, IDS[0], workflowSource=SOURCE.replace("  output {\n    File", asked, 1))
         statuses(cromwell, IDS[0], "Succeeded")
         assert call(cromwell, IDS[0])["runtimeAttributes"]["memory"] == f"{300 / 1024:g} GB"
-    assert "Unrecognized runtime attribute keys: memory_mb, queue" in caplog.text
+    assert "Unrecognized runtime attribute keys: memory_mb, partition" in caplog.text
 
 
 def test_an_attribute_of_the_wrong_type_fails_the_workflow(tmp_path: Path) -> None:
