@@ -46,7 +46,7 @@ kubernetes: $(VENV)/.dev ## the tests on a real Kubernetes cluster, which must b
 slurm: $(VENV)/.dev ## the tests on a real Slurm, which must be there (see testbed/README.md)
 	$(BIN)/pytest -m 'slurm and not e2e' --require slurm --timeout 240 -n 4 --dist worksteal tests/contract tests/engines
 	$(BIN)/pytest -m 'slurm and e2e' --require slurm -n 3 --dist worksteal tests/engines/test_slurm_system.py tests/engines/test_slurm_rest_system.py tests/engines/test_cromwell_slurm.py
-	$(BIN)/pytest -m 'slurm and e2e' --require slurm -n 0 tests/engines/test_slurm_load.py tests/engines/test_slurm_faults.py
+	$(BIN)/pytest -m 'slurm and e2e' --require slurm -n 0 tests/engines/test_slurm_load.py tests/engines/test_slurm_faults.py tests/engines/test_slurm_backend.py
 
 chaos: $(VENV)/.dev ## 1,000 jobs under 60 faults, then an audit; BACKEND=process, docker, kubernetes, cromwell or mock, SEED= to repeat a night
 	$(BIN)/python -m tests.faults.chaos --backend $(or $(BACKEND),process) $(addprefix --seed ,$(SEED)) $(CHAOS)

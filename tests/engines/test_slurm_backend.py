@@ -136,6 +136,7 @@ def test_what_slurm_refuses_is_told_in_its_words(
     assert list(backend.owned()) == []
 
 
+@pytest.mark.e2e  # it wants every node to itself, so it runs when nobody else does
 def test_a_job_that_waits_says_why(site: Site) -> None:
     nodes = len(slurm("sinfo", "-h", "-N", "-o", "%N").split())
     backend = site.backend(slurm_options="--exclusive", slurm_workers_max=nodes)
