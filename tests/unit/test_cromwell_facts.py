@@ -41,14 +41,14 @@ RACE = "integrity constraint violation: unique constraint or index violation; UC
 
 
 def test_it_is_unknown_after_its_submit_and_then_goes_through_all_states(tmp_path: Path) -> None:
-    with FakeCromwell(tmp_path, LOCAL.but(timing=DEFAULT.scaled(0.02))) as cromwell:
+    with FakeCromwell(tmp_path, LOCAL.but(timing=DEFAULT.scaled(0.08))) as cromwell:
         assert post(cromwell, IDS[0]).status_code == 201
         assert post(cromwell, IDS[0]).status_code == 400  # a duplicate is known at once
         assert statuses(cromwell, IDS[0], "Succeeded") == ["fail", "Submitted", "Running", "Succeeded"]
 
 
 def test_it_may_run_while_it_is_unknown(tmp_path: Path) -> None:
-    with FakeCromwell(tmp_path, LOCAL.but(timing=timing(metadata_flush_s=1.0))) as cromwell:
+    with FakeCromwell(tmp_path, LOCAL.but(timing=timing(metadata_flush_s=4.0))) as cromwell:
         post(cromwell, IDS[0], "/bin/sleep", "600")
         wait_for("it is submitted", is_submitted(cromwell, IDS[0]))
         assert get(cromwell, IDS[0], "status")["status"] == "fail"
