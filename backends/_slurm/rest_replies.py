@@ -18,24 +18,14 @@ def job_from(data: Mapping[str, Any]) -> NativeJob:
     Raises:
         KeyError, TypeError, ValueError: it has another shape.
     """
-    state = _state(data["job_state"])
-    exit_status, signal = _ending(data.get("exit_code"))
-    stage = _stage(state)
-    has_ended = stage is Stage.ENDED
-    return NativeJob(
-        job_id=int(data["job_id"]),
-        state=state,
-        name=data["name"] or "",
+    return _job(
+        data,
+        _state(data["job_state"]),
+        _ending(data.get("exit_code")),
+        (data.get("submit_time"), data.get("start_time"), data.get("end_time")),
         comment=data["comment"] or "",
         user=data.get("user_name") or "",
         reason=_reason(data.get("state_reason")),
-        exit_status=exit_status if has_ended else None,
-        signal=signal if has_ended else 0,
-        submitted_at=_time(data.get("submit_time")),
-        started_at=None if stage is Stage.WAITS else _time(data.get("start_time")),
-        finished_at=_time(data.get("end_time")) if has_ended else None,
-        nodes=data.get("nodes") or "",
-        restarts=_integer(data.get("restart_cnt")) or 0,
     )
 
 
@@ -50,22 +40,14 @@ def accounted_from(data: Mapping[str, Any]) -> NativeJob:
     exit_status, signal = _ending(data.get("exit_code"))
     if state != "COMPLETED" and not exit_status and not signal:
         exit_status = None  # before v0.0.40 every exit code but a signal is told as SUCCESS, 0
-    stage = _stage(state)
-    has_ended = stage is Stage.ENDED
-    return NativeJob(
-        job_id=int(data["job_id"]),
-        state=state,
-        name=data["name"] or "",
+    return _job(
+        data,
+        state,
+        (exit_status, signal),
+        (times.get("submission"), times.get("start"), times.get("end")),
         comment=(data.get("comment") or {}).get("job") or "",
         user=data.get("user") or "",
         reason=_reason(data["state"].get("reason")),
-        exit_status=exit_status if has_ended else None,
-        signal=signal if has_ended else 0,
-        submitted_at=_time(times.get("submission")),
-        started_at=None if stage is Stage.WAITS else _time(times.get("start")),
-        finished_at=_time(times.get("end")) if has_ended else None,
-        nodes=data.get("nodes") or "",
-        restarts=_integer(data.get("restart_cnt")) or 0,
     )
 
 
@@ -79,6 +61,39 @@ def job_id_from(data: Mapping[str, Any]) -> int:
     if not result["job_id"]:
         raise ValueError("the id is 0")
     return int(result["job_id"])
+
+
+def _job(
+    data: Mapping[str, Any],
+    state: str,
+    ending: tuple[int | None, int],
+    times: tuple[Any, Any, Any],
+    *,
+    comment: str,
+    user: str,
+    reason: str,
+) -> NativeJob:
+    """Return a job from what both kinds of replies call alike, and what they do not.
+
+    ``times`` are those of submission, start and end.
+    """
+    stage, (submitted, started, ended) = _stage(state), times
+    has_ended = stage is Stage.ENDED
+    return NativeJob(
+        job_id=int(data["job_id"]),
+        state=state,
+        name=data["name"] or "",
+        comment=comment,
+        user=user,
+        reason=reason,
+        exit_status=ending[0] if has_ended else None,
+        signal=ending[1] if has_ended else 0,
+        submitted_at=_time(submitted),
+        started_at=None if stage is Stage.WAITS else _time(started),
+        finished_at=_time(ended) if has_ended else None,
+        nodes=data.get("nodes") or "",
+        restarts=_integer(data.get("restart_cnt")) or 0,
+    )
 
 
 def _state(word: str | list[str]) -> str:

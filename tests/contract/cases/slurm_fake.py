@@ -5,6 +5,7 @@ from pathlib import Path
 from backends._slurm.settings import SlurmSettings
 from backends.slurm import SlurmBackend
 from cases import Dump
+from cases._fake_mounts import FakeMounts
 from cases.slurm import SlurmCase
 from pman_core.backend import Backend
 from pman_core.job import JobSpec
@@ -12,7 +13,7 @@ from pman_core.settings import Settings
 from tests.fakes.slurm import FakeSlurm
 
 
-class SlurmFakeCase(SlurmCase):
+class SlurmFakeCase(FakeMounts, SlurmCase):
     image = "case/image:1"
     marker = ""
     starts_programs = True
@@ -47,25 +48,6 @@ class SlurmFakeCase(SlurmCase):
         own = self.settings(self.common()).model_copy(update={"slurm_conf": self.folder / "nowhere.conf"})
         return SlurmBackend(self.common(), own)
 
-    def alive(self, spec: JobSpec) -> bool:
-        """A process belongs to the job if it has been told of the job's output folder."""
-        told = f"FAKE_MOUNT__share_outgoing={self.output(spec).resolve()}".encode()
-        return any(told in _environment(process).split(b"\0") for process in Path("/proc").glob("[0-9]*"))
-
     def read_dump(self, spec: JobSpec) -> Dump:
         seen = super().read_dump(spec)
         return Dump(args=seen.args, env=seen.env, uid=seen.uid, gid=seen.gid)
-
-    def allocate(self, mib: int) -> None:  # type: ignore[override]
-        """Memory is not limited here."""
-
-    def write_incoming(self) -> None:  # type: ignore[override]
-        """Nothing is read-only here."""
-
-
-def _environment(process: Path) -> bytes:
-    """Return the variables of a process; of a zombie, and of one that has gone, there are none."""
-    try:
-        return (process / "environ").read_bytes()
-    except OSError:
-        return b""

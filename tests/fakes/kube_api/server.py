@@ -9,10 +9,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from tests.fakes.http_server import MortalHttpServer
 from tests.fakes.kube_api.api import KINDS, Api, Call, Reply, Watch, matches
 from tests.fakes.kube_api.faults import Faults
 from tests.fakes.kube_api.refusals import Refused
@@ -49,37 +50,15 @@ class Server:
             http.cut_all()
 
 
-class _Http(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
+class _Http(MortalHttpServer):
     def __init__(self, address: tuple[str, int], server: Server) -> None:
         self.ours = server
         self.is_over = threading.Event()
-        self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
         super().__init__(address, _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._lock:
-            self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        with self._lock:
-            self._open.discard(request)
-        super().shutdown_request(request)
 
     def cut_all(self) -> None:
         self.is_over.set()
-        with self._lock:
-            for request in self._open:
-                with suppress(OSError):
-                    request.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has gone is no news."""
+        super().cut_all()
 
 
 class _Handler(BaseHTTPRequestHandler):
