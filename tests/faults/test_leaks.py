@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.leaks import measure, soak
-from tests.faults.leaks.measure import Kind, Sample
+from tests.faults.leaks.measure import Kind, Room, Sample
 from tests.faults.leaks.soak import Outcome
 
 KIB_PER_1000_MAX = 1536.0
@@ -29,6 +29,15 @@ def test_the_slope_is_that_of_what_comes_after_the_warm_up() -> None:
     assert grown.kib_per_1000 == pytest.approx(500)
     assert (grown.more_fds, grown.more_threads) == (1, 0)
     assert (grown.first, grown.last) == (cold[0], warm[-1])
+
+
+def test_a_pool_that_fills_late_is_no_growth_but_what_comes_on_top_of_it_is() -> None:
+    filling = [Sample(jobs, 50_000.0, fds=min(9 + jobs // 2, 23), threads=min(3 + jobs // 2, 17)) for jobs in range(30)]
+    leaking = [Sample(jobs, 50_000.0, fds=9 + jobs, threads=3 + jobs) for jobs in range(30)]
+    room = Room(threads=17, fds=23)
+    late, lost = measure.growth(filling, 10, room), measure.growth(leaking, 10, room)
+    assert (late.more_threads, late.more_fds) == (0, 0)
+    assert (lost.more_threads, lost.more_fds) == (10, 10)
 
 
 FLAT = measure.growth([Sample(jobs, 50_000.0, 20, 7) for jobs in range(10)], warm_jobs=0)

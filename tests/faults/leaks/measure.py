@@ -47,8 +47,19 @@ class Growth:
     more_threads: int
 
 
-def growth(samples: Sequence[Sample], warm_jobs: int) -> Growth:
-    """Fit a line through the memory of ``samples`` after ``warm_jobs``; of the rest compare the highest values."""
+@dataclass(frozen=True)
+class Room:
+    """What a process may fill late: a pool starts a thread, and opens a connection, when none of its own is free."""
+
+    threads: int = 0
+    fds: int = 0
+
+
+def growth(samples: Sequence[Sample], warm_jobs: int, room: Room = Room()) -> Growth:
+    """Fit a line through the memory of ``samples`` after ``warm_jobs``; of the rest compare the highest values.
+
+    What fits in ``room`` is no growth.
+    """
     warm = [sample for sample in samples if sample.jobs >= warm_jobs]
     line = statistics.linear_regression([sample.jobs for sample in warm], [sample.uss_kib for sample in warm])
     early, late = warm[: len(warm) // 2], warm[len(warm) // 2 :]
@@ -56,8 +67,9 @@ def growth(samples: Sequence[Sample], warm_jobs: int) -> Growth:
         samples[0],
         samples[-1],
         line.slope * 1000,
-        max(sample.fds for sample in late) - max(sample.fds for sample in early),
-        max(sample.threads for sample in late) - max(sample.threads for sample in early),
+        max(room.fds, *(sample.fds for sample in late)) - max(room.fds, *(sample.fds for sample in early)),
+        max(room.threads, *(sample.threads for sample in late))
+        - max(room.threads, *(sample.threads for sample in early)),
     )
 
 

@@ -1,15 +1,17 @@
 """One soak: a whole pman with a short retention, thousands of jobs through it, and what is left of them."""
 
+import runpy
 import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+import pman_api
 from backends._mock_folder import Folder
 from pman_core.store.redis import RedisStore
 from testbed.system import System, wait_for
 from tests.faults.leaks import jobs, measure
-from tests.faults.leaks.measure import Growth, Kind, Sample
+from tests.faults.leaks.measure import Growth, Kind, Room, Sample
 
 BACKEND = "mock"
 RETENTION_S = 5.0
@@ -23,6 +25,9 @@ SAMPLES = 200
 FDS_MORE_MAX = 4
 THREADS_MORE_MAX = 2
 CLIENTS = 32
+OWN_FDS = 12
+"""Standard streams, logs, the event loop, the broker: what each process has before the first job."""
+WORKER_THREADS, CONTROL_THREADS = 8, 4
 ORDERS = "_kombu.binding.celery.pidbox"
 LEFT_BEHIND = ("jobs", "starts", "ends")
 """Folders of the mock that hold something of each job while it is there. What it was asked for is kept for audits."""
@@ -44,8 +49,8 @@ def run(folder: Path, count: int, warm: int) -> Outcome:
     try:
         system.start_redis()
         system.start_api(processes=2)
-        system.start_worker()
-        system.start_control_worker()
+        system.start_worker(concurrency=WORKER_THREADS)
+        system.start_control_worker(concurrency=CONTROL_THREADS)
         system.start_observer()
         system.wait_ready()
         store = system.connect_store()
@@ -53,6 +58,7 @@ def run(folder: Path, count: int, warm: int) -> Outcome:
         before = measure.keys(store)
         samples: dict[str, list[Sample]] = defaultdict(list)
         watched = measure.processes(system)
+        rooms = {name: _room(name) for name in watched}
         period = max(1, count // SAMPLES)
 
         def done(ended: int) -> None:
@@ -66,13 +72,25 @@ def run(folder: Path, count: int, warm: int) -> Outcome:
         _wait_forgotten(store)
         return Outcome(
             seconds,
-            {name: measure.growth(taken, warm) for name, taken in samples.items()},
+            {name: measure.growth(taken, warm, rooms[name]) for name, taken in samples.items()},
             before,
             measure.keys(store),
             {name: sum(1 for _ in (Folder(folder / "mock").path / name).iterdir()) for name in LEFT_BEHIND},
         )
     finally:
         system.close()
+
+
+def _room(name: str) -> Room:
+    """Return the pool of one process with its main thread, and a connection to Redis for each thread.
+
+    The API has besides one of each client, however they fall on its processes.
+    """
+    if name.startswith("api"):
+        threads = int(runpy.run_path(str(Path(pman_api.__file__).parent / "gunicorn.conf.py"))["threads"]) + 1
+        return Room(threads, OWN_FDS + threads + CLIENTS)
+    threads = {"worker": WORKER_THREADS, "control": CONTROL_THREADS, "observer": 0}[name] + 1
+    return Room(threads, OWN_FDS + threads)
 
 
 def _wait_forgotten(store: RedisStore) -> None:
