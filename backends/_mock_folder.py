@@ -25,7 +25,7 @@ from zlib import crc32
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from backends._mock_script import NOT_STARTED, Plan, Script
+from backends._mock_script import NOT_STARTED, ON_REQUEST, Plan, Script
 from pman_core.errors import Unparseable
 from pman_core.states import Reason
 
@@ -70,7 +70,15 @@ class Job(BaseModel):
 
     def plan(self, start: "Start", end: "End") -> Plan:
         submitted_at_s = self.submitted_at_s if self.is_started else start.started_at_s
-        return Plan(self.script, submitted_at_s, self.time_limit_s, end.ended_at_s, end.reason, end.gone_at_s)
+        return Plan(
+            self.script,
+            submitted_at_s,
+            self.time_limit_s,
+            ended_at_s=end.ended_at_s,
+            end_reason=end.reason,
+            end_message=end.message,
+            gone_at_s=end.gone_at_s,
+        )
 
 
 class Start(BaseModel):
@@ -88,6 +96,7 @@ class End(BaseModel):
 
     ended_at_s: float | None = None
     reason: Reason = Reason.CANCELLED
+    message: str = ON_REQUEST
     gone_at_s: float | None = None
 
 

@@ -29,12 +29,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from backends._time_limit import describe_time_limit
 from pman_core.errors import Fault, Rejected
 from pman_core.states import Reason, State
 
 PREFIX = "MOCK_"
 NEVER_RAN = frozenset({Reason.START_FAILED, Reason.IMAGE_PULL, Reason.REJECTED})
 KILLED = 137  # 128 + SIGKILL
+ON_REQUEST = "ended on request"
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Times = Annotated[int, Field(ge=0)]
@@ -113,6 +115,7 @@ class Plan:
     ended_at_s: float | None = None
     """When it was told to end."""
     end_reason: Reason = Reason.CANCELLED
+    end_message: str = ON_REQUEST
     gone_at_s: float | None = None
     """When the object of a removed job is gone at last."""
 
@@ -161,14 +164,13 @@ def condition_at(plan: Plan, now_s: float) -> Condition:
     cancelled_at_s = plan.ended_at_s
     if cancelled_at_s is not None and cancelled_at_s <= now_s and cancelled_at_s < plan.finishes_at_s:
         ran = started_at_s is not None and started_at_s <= cancelled_at_s
-        is_overdue = plan.end_reason is Reason.TIME_LIMIT
         return Condition(
-            State.FAILED if is_overdue else State.CANCELLED,
+            State.FAILED if plan.end_reason is Reason.TIME_LIMIT else State.CANCELLED,
             started_at_s if ran else None,
             cancelled_at_s,
             KILLED if ran else None,
             plan.end_reason,
-            "ended at its time limit" if is_overdue else "ended on request",
+            plan.end_message,
         )
     if now_s >= plan.finishes_at_s:
         state, exit_code, reason, message = _ending(plan)
@@ -181,7 +183,7 @@ def condition_at(plan: Plan, now_s: float) -> Condition:
 def _ending(plan: Plan) -> tuple[State, int | None, Reason | None, str]:
     script = plan.script
     if plan.over_limit:
-        return State.FAILED, KILLED, Reason.TIME_LIMIT, f"ran for longer than {plan.time_limit_s:g} s"
+        return State.FAILED, KILLED, Reason.TIME_LIMIT, describe_time_limit(plan.time_limit_s)
     if script.reason:
         state = State.CANCELLED if script.reason is Reason.CANCELLED else State.FAILED
         exit_code = None if script.reason in NEVER_RAN else script.exit_code

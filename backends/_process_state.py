@@ -5,6 +5,7 @@ import signal
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from backends._time_limit import describe_time_limit
 from pman_core.backend import Handle, Observed
 from pman_core.states import Reason, State
 
@@ -21,7 +22,7 @@ CAUSES: dict[str, tuple[State, Reason]] = {
 }
 """Every end that the supervisor, or who finds it dead, writes down; but "exited", which the exit code decides."""
 MESSAGES = {
-    "time_limit": "killed by the time limit (TIMELIMIT_MINUTES)",
+    "time_limit": "{time_limit}",
     "cancelled": "killed on request",
     "start_failed": "{error}",
     "supervisor_failed": "killed, because its supervisor failed: {error}",
@@ -53,6 +54,7 @@ class JobState:
     exit_code: int | None = None
     signal: int = 0
     error: str = ""
+    time_limit_s: float | None = None
     # The tombstone
     removed_at: float | None = None
     v: int = VERSION
@@ -78,7 +80,9 @@ def state_from(job: JobState) -> tuple[State, Reason | None, str]:
     if job.finished_at is None:
         return (State.PENDING if job.started_at is None else State.RUNNING), None, ""
     if job.cause in CAUSES:
-        message = MESSAGES[job.cause].format(error=job.error, pid=job.pid, host=job.host)
+        message = MESSAGES[job.cause].format(
+            error=job.error, pid=job.pid, host=job.host, time_limit=describe_time_limit(job.time_limit_s)
+        )
         is_in_doubt = job.started_at is None and job.cause in {"supervisor_killed", "host_rebooted"}
         return *CAUSES[job.cause], message + (IN_DOUBT if is_in_doubt else "")
     if job.signal:

@@ -139,7 +139,8 @@ def run(folder: Path, launch: dict[str, Any], state: dict[str, Any]) -> dict[str
     cause, status = wait(child, None if limit_s is None else time.monotonic() + limit_s)
     killed = end_descendants(child)
     code = os.waitstatus_to_exitcode(killed if status is None else status)
-    return {"cause": cause, "exit_code": 128 - code if code < 0 else code, "signal": max(0, -code)}
+    ended = {"cause": cause, "exit_code": 128 - code if code < 0 else code, "signal": max(0, -code)}
+    return ended | {"time_limit_s": limit_s} if cause == "time_limit" else ended
 
 
 def start(folder: Path, launch: dict[str, Any]) -> tuple[int, dict[str, Any] | None]:

@@ -30,7 +30,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from backends._mock_events import Agenda, Cursor
 from backends._mock_folder import End, Folder, Job, Start
 from backends._mock_images import Images
-from backends._mock_script import AFTER, HALF_WAY, Plan, Script, SubmitError, condition_at, parse_script
+from backends._mock_script import (
+    AFTER,
+    HALF_WAY,
+    ON_REQUEST,
+    Plan,
+    Script,
+    SubmitError,
+    condition_at,
+    parse_script,
+)
 from pman_core.backend import (
     Absent,
     Backend,
@@ -191,10 +200,18 @@ class MockBackend(Backend):
             raise Unavailable("the script says that remove fails")
         return found
 
-    def _end(self, job: Job, plan: Plan, gone_after_s: float | None, reason: Reason = Reason.CANCELLED) -> None:
+    def _end(
+        self,
+        job: Job,
+        plan: Plan,
+        gone_after_s: float | None,
+        reason: Reason = Reason.CANCELLED,
+        message: str = ON_REQUEST,
+    ) -> None:
         now_s = self.clock()
         gone_at_s = None if gone_after_s is None else now_s + gone_after_s
-        self._folder.end(job.generation, End(ended_at_s=now_s, reason=reason, gone_at_s=gone_at_s))
+        end = End(ended_at_s=now_s, reason=reason, message=message, gone_at_s=gone_at_s)
+        self._folder.end(job.generation, end)
         if now_s < plan.finishes_at_s:
             self._folder.note("end", job, [now_s])
 

@@ -22,7 +22,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,7 +32,7 @@ from pydantic import Field, field_validator
 from backends._engine.base import EngineBackend
 from backends._engine.client import connect, translated
 from backends._engine.errors import Doing, NameTaken, NotThere, OutOfDate
-from backends._engine.labels import identity_of, of_instance, spec_of
+from backends._engine.labels import Labels, identity_of, of_instance, overdue_message, spec_of
 from backends._engine.logs import end_of, frames
 from backends._engine.mounts import storage_of
 from backends._engine.settings import DOCKER_SOCKET, EngineSettings, tls_folder
@@ -336,13 +336,16 @@ class SwarmBackend(EngineBackend):
     # End and remove
 
     def end(self, jid: str, generation: str) -> None:
-        self._end(jid, generation, Ending(Reason.CANCELLED, "ended on request", datetime.now(UTC)))
+        self._end(jid, generation, lambda _: Ending(Reason.CANCELLED, "ended on request", datetime.now(UTC)))
 
     def end_overdue(self, jid: str, generation: str) -> None:
-        self._end(jid, generation, Ending(Reason.TIME_LIMIT, "ended at its time limit", datetime.now(UTC)))
+        def overdue(labels: Labels) -> Ending:
+            return Ending(Reason.TIME_LIMIT, overdue_message(labels, self.common), datetime.now(UTC))
 
-    def _end(self, jid: str, generation: str, ending: Ending) -> None:
-        ref, label = JobRef(jid, generation), {ENDED: json.dumps(ending_label(ending))}
+        self._end(jid, generation, overdue)
+
+    def _end(self, jid: str, generation: str, ending_of: Callable[[Labels], Ending]) -> None:
+        """Shut the job's service down, and have it tell the ending of a service with such labels."""
         for _ in range(UPDATES_MAX):
             survey = self._survey(generation)
             job = survey.jobs.get((jid, generation))
@@ -351,8 +354,10 @@ class SwarmBackend(EngineBackend):
             service, tasks = job
             looked = observed_from(service, tasks, survey.facts)
             has_ended = isinstance(looked.sighting, Observed) and looked.sighting.state in TERMINAL
-            if (has_ended and not looked.must_be_kept) or ENDED in service["Spec"]["Labels"]:
+            labels = service["Spec"]["Labels"]
+            if (has_ended and not looked.must_be_kept) or ENDED in labels:
                 return
+            label = {ENDED: json.dumps(ending_label(ending_of(labels)))}
             try:
                 self._update(service, ended(service["Spec"], label))
             except OutOfDate:
@@ -360,7 +365,7 @@ class SwarmBackend(EngineBackend):
             except NotThere:
                 pass
             return
-        raise Unavailable(f"the service of {ref.jid} changes all the time")
+        raise Unavailable(f"the service of {jid} changes all the time")
 
     def remove(self, jid: str, generation: str) -> bool:
         # By its name alone, which only this job can have. Its containers go a moment later: `observe` tells when.

@@ -275,6 +275,8 @@ class Backend(ABC):
     def end_overdue(self, jid: str, generation: str) -> None:  # noqa: ARG002
         """:meth:`end` a job that is past its time limit: its object is FAILED with TIME_LIMIT from then on.
 
+        The message says how long the limit was: the job's own, as the object carries it.
+
         Only if ``capabilities.ends_overdue`` is false.
         """
         raise TypeError(f"backend {self.name} ends overdue jobs itself")

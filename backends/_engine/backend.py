@@ -20,7 +20,7 @@ from backends._engine.container import Gpus, build_container
 from backends._engine.dialect import DOCKER, PODMAN, Dialect
 from backends._engine.errors import Doing, NameTaken, NotThere
 from backends._engine.events import EventStream, from_cursor, to_cursor
-from backends._engine.labels import identity_of, of_instance, spec_of
+from backends._engine.labels import Labels, identity_of, of_instance, overdue_message, spec_of
 from backends._engine.logs import end_of, frames, in_time
 from backends._engine.mounts import Mount, refuse_what_podman_splits, storage_of
 from backends._engine.pull import pull
@@ -320,20 +320,20 @@ class ContainerBackend(EngineBackend):
     # End and remove
 
     def end(self, jid: str, generation: str) -> None:
-        self._kill(jid, generation, Verdict(Reason.CANCELLED, "ended on request"))
+        self._kill(jid, generation, lambda _: Verdict(Reason.CANCELLED, "ended on request"))
 
     def end_overdue(self, jid: str, generation: str) -> None:
-        self._kill(jid, generation, Verdict(Reason.TIME_LIMIT, "ended at its time limit"))
+        self._kill(jid, generation, lambda labels: Verdict(Reason.TIME_LIMIT, overdue_message(labels, self.common)))
 
-    def _kill(self, jid: str, generation: str, verdict: Verdict) -> None:
-        """Kill the job's container, and have it tell the verdict."""
+    def _kill(self, jid: str, generation: str, verdict_on: Callable[[Labels], Verdict]) -> None:
+        """Kill the job's container, and have it tell the verdict on a container with such labels."""
         try:
             container = self._inspect(native_name(jid, generation))
             identity = identity_of(container["Config"]["Labels"])
             if identity is None or (identity.jid, identity.generation) != (jid, generation):
                 return
             if container["State"]["Status"] in RUNNING:
-                self._set_mark(container["Id"], verdict)
+                self._set_mark(container["Id"], verdict_on(container["Config"]["Labels"]))
                 with translated(Doing.END):
                     self._engine.kill(container["Id"])
                 return

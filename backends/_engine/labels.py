@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 
 from backends._identity import Identity, read_spec
+from backends._time_limit import describe_time_limit
 from pman_core.job import JobSpec
 from pman_core.settings import Settings as CommonSettings
+
+Labels = Mapping[str, str]
 
 PREFIX = "org.chrisproject.pman."
 JID = PREFIX + "jid"
@@ -31,7 +34,7 @@ def build_labels(spec: JobSpec, common: CommonSettings) -> dict[str, str]:
     return ECOSYSTEM | dict(common.job_labels) | ours
 
 
-def identity_of(labels: Mapping[str, str] | None) -> Identity | None:
+def identity_of(labels: Labels | None) -> Identity | None:
     """Return whose the object with these labels is; ``None`` if it is not pman's."""
     if labels is None:
         return None
@@ -39,9 +42,15 @@ def identity_of(labels: Mapping[str, str] | None) -> Identity | None:
     return Identity(*values) if all(values) else None
 
 
-def spec_of(labels: Mapping[str, str]) -> JobSpec | None:
+def spec_of(labels: Labels) -> JobSpec | None:
     """Return the spec that the object carries; ``None`` if it cannot be read."""
     return read_spec(labels.get(SPEC, ""))
+
+
+def overdue_message(labels: Labels, common: CommonSettings) -> str:
+    """Return what is said of the object's job when it is ended at its time limit."""
+    spec = spec_of(labels)
+    return describe_time_limit(None if spec is None else common.time_limit_s(spec.request.time_limit_minutes))
 
 
 def of_instance(instance: str, generation: str = "") -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 
 import pytest
@@ -97,9 +98,30 @@ def test_a_time_limit_ends_the_job(case: BackendCase) -> None:
         end_as_the_observer_does(case, backend, spec)
     ended = seen(backend, spec, State.FAILED, timeout_s=case.patience_s)
     assert ended.reason is Reason.TIME_LIMIT
-    assert ended.message
+    assert "time limit" in ended.message
+    # Some schedulers count in whole seconds or minutes.
+    assert not case.names_time_limit or 0.3 <= named_limit_s(ended.message) <= 60
     until(lambda: not case.alive(spec), case.prompt_s, "no process left")
     assert seen(case.make(), spec) == ended
+
+
+def named_limit_s(message: str) -> float:
+    """Return how long a time limit was, as the message tells people."""
+    named = re.search(r"time limit of ([\d.]+) (min|s)$", message)
+    assert named, f"it does not say how long the limit was: {message}"
+    return float(named[1]) * {"min": 60, "s": 1}[named[2]]
+
+
+def test_a_job_ended_at_its_own_time_limit_names_that_one(case: BackendCase) -> None:
+    backend = case.make(timelimit_minutes=2, timelimit_max_minutes=60)
+    if backend.capabilities.ends_overdue or not case.names_time_limit:
+        pytest.skip("the scheduler does it, after minutes; or its message does not say it")
+    spec = case.spec(case.run_for(60), time_limit=7)
+    backend.submit(spec)
+    seen(backend, spec, State.RUNNING, timeout_s=case.patience_s)
+    backend.end_overdue(spec.jid, spec.generation)
+    restarted = case.make()
+    assert seen(restarted, spec, State.FAILED, timeout_s=case.patience_s).message == "ended at its time limit of 7 min"
 
 
 def end_as_the_observer_does(case: BackendCase, backend: Backend, spec: JobSpec) -> None:

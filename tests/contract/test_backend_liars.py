@@ -74,6 +74,8 @@ CAUGHT_BY: list[tuple[type[MockBackend], Callable[..., None], dict[str, Any]]] =
     (liars.IgnoresGpus, capabilities.test_what_capabilities_rule_out_is_refused_by_submit, {"wish": {"gpu_limit": 1}}),
     (liars.IgnoresTheTimeLimit, capabilities.test_a_time_limit_ends_the_job, {}),
     (liars.ForgetsWhy, capabilities.test_a_time_limit_ends_the_job, {}),
+    (liars.HidesTheLimit, capabilities.test_a_time_limit_ends_the_job, {}),
+    (liars.NamesTheSitesLimit, capabilities.test_a_job_ended_at_its_own_time_limit_names_that_one, {}),
     (liars.RemovesTheOverdue, capabilities.test_a_time_limit_ends_the_job, {}),
     (liars.NeverEndsTheOverdue, capabilities.test_a_time_limit_ends_the_job, {}),
     (liars.BlamesTheEnded, capabilities.test_a_job_that_has_ended_is_not_overdue, {}),

@@ -108,6 +108,6 @@ def test_a_time_limit_ends_a_running_job(start: Start, docker_url: str) -> None:
     post(system, traced("long", "sleep 300"))
     record = wait_end(system, "long", 100)
     assert (record["status"], record["reason"]) == ("finishedWithError", "TIME_LIMIT")
-    assert "ended at its time limit" in record["message"]
+    assert "ended at its time limit of 1 min" in record["message"]
     delete(system, "long")
     wait_for("nothing is left behind", lambda: not containers(docker_url, system), 30)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from backends._time_limit import describe_time_limit
 from backends.mock import MockBackend, MockSettings
 from pman_core.backend import (
     Absent,
@@ -326,6 +327,20 @@ class ForgetsWhy(Unlimited):
 
     def end_overdue(self, jid: str, generation: str) -> None:
         self.end(jid, generation)
+
+
+class HidesTheLimit(Unlimited):
+    """What is past its time limit does not say how long that was."""
+
+    def told(self, spec_json: str) -> str:
+        return "ended at its time limit"
+
+
+class NamesTheSitesLimit(Unlimited):
+    """What a job has asked for is not looked at."""
+
+    def told(self, spec_json: str) -> str:
+        return describe_time_limit(self._limits.time_limit_s(None))
 
 
 class RemovesTheOverdue(Unlimited):

@@ -25,6 +25,12 @@ ENDED = replace(STARTED, finished_at=1001.5, cause="exited", exit_code=0)
         (replace(ENDED, exit_code=139, signal=11), State.FAILED, Reason.SIGNALLED, "killed by signal 11 (SIGSEGV)"),
         (replace(ENDED, exit_code=168, signal=40), State.FAILED, Reason.SIGNALLED, "killed by signal 40 (real-time)"),
         (replace(ENDED, cause="time_limit", exit_code=137, signal=9), State.FAILED, Reason.TIME_LIMIT, "time limit"),
+        (
+            replace(ENDED, cause="time_limit", exit_code=137, signal=9, time_limit_s=420.0),
+            State.FAILED,
+            Reason.TIME_LIMIT,
+            "ended at its time limit of 7 min",
+        ),
         (replace(ENDED, cause="cancelled", exit_code=137, signal=9), State.CANCELLED, Reason.CANCELLED, "on request"),
         (
             replace(ENDED, cause="start_failed", error="no such thing"),

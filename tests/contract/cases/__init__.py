@@ -70,6 +70,8 @@ class BackendCase(ABC):
     verbatim only, ``make model`` through everything."""
     patience_s: ClassVar[float] = 15.0
     """How long the suite waits for something that must happen."""
+    names_time_limit: ClassVar[bool] = True
+    """What is said of a job that ran into its time limit says how long that was."""
     prompt_s: ClassVar[float] = 3.0
     """How long ending a job may take: ``remove`` itself, and then the last of its processes."""
 

@@ -26,6 +26,7 @@ class SlurmCase(ContainerCase):
     marker = "slurm"
     patience_s = 150.0  # Slurm looks at time limits twice a minute, and they are whole minutes
     prompt_s = 8.0
+    names_time_limit = False
 
     @classmethod
     def missing(cls) -> str:
