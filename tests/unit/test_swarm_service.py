@@ -9,13 +9,12 @@ import pytest
 
 from backends._engine.labels import SPEC, identity_of, spec_of
 from backends._engine.mounts import Mount, NfsFolders
-from backends._engine.swarm_service import (
-    ENDED,
+from backends._swarm.endings import ENDED, read_label
+from backends._swarm.service import (
     NOWHERE,
     build_resources,
     build_service,
     ended,
-    read_label,
     verbatim,
 )
 from backends.swarm import SwarmSettings

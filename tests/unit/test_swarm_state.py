@@ -9,18 +9,11 @@ from typing import Any
 import pytest
 
 from backends._engine.state import moment
-from backends._engine.swarm_nodes import Nodes, nodes_by_id
-from backends._engine.swarm_service import ENDED, FINAL
-from backends._engine.swarm_state import (
-    Ending,
-    Facts,
-    Looked,
-    ending_label,
-    ending_of,
-    final_label,
-    is_puzzling,
-    observed_from,
-)
+from backends._swarm.endings import ENDED, FINAL, Ending, ending_label, ending_of, final_label
+from backends._swarm.nodes import Nodes, nodes_by_id
+from backends._swarm.replica import Facts
+from backends._swarm.state import Looked, observed_from
+from backends._swarm.task import is_puzzling
 from pman_core.backend import Observed, Unknown
 from pman_core.states import Reason, State
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backends._engine.container import build_env
-from backends._engine.labels import PREFIX, SPEC, build_labels
+from backends._engine.labels import SPEC, build_labels
 from backends._engine.mounts import Mount
 from backends._users import choose_user
 from pman_core.errors import Rejected
@@ -26,13 +26,10 @@ from pman_core.job import JobSpec
 from pman_core.settings import Settings as CommonSettings
 
 Body = dict[str, Any]
+Service = Mapping[str, Any]
 
 NOWHERE = "node.id==ended-by-pman"
 """The constraint of an ended job. The id of a node has 25 letters and digits, and no hyphen."""
-ENDED = PREFIX + "ended"
-"""Why and when we ended the job: see :func:`ended`."""
-FINAL = PREFIX + "final"
-"""How the job ended, once and for all: written when what its tasks show may still change, see ``swarm_nodes``."""
 BODY_BYTES_MAX = 640 * 1024
 """A swarm takes 1.5 MiB at once, and with each change of a service it stores what it was before as well."""
 TASKS_KEPT = 4
@@ -134,15 +131,6 @@ def ended(spec: Mapping[str, Any], labels: Mapping[str, str]) -> Body:
     body["Labels"] = body.get("Labels", {}) | labels
     body["TaskTemplate"].setdefault("Placement", {})["Constraints"] = [NOWHERE]
     return body
-
-
-def read_label(labels: Mapping[str, str], name: str) -> dict[str, Any]:
-    """Return the JSON object of a label of ours; an empty one if it is not there, or not readable."""
-    try:
-        value = json.loads(labels.get(name, ""))
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def verbatim(text: str) -> str:
