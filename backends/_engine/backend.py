@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +20,13 @@ from backends._engine.dialect import DOCKER, PODMAN, Dialect
 from backends._engine.errors import Doing, NameTaken, NotThere
 from backends._engine.events import EventStream, from_cursor, to_cursor
 from backends._engine.labels import Labels, identity_of, of_instance, overdue_message, spec_of
-from backends._engine.logs import end_of, frames, in_time
+from backends._engine.logs import read_end
 from backends._engine.mounts import Mount, refuse_what_podman_splits, storage_of
+from backends._engine.post_mortem import post_mortem
 from backends._engine.pull import pull
 from backends._engine.settings import ContainerSettings
-from backends._engine.state import (
-    HANDLE_VERSION,
-    RUNNING,
-    Verdict,
-    handle_of,
-    is_killed,
-    moment,
-    observed_from,
-    observed_gone,
-    observed_running,
-    observed_success,
-)
+from backends._engine.sightings import Sightings
+from backends._engine.state import HANDLE_VERSION, RUNNING, Container, Verdict, handle_of, moment, observed_from
 from backends._engine.volumes import find_volume
 from backends._identity import Identity
 from pman_core.backend import (
@@ -52,13 +42,12 @@ from pman_core.backend import (
     WatchEvent,
 )
 from pman_core.clock import boot_clock_s
-from pman_core.errors import BackendError, Conflict, ImageMissing, Rejected, Unavailable, Unparseable
+from pman_core.errors import BackendError, Conflict, ImageMissing, Rejected, Unavailable
 from pman_core.job import JobSpec, native_name
 from pman_core.log_tail import tail
 from pman_core.settings import Settings as CommonSettings
-from pman_core.states import TERMINAL, Reason, State
+from pman_core.states import Reason, State
 
-Container = Mapping[str, Any]
 log = logging.getLogger(__name__)
 LOOK_AGAIN_S = 0.05
 PULL_SILENCE_S = 300.0
@@ -73,10 +62,7 @@ class ContainerBackend(EngineBackend):
         super().__init__(common, own)
         self._dialect: Dialect = DOCKER
         self.capabilities = self._capabilities(DOCKER, has_gpus=own.gpus == "yes")
-        self._started_at: dict[str, datetime] = {}
-        self._ended: dict[str, Observed] = {}
-        self._asking = threading.Lock()
-        """Held while a container is inspected and remembered: listing and stream tell of the same end at once."""
+        self._sightings = Sightings(self._inspect, self._post_mortem)
 
     # Where the engine is, and what it is
 
@@ -204,7 +190,7 @@ class ContainerBackend(EngineBackend):
 
     def owned(self) -> Iterator[Owned]:
         for container in self._list().values():
-            sighting = self._sighting(container)
+            sighting = self._sightings.of_listed(container)
             if isinstance(sighting, Observed):
                 yield Owned(sighting, spec_of(container["Labels"]))
 
@@ -219,13 +205,8 @@ class ContainerBackend(EngineBackend):
             if identity is not None:
                 found[identity.generation] = container
         if not generation:
-            self._forget_all_but({container["Id"] for container in listed})
+            self._sightings.forget_all_but({container["Id"] for container in listed})
         return found
-
-    def _forget_all_but(self, ids: set[str]) -> None:
-        for memory in (self._started_at, self._ended):
-            for container_id in memory.keys() - ids:
-                memory.pop(container_id, None)
 
     def _sight(self, ref: JobRef, listed: Mapping[str, Container]) -> Sighting:
         if ref.is_newer_than(HANDLE_VERSION):
@@ -234,70 +215,15 @@ class ContainerBackend(EngineBackend):
         identity = None if container is None else identity_of(container["Labels"])
         if container is None or identity is None or identity.jid != ref.jid:
             return Absent()
-        return self._sighting(container)
-
-    def _sighting(self, container: Container) -> Sighting:
-        """Return the sighting of a listed container. A listing says little: what it leaves out is asked for once."""
-        container_id = container["Id"]
-        with self._asking:
-            if container_id in self._ended:
-                return self._ended[container_id]
-            started_at = self._started_at.get(container_id)
-            if container["State"] == "running" and started_at is not None:
-                identity = identity_of(container["Labels"])
-                if identity is not None:
-                    return observed_running(identity, container_id, started_at)
-            try:
-                inspected = self._inspect(container_id)
-                return self._remembered(self._observed(inspected))
-            except NotThere:
-                return Unknown("the container went away while it was looked at")
-            except Unavailable:
-                raise
-            except Exception as error:
-                # One that cannot be read, whosever fault it is, must not hide all the others.
-                log.exception("container %s cannot be read", container_id)
-                return Unknown(f"{type(error).__name__}: {error}")
+        return self._sightings.of_listed(container)
 
     def _inspect(self, name_or_id: str) -> Container:
         with translated(Doing.ASK):
             inspected: Container = self._engine.inspect_container(name_or_id)
         return inspected
 
-    def _observed(self, container: Container) -> Sighting:
-        """Return the sighting of an inspected container, with what else must be asked for to tell a killed one."""
-        if not is_killed(container):
-            return observed_from(container)
-        mark = self._mark_of(container["Id"])
-        if mark is not None:
-            return observed_from(container, mark)
-        if self._dialect.tells_oom:
-            # It may tell so a moment late.
-            time.sleep(LOOK_AGAIN_S)
-            return observed_from(self._inspect(container["Id"]))
-        has_limit = container["HostConfig"]["Memory"] > 0
-        return observed_from(container, Verdict(is_oom=has_limit and self._died_unasked(container)))
-
-    def _remembered(self, sighting: Sighting) -> Sighting:
-        if isinstance(sighting, Observed):
-            container_id = str(sighting.handle.data["id"])
-            if sighting.state in TERMINAL:
-                self._ended[container_id] = sighting
-            elif sighting.started_at is not None:
-                self._started_at[container_id] = sighting.started_at
-        return sighting
-
-    def _died_unasked(self, container: Container) -> bool:
-        """Whether the engine's own events show its death, and that nobody had told the engine to kill it."""
-        started, finished = moment(container["State"]["StartedAt"]), moment(container["State"]["FinishedAt"])
-        if started is None or finished is None:
-            return False
-        # Podman has no events at all for an end of time that is past.
-        since, until = int(started.timestamp()), int(max(finished.timestamp(), time.time())) + 2
-        filters = {"type": ["container"], "container": [container["Id"]]}
-        with translated(Doing.ASK):
-            actions = {event["Action"] for event in self._engine.events(since, until, filters, decode=True)}
-        return bool(actions & {"die", "died"}) and not actions & {"kill", "stop"}
+    def _post_mortem(self, container: Container) -> Sighting:
+        return post_mortem(self._engine, self._dialect, container)
 
     # Logs
 
@@ -305,16 +231,8 @@ class ContainerBackend(EngineBackend):
         if ref.is_newer_than(HANDLE_VERSION):
             raise Unavailable(f"the handle of {ref.jid} was written by a newer release")
         name = str(ref.handle.data["id"]) if ref.handle else native_name(ref.jid, ref.generation)
-        wanted = str(tail_lines) if self._dialect.cuts_logs else "all"
-        try:
-            with translated(Doing.ASK):
-                response = self._engine.get_stream(f"/containers/{name}/logs", stdout="1", stderr="1", tail=wanted)
-                with response:
-                    # One byte more than asked for tells a log that is cut from one that is not.
-                    chunks = in_time(response.iter_content(65536), self.own.engine_timeout_s)
-                    end = end_of(frames(chunks), max_bytes + 1)
-        except NotThere:
-            return ""
+        lines = str(tail_lines) if self._dialect.cuts_logs else "all"
+        end = read_end(self._engine, f"/containers/{name}/logs", lines, max_bytes, self.own.engine_timeout_s)
         return tail(end, tail_lines, max_bytes)
 
     # End and remove
@@ -333,7 +251,7 @@ class ContainerBackend(EngineBackend):
             if identity is None or (identity.jid, identity.generation) != (jid, generation):
                 return
             if container["State"]["Status"] in RUNNING:
-                self._set_mark(container["Id"], verdict_on(container["Config"]["Labels"]))
+                marks.leave(self._engine, container["Id"], verdict_on(container["Config"]["Labels"]))
                 with translated(Doing.END):
                     self._engine.kill(container["Id"])
                 return
@@ -351,24 +269,6 @@ class ContainerBackend(EngineBackend):
         except NotThere as error:
             return not error.is_busy
         return True
-
-    def _set_mark(self, container_id: str, verdict: Verdict) -> None:
-        """Leave the verdict in the container. One that cannot be written does not keep it from being killed."""
-        try:
-            with translated(Doing.END):
-                self._engine.put_archive(container_id, marks.FOLDER, marks.pack(verdict))
-        except NotThere:
-            raise
-        except BackendError as error:
-            log.warning("it will not be told why container %s was ended: %s", container_id, error)
-
-    def _mark_of(self, container_id: str) -> Verdict | None:
-        try:
-            with translated(Doing.ASK):
-                chunks, _ = self._engine.get_archive(container_id, f"{marks.FOLDER}{marks.NAME}")
-                return marks.unpack(chunks)
-        except (NotThere, Rejected, Unparseable):
-            return None
 
     # Health and events
 
@@ -392,47 +292,6 @@ class ContainerBackend(EngineBackend):
     def watch(self, cursor: str, stop: threading.Event) -> Iterator[WatchEvent]:
         with EventStream(self._engine, self.common.pman_instance, from_cursor(cursor)) as stream:
             for event in stream.events(stop):
-                observed = None if event is None else self._observed_event(event)
+                observed = None if event is None else self._sightings.of_event(event)
                 if event is None or observed is not None:
                     yield WatchEvent(to_cursor(stream.since_ns), observed)
-
-    def _observed_event(self, event: Mapping[str, Any]) -> Observed | None:
-        action, actor = event["Action"], event["Actor"]
-        at = datetime.fromtimestamp(event["timeNano"] / 1e9, UTC)
-        identity = identity_of(actor["Attributes"])
-        if identity is None:
-            return None
-        if action == "start":
-            self._started_at[actor["ID"]] = at
-            return observed_running(identity, actor["ID"], at)
-        if action not in {"die", "died", "pause", "unpause"}:
-            return None
-        is_end = "die" in action
-        with self._asking:
-            if actor["ID"] in self._ended:
-                return self._ended[actor["ID"]]
-            started_at = self._started_at.get(actor["ID"])
-            if is_end and actor["Attributes"].get("exitCode") == "0" and started_at is not None:
-                self._ended[actor["ID"]] = observed_success(identity, actor["ID"], started_at, at)
-                return self._ended[actor["ID"]]
-            try:
-                inspected = self._inspect_ended(actor["ID"]) if is_end else self._inspect(actor["ID"])
-                sighting = self._remembered(self._observed(inspected))
-            except NotThere:
-                code = int(actor["Attributes"].get("exitCode", 255))
-                return observed_gone(actor["Attributes"], actor["ID"], code, at) if is_end else None
-            except Unavailable:
-                raise
-            except Exception:
-                log.exception("container %s cannot be read", actor["ID"])
-                return None
-        return sighting if isinstance(sighting, Observed) else None
-
-    def _inspect_ended(self, container_id: str) -> Container:
-        """Return a container that has told its end; its state may follow a moment later."""
-        for _ in range(10):
-            container = self._inspect(container_id)
-            if container["State"]["Status"] not in RUNNING:
-                break
-            time.sleep(LOOK_AGAIN_S)
-        return container

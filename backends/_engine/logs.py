@@ -6,12 +6,30 @@ https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operat
 import struct
 import time
 from collections.abc import Iterable, Iterator
+from math import inf
 
+from backends._engine.client import Client, translated
+from backends._engine.errors import Doing, NotThere
 from pman_core.errors import Unavailable
 
 HEADER = struct.Struct(">BxxxL")
 SYSTEM_ERROR = 3
 """The stream in which the engine itself says why the log cannot be read (any further), after its reply 200."""
+
+
+def read_end(client: Client, path: str, lines: str, max_bytes: int, timeout_s: float = inf) -> bytes:
+    """Return the end of the log at ``path``, of so many ``lines`` or of ``all``; nothing if the engine has no such log.
+
+    It may be one byte more than ``max_bytes``, which tells a log that is cut from one that is not.
+
+    Raises:
+        Unavailable: the engine could not read it, or not in time.
+    """
+    try:
+        with translated(Doing.ASK), client.get_stream(path, stdout="1", stderr="1", tail=lines) as response:
+            return end_of(frames(in_time(response.iter_content(65536), timeout_s)), max_bytes + 1)
+    except NotThere:
+        return b""
 
 
 def frames(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -36,6 +36,9 @@ from pman_core.backend import Handle, Observed, Sighting, Unknown
 from pman_core.errors import Unavailable
 from pman_core.states import Reason, State
 
+Container = Mapping[str, Any]
+"""One that was listed or inspected, as the engine answers."""
+
 HANDLE_VERSION = 1
 RUNNING = frozenset({"running", "paused", "restarting", "stopping"})
 ENDED = frozenset({"exited", "stopped", "dead"})
@@ -59,13 +62,13 @@ def handle_of(container_id: str) -> Handle:
     return Handle(HANDLE_VERSION, {"id": container_id})
 
 
-def is_killed(container: Mapping[str, Any]) -> bool:
+def is_killed(container: Container) -> bool:
     """Whether the state alone does not tell why it ended: killed, and not known to be for want of memory."""
     state = container["State"]
     return state["Status"] in ENDED and state["ExitCode"] == KILLED and not state["OOMKilled"]
 
 
-def observed_from(container: Mapping[str, Any], verdict: Verdict = Verdict()) -> Sighting:
+def observed_from(container: Container, verdict: Verdict = Verdict()) -> Sighting:
     """Return the sighting of an inspected container of ours."""
     labels = container["Config"]["Labels"]
     identity = identity_of(labels)
@@ -145,7 +148,7 @@ def moment(text: str) -> datetime | None:
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
-def _end_of(container: Mapping[str, Any], verdict: Verdict) -> tuple[State, Reason | None, str]:
+def _end_of(container: Container, verdict: Verdict) -> tuple[State, Reason | None, str]:
     state, code = container["State"], container["State"]["ExitCode"]
     if code == 0:
         return State.SUCCEEDED, None, ""

@@ -6,8 +6,8 @@ https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Task/operation/T
 from collections.abc import Sequence
 
 from backends._engine.client import Client, translated
-from backends._engine.errors import Doing, NotThere
-from backends._engine.logs import end_of, frames
+from backends._engine.errors import Doing
+from backends._engine.logs import read_end
 from backends._swarm.nodes import Away, Nodes, nodes_by_id
 from backends._swarm.task import Task, container_of
 from pman_core.errors import Unavailable
@@ -31,16 +31,7 @@ def _log_of(client: Client, task: Task, tail_lines: int, max_bytes: int, away: A
         return ""
     if away is not None:  # Swarm would wait for it until the time-out
         raise Unavailable(str(away))
-    path = f"/tasks/{task['ID']}/logs"
-    try:
-        with (
-            translated(Doing.ASK),
-            client.get_stream(path, stdout="1", stderr="1", tail=str(tail_lines)) as response,
-        ):
-            # One byte more than asked for tells a log that is cut from one that is not.
-            end = end_of(frames(response.iter_content(65536)), max_bytes + 1)
-    except NotThere:
-        return ""
+    end = read_end(client, f"/tasks/{task['ID']}/logs", str(tail_lines), max_bytes)
     return tail(end, tail_lines, max_bytes)
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from backends._engine.backend import Container
 from backends._engine.settings import ContainerSettings
+from backends._engine.state import Container
 from backends.docker import DockerBackend
 from pman_core.backend import JobRef, Observed, Unknown
 from pman_core.errors import Unparseable
@@ -49,7 +49,7 @@ def test_a_container_that_the_engine_cannot_read_hides_no_other(
             raise Unparseable("the engine answered HTTP 500", "stat overlay2/merged: no such file or directory")
         return inspect(name_or_id)
 
-    monkeypatch.setattr(backend, "_inspect", some_are_unreadable)
+    monkeypatch.setattr(backend._sightings, "_inspect", some_are_unreadable)
 
     def has_ended() -> bool:
         seen = backend.observe([bad, good])
