@@ -1,24 +1,24 @@
 """The store in one process's memory: the readable twin of the Lua scripts, for tests and for trying things out.
 
-The contract suite holds both to the same promises; where they differ, one of them is wrong.
+The contract suite holds both to the same promises; where they differ, one of them is wrong. Here is the life of a job;
+what is stored is in ``memory_tables.py``, and every other part has a module of its own.
 """
 
-import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from pman_core.command import build_cmd
 from pman_core.job import JobRecord, JobSpec, mint_generation
 from pman_core.request import JobRequest
 from pman_core.states import NATIVE, SOURCES, TERMINAL, WAITING, State
+from pman_core.store.memory_leaders import MemoryLeaders
+from pman_core.store.memory_lists import MemoryLists
+from pman_core.store.memory_obligations import MemoryObligations
 from pman_core.store.memory_pulls import MemoryPulls
-from pman_core.store.policy import Policy
+from pman_core.store.memory_tables import Job, Tomb
 from pman_core.store.protocol import (
     Adopted,
     Announce,
-    BackendReport,
     Change,
     Claim,
     Created,
@@ -26,74 +26,15 @@ from pman_core.store.protocol import (
     Deletion,
     Moved,
     Obligation,
-    Page,
-    Standing,
 )
-from pman_core.store.wire import LIST_FIELDS, READ_FIELDS, WORK_FIELDS, clean, clip_logs, clip_message, only
+from pman_core.store.wire import READ_FIELDS, WORK_FIELDS, clean, clip_logs, clip_message, only
 
 
-@dataclass
-class _Job:
-    """A record and what only the store sees of it."""
-
-    record: JobRecord
-    due_ms: int = 0
-    lease: str = ""
-    absent: int = 0
-    absent_since_ms: int = 0
-    listed_at_ms: int = 0
-    fence_until_ms: int = 0
-    ended_ms: int = 0
-
-    @property
-    def whole(self) -> JobRecord:
-        """The record as a reader of all its fields sees it."""
-        return replace(self.record, absent=self.absent)
-
-    def is_leased(self, now: int) -> bool:
-        return bool(self.lease) and self.record.lease_until_ms > now
-
-
-@dataclass
-class _Tomb:
-    upto: str = ""
-    fences: dict[str, int] = field(default_factory=dict)
-    open: dict[str, int] = field(default_factory=dict)
-    """Generation -> end of its submit lease (0: returned), for every object that is not verified gone."""
-
-    def fenced_until_ms(self, generation: str, fence_ms: int) -> int:
-        """A lease that is not returned has a fence behind it: its holder may only be asleep."""
-        lease_until_ms, fence_until_ms = self.open.get(generation, 0), self.fences.get(generation, 0)
-        return max(fence_until_ms, lease_until_ms + fence_ms) if lease_until_ms else fence_until_ms
-
-
-class MemoryStore(MemoryPulls):
+class MemoryStore(MemoryPulls, MemoryObligations, MemoryLists, MemoryLeaders):
     """See :class:`pman_core.store.protocol.Store` for what each method promises."""
-
-    def __init__(
-        self, instance: str = "pman", policy: Policy | None = None, now_ms: Callable[[], int] | None = None
-    ) -> None:
-        super().__init__()
-        self.instance = instance
-        self.now_ms: Callable[[], int] = now_ms or (lambda: time.time_ns() // 1_000_000)
-        self._policy = policy or Policy()
-        self._lock = threading.RLock()
-        self._jobs: dict[str, _Job] = {}
-        self._tombs: dict[str, _Tomb] = {}
-        self._obligations: dict[str, dict[Obligation, int]] = {}
-        self._leaders: dict[str, tuple[str, int, int]] = {}
-        self._epochs: set[str] = set()
-        self._reports: dict[str, BackendReport] = {}
-        self._queues: Counter[str] = Counter()
 
     def ping(self) -> None:
         """A process's own memory is always there."""
-
-    def _find(self, jid: str, generation: str) -> _Job | None:
-        job = self._jobs.get(jid)
-        return job if job and job.record.generation == generation else None
-
-    # The life of a job
 
     def create(self, request: JobRequest, backend: str, announce: Announce | None = None) -> Creation:
         with self._lock:
@@ -118,7 +59,7 @@ class MemoryStore(MemoryPulls):
             jid=spec.jid, generation=spec.generation, digest=request.digest, backend=backend, state=State.QUEUED,
             image=request.image, cmd=build_cmd(request), created_at_ms=now, request_json=request.canonical, host=host,
         )  # fmt: skip
-        self._jobs[spec.jid] = _Job(record, due_ms=now + self._policy.requeue_ms)
+        self._jobs[spec.jid] = Job(record, due_ms=now + self._policy.requeue_ms)
         return record
 
     def get(self, jid: str) -> JobRecord | None:
@@ -163,7 +104,7 @@ class MemoryStore(MemoryPulls):
             self._write(job, change)
             return Moved.OK
 
-    def _is_stale(self, job: _Job, change: Change) -> bool:
+    def _is_stale(self, job: Job, change: Change) -> bool:
         was_seen_since = change.only_if_absent and not job.absent_since_ms
         return was_seen_since or bool(change.pull and not self._waits_for(job.record, change.pull))
 
@@ -172,11 +113,11 @@ class MemoryStore(MemoryPulls):
             moved = self.advance(Change(jid, generation, State.SUBMITTING, token=token, host=host, message=""))
             return Claim(moved, self.get(jid) if moved is Moved.OK else None)
 
-    def _drop_lease(self, job: _Job) -> None:
+    def _drop_lease(self, job: Job) -> None:
         job.lease = ""
         job.record = replace(job.record, lease_until_ms=0)
 
-    def _take_lease(self, job: _Job, change: Change, now: int) -> Moved:
+    def _take_lease(self, job: Job, change: Change, now: int) -> Moved:
         record = job.record
         if record.backend not in self._epochs:
             return Moved.SWEEPING
@@ -196,7 +137,7 @@ class MemoryStore(MemoryPulls):
         self._write(job, change)
         return Moved.OK
 
-    def _requeue(self, job: _Job, change: Change, now: int) -> None:
+    def _requeue(self, job: Job, change: Change, now: int) -> None:
         job.lease = ""
         job.due_ms = now + round(change.delay_s * 1000)
         record = replace(job.record, lease_until_ms=now, next_attempt_at_ms=job.due_ms)
@@ -204,7 +145,7 @@ class MemoryStore(MemoryPulls):
             record = replace(record, attempts=record.attempts - 1, retries=record.retries + 1)
         job.record = record
 
-    def _move_on(self, job: _Job, change: Change, now: int, is_ours: bool) -> None:
+    def _move_on(self, job: Job, change: Change, now: int, is_ours: bool) -> None:
         if is_ours:
             self._drop_lease(job)
         job.absent = job.absent_since_ms = 0
@@ -220,10 +161,10 @@ class MemoryStore(MemoryPulls):
             obligation = Obligation(change.jid, change.generation, change.host or job.record.host)
             self._oblige(job.record.backend, obligation, now)
             if job.fence_until_ms > now:
-                tomb = self._tombs.setdefault(change.jid, _Tomb())
+                tomb = self._tombs.setdefault(change.jid, Tomb())
                 tomb.fences[change.generation] = job.fence_until_ms
 
-    def _write(self, job: _Job, change: Change) -> None:
+    def _write(self, job: Job, change: Change) -> None:
         record = replace(job.record, state=change.state)
         if change.message is not None:
             record = replace(record, message=clip_message(change.message))
@@ -257,7 +198,7 @@ class MemoryStore(MemoryPulls):
     def delete(self, jid: str) -> Deletion:
         with self._lock:
             job = self._jobs.pop(jid, None)
-            tomb = self._tombs.setdefault(jid, _Tomb())
+            tomb = self._tombs.setdefault(jid, Tomb())
             if not job:
                 tomb.upto = max(tomb.upto, mint_generation())
                 return Deletion(None)
@@ -279,14 +220,14 @@ class MemoryStore(MemoryPulls):
             if not job or not job.record.is_terminal:
                 return False
             del self._jobs[jid]
-            tomb = self._tombs.setdefault(jid, _Tomb())
+            tomb = self._tombs.setdefault(jid, Tomb())
             tomb.upto = max(tomb.upto, generation)
             return True
 
     def adopt(self, spec: JobSpec, backend: str, host: str, *, is_terminal: bool) -> Adopted:
         with self._lock:
             job = self._jobs.get(spec.jid)
-            tomb = self._tombs.get(spec.jid, _Tomb())
+            tomb = self._tombs.get(spec.jid, Tomb())
             if job and job.record.generation == spec.generation:
                 return Adopted.KNOWN
             if spec.generation <= tomb.upto:
@@ -304,7 +245,7 @@ class MemoryStore(MemoryPulls):
             if Obligation(spec.jid, spec.generation, host) in self._obligations.get(backend, {}):
                 return Adopted.REMOVE
             if job.record.digest == spec.request.digest:
-                tomb = self._tombs.setdefault(spec.jid, _Tomb())
+                tomb = self._tombs.setdefault(spec.jid, Tomb())
                 tomb.upto = max(tomb.upto, job.record.generation)
                 job.lease = ""
                 job.record = replace(
@@ -314,104 +255,12 @@ class MemoryStore(MemoryPulls):
             return self._hold(spec, backend, host, must_go=is_terminal)
 
     def _hold(self, spec: JobSpec, backend: str, host: str, *, must_go: bool) -> Adopted:
-        self._tombs.setdefault(spec.jid, _Tomb()).open.setdefault(spec.generation, 0)
+        self._tombs.setdefault(spec.jid, Tomb()).open.setdefault(spec.generation, 0)
         if not must_go:
             return Adopted.HOLDS_BACK
         obligation = Obligation(spec.jid, spec.generation, host)
         self._oblige(backend, obligation, self._obligations.get(backend, {}).get(obligation, self.now_ms()))
         return Adopted.REMOVE
-
-    # Obligations
-
-    def _oblige(self, backend: str, obligation: Obligation, due_ms: int) -> None:
-        self._obligations.setdefault(backend, {})[obligation] = due_ms
-
-    def obligations(self, backend: str, limit: int) -> list[Obligation]:
-        with self._lock:
-            due = [(due, o) for o, due in self._obligations.get(backend, {}).items() if due <= self.now_ms()]
-            return [o for _, o in sorted(due, key=lambda pair: (pair[0], astuple(pair[1])))[:limit]]
-
-    def postpone(self, backend: str, obligation: Obligation, delay_s: float) -> None:
-        with self._lock:
-            if obligation in self._obligations.get(backend, {}):
-                self._obligations[backend][obligation] = self.now_ms() + round(delay_s * 1000)
-
-    def settle(self, backend: str, obligation: Obligation) -> bool:
-        with self._lock:
-            tomb = self._tombs.get(obligation.jid, _Tomb())
-            if tomb.open.get(obligation.generation, 0) > self.now_ms():
-                return False
-            fence_until_ms = tomb.fenced_until_ms(obligation.generation, self._policy.fence_ms)
-            tomb.open.pop(obligation.generation, None)
-            # The obligation may have been written before the job had a host.
-            self._obligations.get(backend, {}).pop(replace(obligation, host=""), None)
-            if fence_until_ms > self.now_ms():
-                tomb.fences[obligation.generation] = fence_until_ms
-                self._oblige(backend, obligation, fence_until_ms)
-            else:
-                tomb.fences.pop(obligation.generation, None)
-                self._obligations.get(backend, {}).pop(obligation, None)
-            return True
-
-    def standing(self, jid: str, generation: str) -> Standing:
-        with self._lock:
-            tomb, now = self._tombs.get(jid, _Tomb()), self.now_ms()
-            is_fenced = tomb.fenced_until_ms(generation, self._policy.fence_ms) > now
-            return Standing(tomb.open.get(generation, 0) > now, is_fenced)
-
-    def release(self, jid: str, generation: str) -> bool:
-        with self._lock:
-            tomb = self._tombs.get(jid, _Tomb())
-            if self._find(jid, generation):
-                return False  # it took over a later one
-            if generation in tomb.open:
-                tomb.open[generation] = 0
-            return generation <= tomb.upto
-
-    def unsettled(self, jid: str) -> list[str]:
-        with self._lock:
-            return sorted(self._tombs.get(jid, _Tomb()).open)
-
-    # Lists
-
-    def _jids(self, backend: str, states: frozenset[State]) -> list[_Job]:
-        return [job for job in self._jobs.values() if job.record.backend == backend and job.record.state in states]
-
-    def running(self, backend: str) -> list[str]:
-        with self._lock:
-            jobs = sorted(self._jids(backend, NATIVE), key=lambda job: (job.record.handle_at_ms, job.record.jid))
-            return [job.record.jid for job in jobs]
-
-    def active(self, backend: str) -> Iterator[str]:
-        with self._lock:
-            jids = [job.record.jid for job in self._jids(backend, WAITING)]
-        yield from jids
-        yield from self.running(backend)
-
-    def due(self, backend: str, limit: int) -> list[str]:
-        with self._lock:
-            jobs = [job for job in self._jids(backend, WAITING) if job.due_ms <= self.now_ms()]
-            return [job.record.jid for job in sorted(jobs, key=lambda job: (job.due_ms, job.record.jid))[:limit]]
-
-    def ended_before(self, backend: str, finished_before_ms: int, limit: int) -> list[str]:
-        with self._lock:
-            jobs = [job for job in self._jids(backend, TERMINAL) if job.ended_ms <= finished_before_ms]
-            return [job.record.jid for job in sorted(jobs, key=lambda job: (job.ended_ms, job.record.jid))[:limit]]
-
-    def counts(self, backend: str) -> Mapping[str, int]:
-        with self._lock:
-            groups = {"waiting": WAITING, "running": NATIVE, "terminal": TERMINAL}
-            counts = {name: len(self._jids(backend, states)) for name, states in groups.items()}
-            return counts | {"obligations": len(self._obligations.get(backend, {}))}
-
-    def page(self, cursor: str, limit: int) -> Page:
-        with self._lock:
-            members = sorted((f"{job.record.generation} {jid}" for jid, job in self._jobs.items()), reverse=True)
-            rest = [member for member in members if not cursor or member < cursor]
-            records = [self._jobs[member.split(" ", 1)[1]].record for member in rest[:limit]]
-            return Page([only(record, LIST_FIELDS) for record in records], rest[limit - 1] if len(rest) > limit else "")
-
-    # Claims and leases
 
     def claim_enqueue(self, jid: str, generation: str, delay_s: float) -> bool:
         with self._lock:
@@ -431,58 +280,3 @@ class MemoryStore(MemoryPulls):
                 return False
             job.record = replace(job.record, logs_at_ms=self.now_ms())
             return True
-
-    def lead(self, scope: str, token: str, lease_s: float) -> bool:
-        with self._lock:
-            now = self.now_ms()
-            holder, until_ms, since_ms = self._leaders.get(scope, ("", 0, 0))
-            if holder not in {"", token} and until_ms > now:
-                return False
-            self._leaders[scope] = (token, now + round(lease_s * 1000), since_ms if holder == token else now)
-            return True
-
-    def resign(self, scope: str, token: str) -> None:
-        with self._lock:
-            if self._leaders.get(scope, ("", 0, 0))[0] == token:
-                del self._leaders[scope]
-
-    def note_absent(self, jid: str, generation: str, scope: str, token: str, listed_at_ms: int) -> tuple[int, int]:
-        with self._lock:
-            now = self.now_ms()
-            job = self._find(jid, generation)
-            holder, until_ms, since_ms = self._leaders.get(scope, ("", 0, 0))
-            leads = holder == token and until_ms > now and since_ms < listed_at_ms
-            if not job or job.record.state not in NATIVE or not leads or job.record.handle_at_ms >= listed_at_ms:
-                return 0, 0
-            count, absent_since_ms = job.absent, job.absent_since_ms or now
-            if absent_since_ms <= since_ms:
-                count, absent_since_ms = 0, now
-            if job.listed_at_ms < listed_at_ms:
-                count += 1
-                job.absent, job.absent_since_ms, job.listed_at_ms = count, absent_since_ms, listed_at_ms
-            return count, now - absent_since_ms
-
-    def note_present(self, jid: str, generation: str) -> None:
-        with self._lock:
-            job = self._find(jid, generation)
-            if job:
-                job.absent = job.absent_since_ms = 0
-
-    def epoch(self, backend: str) -> bool:
-        return backend in self._epochs
-
-    def begin_epoch(self, backend: str) -> None:
-        with self._lock:
-            self._epochs.add(backend)
-            waiting = list(self._jids(backend, WAITING))
-            latest_ms = max((job.due_ms for job in waiting), default=0)
-            for job in waiting:
-                job.due_ms -= latest_ms  # long past, and in the same order
-
-    # What workers say of themselves
-
-    def publish(self, report: BackendReport) -> None:
-        self._reports[report.name] = replace(report, reported_at_ms=self.now_ms())
-
-    def report(self, backend: str) -> BackendReport | None:
-        return self._reports.get(backend)

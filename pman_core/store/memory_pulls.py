@@ -1,56 +1,27 @@
 """Pulls of images in memory: a part of :class:`pman_core.store.memory.MemoryStore`, the twin of ``lua/pull_*.lua``."""
 
-import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import replace
 
 from pman_core.job import JobRecord
 from pman_core.states import State
-from pman_core.store.policy import Policy
+from pman_core.store.memory_tables import Image, Job, MemoryTables
 from pman_core.store.pulls import Joined, Pull, Waiter
 from pman_core.store.wire import clip_message
 
 
-class Job(Protocol):
-    """What is seen here of a job of the store."""
-
-    record: JobRecord
-    due_ms: int
-
-
-@dataclass
-class _Image:
-    """One image of one backend: who pulls it, and who waits."""
-
-    token: str = ""
-    until_ms: int = 0
-    fetched_ms: int = 0
-    waiters: dict[str, str] = field(default_factory=dict)
-
-
-class MemoryPulls:
+class MemoryPulls(MemoryTables):
     """See :class:`pman_core.store.pulls.Pulls` for what each method promises."""
 
-    now_ms: Callable[[], int]
-    _policy: Policy
-    _lock: threading.RLock
-
-    def __init__(self) -> None:
-        self._images: dict[tuple[str, str], _Image] = {}
-
-    def _find(self, jid: str, generation: str) -> Job | None:
-        raise NotImplementedError
-
-    def _image(self, backend: str, image: str) -> _Image:
-        return self._images.setdefault((backend, image), _Image())
+    def _image(self, backend: str, image: str) -> Image:
+        return self._images.setdefault((backend, image), Image())
 
     def _wanting(self, jid: str, generation: str) -> Job | None:
         """Return the job if it waits for its image."""
         job = self._find(jid, generation)
         return job if job and job.record.state is State.QUEUED and not job.record.image_at_ms else None
 
-    def _waiting(self, image: _Image) -> list[tuple[Waiter, Job]]:
+    def _waiting(self, image: Image) -> list[tuple[Waiter, Job]]:
         found = [(Waiter(*pair), self._wanting(*pair)) for pair in image.waiters.items()]
         return [(waiter, job) for waiter, job in found if job]
 

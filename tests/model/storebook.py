@@ -9,8 +9,8 @@ from typing import Any
 from pman_core.errors import PmanError
 from pman_core.job import JobRecord
 from pman_core.states import TERMINAL, WAITING, State
-from pman_core.store import memory
 from pman_core.store.memory import MemoryStore
+from pman_core.store.memory_tables import Job, Tomb
 from pman_core.store.policy import Policy
 from pman_core.store.protocol import Change
 from tests.model.invariants import Broken, Invariant
@@ -23,8 +23,8 @@ RANK = {state: rank for rank, state in enumerate(State)}
 class Image:
     """A frozen store."""
 
-    jobs: dict[str, memory._Job]
-    tombs: dict[str, memory._Tomb]
+    jobs: dict[str, Job]
+    tombs: dict[str, Tomb]
     obligations: dict[str, dict[Any, int]]
     leaders: dict[str, tuple[str, int, int]]
     epochs: frozenset[str]
@@ -87,9 +87,7 @@ class StoreBook:
     def _load(self, image: Image) -> None:
         store = self._store
         store._jobs = {jid: replace(job) for jid, job in image.jobs.items()}
-        store._tombs = {
-            jid: memory._Tomb(tomb.upto, dict(tomb.fences), dict(tomb.open)) for jid, tomb in image.tombs.items()
-        }
+        store._tombs = {jid: Tomb(tomb.upto, dict(tomb.fences), dict(tomb.open)) for jid, tomb in image.tombs.items()}
         store._obligations = {backend: dict(due) for backend, due in image.obligations.items()}
         store._leaders = dict(image.leaders)
         store._epochs = set(image.epochs)
