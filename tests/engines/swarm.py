@@ -127,15 +127,18 @@ class Nodes:
 
 
 @contextmanager
-def private_swarm(workers: int, *options: str) -> Iterator[Nodes]:
-    """Yield a swarm whose manager has the ``options`` and notices within 3 s, not 15 s, that a node is silent."""
+def private_swarm(workers: int, *options: str, heartbeat_s: int = 10) -> Iterator[Nodes]:
+    """Yield a swarm whose manager has the ``options``.
+
+    It calls a node down that is silent for three heartbeats; a machine that is busy may miss short ones.
+    """
     with TemporaryDirectory(prefix="pman-nodes-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         private = PrivateSwarm(workers, *options)
         try:
             private.start()
             nodes = Nodes(private, Path(folder), tuple(f"w{number}" for number in range(1, workers + 1)))
-            nodes.set_up(Dispatcher={"HeartbeatPeriod": 10**9})
+            nodes.set_up(Dispatcher={"HeartbeatPeriod": heartbeat_s * 10**9})
             yield nodes
             nodes.api.close()
         finally:

@@ -13,7 +13,11 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 Start = Callable[..., System]
 
 JOBS, CLIENTS = 50, 16
-CALLS_PER_JOB_MAX = 5
+CALLS_PER_JOB = 4
+"""Create, start, logs, delete."""
+INSPECT = "GET /containers/*/json"
+INSPECTIONS_PER_JOB_MAX = 3
+"""Who failed is looked at, and again if a busy engine tells the end before it shows it; never once per poll."""
 SHARED = {"GET /events", "GET /containers/json", "GET /_ping", "GET /info", "GET /version"}
 """Calls for all jobs at once: listings, events, the connection itself."""
 
@@ -41,10 +45,11 @@ def test_fifty_jobs_of_sixteen_clients_are_true_and_cheap(
     for jid in jids:
         delete(system, jid)
     wait_for("nothing is left behind", lambda: not containers(docker_url, system), 60)
-    wait_for("all obligations are settled", lambda: not system.connect_store().obligations("docker", 1), 30)
+    wait_for("all obligations are settled", lambda: not system.connect_store().obligations("docker", 1), 60)
     calls = proxy.calls()
     single = {call: count for call, count in calls.items() if call not in SHARED}
-    assert sum(single.values()) <= CALLS_PER_JOB_MAX * JOBS, single
+    assert single.pop(INSPECT) <= INSPECTIONS_PER_JOB_MAX * JOBS
+    assert sum(single.values()) <= CALLS_PER_JOB * JOBS, single
     assert single["POST /containers/create"] == JOBS
 
 
@@ -74,7 +79,7 @@ def test_what_old_clients_rely_on(start: Start, docker_url: str) -> None:
         assert record["image"] == IMAGE
     assert get(system, "good")["cmd"].endswith("job /share/outgoing")
     assert get(system, "good")["logs"] == "working\n"
-    missing = wait_for("the pull is told", lambda: "no such host" in get(system, "missing")["message"], 30)
+    missing = wait_for("the pull is told", lambda: "no such host" in get(system, "missing")["message"], 60)
     assert missing
     assert get(system, "missing")["status"] == "notstarted", "the registry may come back"
 
@@ -96,18 +101,18 @@ def test_two_instances_on_one_engine_do_not_see_each_other(start: Start, docker_
     wait_status(one, "same", "started")
     assert wait_end(two, "same")["exit_code"] == 4
     delete(two, "same")
-    wait_for("the other's container is gone", lambda: not containers(docker_url, two), 30)
+    wait_for("the other's container is gone", lambda: not containers(docker_url, two), 60)
     assert get(one, "same")["status"] == "started"
     assert [container["State"] for container in containers(docker_url, one)] == ["running"]
     delete(one, "same")
-    wait_for("ours is gone", lambda: not containers(docker_url, one), 30)
+    wait_for("ours is gone", lambda: not containers(docker_url, one), 60)
 
 
 def test_a_time_limit_ends_a_running_job(start: Start, docker_url: str) -> None:
     system = start(docker_url, TIMELIMIT_MINUTES="1")
     post(system, traced("long", "sleep 300"))
-    record = wait_end(system, "long", 100)
+    record = wait_end(system, "long", 150)
     assert (record["status"], record["reason"]) == ("finishedWithError", "TIME_LIMIT")
     assert "ended at its time limit of 1 min" in record["message"]
     delete(system, "long")
-    wait_for("nothing is left behind", lambda: not containers(docker_url, system), 30)
+    wait_for("nothing is left behind", lambda: not containers(docker_url, system), 60)

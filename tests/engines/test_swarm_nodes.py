@@ -17,14 +17,14 @@ pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300), pytest.mark.xdist_gro
 
 SPEAK = 'echo "last words"; '
 LONG = f"{SPEAK} sleep 1000"
-SHORT_GRACE_S, MIDDLE_GRACE_S, LONG_GRACE_S = 2.0, 8.0, 1000.0
+SHORT_GRACE_S, LONG_GRACE_S = 2.0, 1000.0
 SETTLED_S = 3.0
 """A node that is back has told all and done all by then."""
 
 
 @pytest.fixture(scope="module")
 def swarm() -> Iterator[Nodes]:
-    with private_swarm(2) as nodes:
+    with private_swarm(2, heartbeat_s=2) as nodes:
         yield nodes
 
 
@@ -92,10 +92,10 @@ def test_a_job_that_may_run_anywhere_is_not_moved_from_a_drained_node(nodes: Nod
 
 @pytest.mark.parametrize("how", ["killed", "cut off"])
 def test_a_silent_node_is_told_at_once_and_given_up_after_its_grace(nodes: Nodes, how: str) -> None:
-    backend = nodes.backend(node_lost_grace_s=MIDDLE_GRACE_S)
+    backend, patient = nodes.backend(node_lost_grace_s=SHORT_GRACE_S), nodes.backend(node_lost_grace_s=LONG_GRACE_S)
     spec = nodes.run(LONG, "w1")
     nodes.silence("w1", how)
-    told = look(backend, spec)
+    told = look(patient, spec)
     assert isinstance(told, Observed)
     assert told.state is State.RUNNING
     assert "node w1 does not answer since" in told.message

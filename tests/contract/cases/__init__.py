@@ -65,13 +65,13 @@ class BackendCase(ABC):
     """The image that holds the programs."""
     marker: ClassVar[str] = ""
     """The pytest marker (in ``pyproject.toml``) of tests that need this real scheduler; ``""``: they always run."""
+    names_time_limit: ClassVar[bool] = True
+    """What is said of a job that ran into its time limit says how long that was."""
     starts_programs: ClassVar[bool] = False
     """Every call and every job starts programs, which adds up: ``pytest`` alone runs the case through life, truth and
     verbatim only, ``make model`` through everything."""
     patience_s: ClassVar[float] = 15.0
     """How long the suite waits for something that must happen."""
-    names_time_limit: ClassVar[bool] = True
-    """What is said of a job that ran into its time limit says how long that was."""
     prompt_s: ClassVar[float] = 3.0
     """How long ending a job may take: ``remove`` itself, and then the last of its processes."""
 

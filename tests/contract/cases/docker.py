@@ -22,7 +22,7 @@ class DockerCase(ContainerCase):
 
     def build(self, common: Settings) -> Backend:
         # A short time-out: whoever finds a container that was never started waits for so long.
-        return DockerBackend(common, ContainerSettings(engine_timeout_s=5))
+        return DockerBackend(common, ContainerSettings(engine_timeout_s=10))
 
     def common(self, **overrides: object) -> Settings:  # type: ignore[override]
         return super().common(docker_host=self.url, **overrides)

@@ -22,7 +22,7 @@ class PodmanCase(ContainerCase):
         return lack(cls.url, cls.image, "testbed/podman/up.sh")
 
     def build(self, common: Settings) -> Backend:
-        return PodmanBackend(common, PodmanSettings(container_host=self.url, engine_timeout_s=5))
+        return PodmanBackend(common, PodmanSettings(container_host=self.url, engine_timeout_s=10))
 
     def unreachable(self) -> Backend:
         return PodmanBackend(self.common(), PodmanSettings(container_host=f"unix://{self.folder}/no.sock"))
