@@ -47,7 +47,6 @@ from pman_core.backend import (
     Absent,
     Capabilities,
     Handle,
-    Health,
     JobRef,
     Observed,
     Owned,
@@ -285,16 +284,9 @@ class SwarmBackend(EngineBackend):
 
     # Health
 
-    def health(self) -> Health:
-        try:
-            with translated(Doing.ASK):
-                swarm = self._engine.info()["Swarm"]
-        except Unavailable as error:
-            return Health(ok=False, message=str(error))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is not well
-            return Health(ok=False, message=f"{type(error).__name__}: {error}")
-        if swarm.get("Error") or not swarm["ControlAvailable"]:
-            return Health(
-                ok=False, message=f"the engine is no manager of a swarm: {swarm.get('Error') or 'it has left'}"
-            )
-        return Health(ok=True)
+    def _trouble(self) -> str:
+        with translated(Doing.ASK):
+            swarm = self._engine.info()["Swarm"]
+        if not swarm.get("Error") and swarm["ControlAvailable"]:
+            return ""
+        return f"the engine is no manager of a swarm: {swarm.get('Error') or 'it has left'}"

@@ -33,7 +33,6 @@ from pman_core.backend import (
     Absent,
     Capabilities,
     Handle,
-    Health,
     JobRef,
     Observed,
     Owned,
@@ -272,15 +271,10 @@ class ContainerBackend(EngineBackend):
 
     # Health and events
 
-    def health(self) -> Health:
-        try:
-            with translated(Doing.ASK):
-                self._engine.ping()
-        except Unavailable as error:
-            return Health(ok=False, message=str(error))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is not well
-            return Health(ok=False, message=f"{type(error).__name__}: {error}")
-        return Health(ok=True)
+    def _trouble(self) -> str:
+        with translated(Doing.ASK):
+            self._engine.ping()
+        return ""
 
     def cursor(self) -> str:
         with translated(Doing.ASK):

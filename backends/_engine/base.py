@@ -1,11 +1,13 @@
 """What every backend on an engine has: a connection that is open or not, and the folders of its jobs."""
 
+from abc import abstractmethod
+
 from pydantic import BaseModel
 
 from backends._engine.client import Client
 from backends._engine.mounts import Mount, Storage
 from backends._users import choose_user
-from pman_core.backend import Backend
+from pman_core.backend import Backend, Health
 from pman_core.errors import Unavailable
 from pman_core.job import JobSpec
 from pman_core.settings import Settings as CommonSettings
@@ -36,3 +38,16 @@ class EngineBackend(Backend):
         if self._storage is None:
             raise Unavailable("the backend is not open")
         return self._storage.mounts(spec, choose_user(self.common.container_user, spec.generation))
+
+    def health(self) -> Health:
+        try:
+            trouble = self._trouble()
+        except Unavailable as error:
+            return Health(ok=False, message=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not well
+            return Health(ok=False, message=f"{type(error).__name__}: {error}")
+        return Health(ok=not trouble, message=trouble)
+
+    @abstractmethod
+    def _trouble(self) -> str:
+        """Ask the engine; return what is wrong with it, or ``""``. Raises what every question raises."""
