@@ -15,6 +15,8 @@ from docker.utils import kwargs_from_env
 
 TIMEOUT_S = 2
 BUSY_TIMEOUT_S = 20
+API_VERSION = "1.41"
+"""Given, so that a client does not ask for it; the question itself goes without."""
 DOCKER = "unix:///var/run/docker.sock"
 
 
@@ -53,12 +55,15 @@ def lack(url: str | None, image: str, script: str) -> str:
 
 
 def answers(url: str, tls: TLSConfig | bool = False) -> bool:
-    """Whether an engine tells its version there within two seconds; one that is silent, not absent, is asked thrice."""
+    """Whether an engine answers there within two seconds; one that is silent, not absent, is asked thrice.
+
+    It is pinged: to tell its version, a Podman starts programs, which takes seconds on a busy machine.
+    """
     for _ in range(3):
         began_s = time.monotonic()
         try:
-            with contextlib.closing(docker.APIClient(url, timeout=TIMEOUT_S, tls=tls)) as client:
-                client.version()
+            with contextlib.closing(docker.APIClient(url, version=API_VERSION, timeout=TIMEOUT_S, tls=tls)) as client:
+                client.get(f"{client.base_url}/_ping", timeout=TIMEOUT_S).raise_for_status()
         except (DockerException, requests.RequestException, OSError):
             if time.monotonic() - began_s < TIMEOUT_S:
                 return False
