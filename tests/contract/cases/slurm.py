@@ -24,9 +24,9 @@ WANTED = ("sbatch", "squeue", "scancel", "scontrol", "apptainer")
 class SlurmCase(ContainerCase):
     name = "slurm"
     marker = "slurm"
+    names_time_limit = False
     patience_s = 150.0  # Slurm looks at time limits twice a minute, and they are whole minutes
     prompt_s = 8.0
-    names_time_limit = False
 
     @classmethod
     def missing(cls) -> str:
