@@ -16,7 +16,7 @@ import requests
 
 from benchmarks.figure import Figure, Goal
 from benchmarks.load import BODY
-from testbed.system import free_port
+from testbed.ports import free_port
 
 RUNS = 3
 RETRY_S = 0.005

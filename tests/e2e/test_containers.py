@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from testbed.system import free_port, wait_for
+from testbed.ports import free_port
+from testbed.system import wait_for
 
 ROOT = Path(__file__).parents[2]
 BASE = "python:3.11-slim-bookworm"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from testbed.system import System, free_port, wait_for
+from testbed.ports import free_port
+from testbed.system import System, wait_for
 from tests.e2e.jobs import FINISHED, get, has_begun, post, traces, wait_end, wait_status
 from tests.fakes import cromwell as fake
 from tests.fakes.cromwell import DEFAULT, LOCAL, FakeCromwell

@@ -15,7 +15,7 @@ from backends.docker import DockerBackend
 from pman_core.backend import Health
 from pman_core.errors import Rejected, Unavailable
 from pman_core.settings import Settings
-from testbed.system import free_port
+from testbed.ports import free_port
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 SCRIPTS = Path(__file__).parents[2] / "testbed/docker"

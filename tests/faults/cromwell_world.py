@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import requests
 
+from testbed.ports import free_port
 from testbed.redis_proxy import RedisProxy
-from testbed.system import free_port, wait_for
+from testbed.system import wait_for
 from tests.fakes import cromwell as fake
 from tests.faults.evidence import Native
 from tests.faults.world import World
