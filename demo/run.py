@@ -20,8 +20,8 @@ from samples import write_slices
 PMAN = Path(sys.executable).with_name("pman")
 JOB = Path(__file__).with_name("montage.py").resolve()
 SLICES = 9
-START_TIMEOUT_S = 30
-STOP_TIMEOUT_S = 20
+START_TIMEOUT_S = 90
+STOP_TIMEOUT_S = 60
 SHADES = " .:-=+*#%@"
 PICTURE_COLUMNS = 72
 

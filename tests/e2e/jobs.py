@@ -51,20 +51,20 @@ def prepare(system: System, jid: str) -> None:
 
 def post(system: System, jid: str, *args: Any, **fields: Any) -> dict[str, Any]:
     prepare(system, jid)
-    reply = requests.post(f"{system.url}/api/v1/", json=body(jid, *args, **fields), timeout=10)
+    reply = requests.post(f"{system.url}/api/v1/", json=body(jid, *args, **fields), timeout=30)
     assert reply.status_code == 201, reply.text
     record: dict[str, Any] = reply.json()
     return record
 
 
 def get(system: System, jid: str) -> dict[str, Any]:
-    reply = requests.get(f"{system.url}/api/v1/{jid}/", timeout=10)
+    reply = requests.get(f"{system.url}/api/v1/{jid}/", timeout=30)
     assert reply.status_code == 200, reply.text
     record: dict[str, Any] = reply.json()
     return record
 
 
-def wait_status(system: System, jid: str, *statuses: str, timeout_s: float = 30) -> dict[str, Any]:
+def wait_status(system: System, jid: str, *statuses: str, timeout_s: float = 90) -> dict[str, Any]:
     def ask() -> dict[str, Any] | None:
         record = get(system, jid)
         return record if record["status"] in statuses else None
@@ -72,7 +72,7 @@ def wait_status(system: System, jid: str, *statuses: str, timeout_s: float = 30)
     return wait_for(f"{jid} is {' or '.join(statuses)}", ask, timeout_s)
 
 
-def wait_end(system: System, jid: str, timeout_s: float = 30) -> dict[str, Any]:
+def wait_end(system: System, jid: str, timeout_s: float = 90) -> dict[str, Any]:
     return wait_status(system, jid, *FINISHED, timeout_s=timeout_s)
 
 

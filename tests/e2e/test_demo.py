@@ -15,10 +15,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PMAN = Path(sys.executable).with_name("pman")
-START_TIMEOUT_S = 30
+PATIENCE_S = 120
+"""For what takes a second or two on a quiet machine. Only a failure takes so long."""
+PLAIN_STARTS_MAX = 16
+"""The demo starts seven Pythons and waits for its job: by so many starts of one, at the most, measured beside it."""
 INPUT = ("--input", "incoming")
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -30,23 +33,32 @@ def bare_env(tmp_path: Path) -> dict[str, str]:
 
 
 def test_the_demo_runs_a_job_and_leaves_nothing(bare_env: dict[str, str], tmp_path: Path) -> None:
+    before_s = plain_start_s()
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, ROOT / "demo" / "run.py"],
         env=bare_env,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=PATIENCE_S,
         check=False,
     )
     took_s = time.monotonic() - began
+    plain_s = max(before_s, plain_start_s())
     assert done.returncode == 0, done.stdout + done.stderr
     for expected in ("SUCCEEDED, exit code 0", "montage.png", "slice-08.png", "9/9", "processes left: none"):
         assert expected in done.stdout + done.stderr
     assert re.search(r"[1-9]\d{3,} bytes  montage\.png", done.stdout)
-    assert took_s < 10
+    assert took_s < max(10, PLAIN_STARTS_MAX * plain_s), f"a plain start took {plain_s:.1f} s"
     assert processes_that_know(tmp_path) == []
     assert [path.name for path in tmp_path.iterdir()] == ["home"], "its folder is gone"
+
+
+def plain_start_s() -> float:
+    """Return how long one of pman's own processes takes to start just now, by the libraries that it imports."""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import celery.apps.worker, flask, gunicorn.app.wsgiapp, redis"], check=True)
+    return time.monotonic() - began
 
 
 @pytest.fixture
@@ -56,7 +68,7 @@ def up(bare_env: dict[str, str], tmp_path: Path) -> Iterator[tuple[subprocess.Po
     with (tmp_path / "up.log").open("w") as log:
         process = subprocess.Popen(command, env=bare_env, stdout=log, stderr=subprocess.STDOUT, text=True)
     try:
-        until = time.monotonic() + START_TIMEOUT_S
+        until = time.monotonic() + PATIENCE_S
         while not (state / "up.json").exists():
             assert process.poll() is None, (tmp_path / "up.log").read_text()
             assert time.monotonic() < until, (tmp_path / "up.log").read_text()
@@ -71,7 +83,7 @@ Up = tuple[subprocess.Popen[str], str]
 
 
 def pman(env: dict[str, str], *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([PMAN, *args], env=env, capture_output=True, text=True, timeout=50, check=False)
+    return subprocess.run([PMAN, *args], env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
 def test_the_command_line_against_a_real_pman(up: Up, bare_env: dict[str, str], tmp_path: Path) -> None:
@@ -90,7 +102,7 @@ def test_the_command_line_against_a_real_pman(up: Up, bare_env: dict[str, str], 
     assert pman(env, "rm", "j1").returncode == 0
     assert pman(env, "status", "j1").returncode == 1
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 0, (tmp_path / "up.log").read_text()
+    assert process.wait(timeout=PATIENCE_S) == 0, (tmp_path / "up.log").read_text()
     assert processes_that_know(tmp_path / "state") == []
 
 
@@ -98,7 +110,7 @@ def test_nothing_but_jobs_outlives_a_killed_up(up: Up, bare_env: dict[str, str],
     process, _ = up
     process.kill()
     process.wait()
-    until = time.monotonic() + 20
+    until = time.monotonic() + PATIENCE_S
     while left := processes_that_know(tmp_path / "state"):
         assert time.monotonic() < until, left
         time.sleep(0.1)

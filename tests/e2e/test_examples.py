@@ -21,7 +21,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 IMAGE = "busybox:test"
 START_DOCKER = "testbed/docker/up.sh"
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(500)]
 
 
 def run_system(start: Callable[..., System], backend: str, **env: str) -> System:
@@ -53,7 +53,7 @@ def run_example(system: System, *command: str | Path) -> str:
 
 def jobs_left(system: System) -> list[str]:
     """Return the jobs that an example has not deleted."""
-    return [job["jid"] for job in requests.get(f"{system.url}/jobs/", timeout=10).json()["jobs"]]
+    return [job["jid"] for job in requests.get(f"{system.url}/jobs/", timeout=30).json()["jobs"]]
 
 
 def scenario(system: System) -> None:
@@ -84,7 +84,7 @@ def test_the_examples_on_processes_of_this_host(start: Callable[..., System]) ->
 def test_the_scenario_tells_what_is_wrong(start: Callable[..., System], tmp_path: Path) -> None:
     system = run_system(start, "process", PROCESS_ANY_IMAGE="no")
     command = [sys.executable, EXAMPLES / "scenario.py", "--url", system.url, "--image", IMAGE]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert "not ok" in done.stderr
 
@@ -107,7 +107,7 @@ def test_the_scenario_on_a_real_engine(
     scenario(system)
     with contextlib.closing(docker.APIClient(url)) as engine:
         label = f"{INSTANCE}={system.env['PMAN_INSTANCE']}"
-        wait_for("nothing is left on the engine", lambda: not on_engine(engine, backend, label), 60)
+        wait_for("nothing is left on the engine", lambda: not on_engine(engine, backend, label))
 
 
 def on_engine(engine: docker.APIClient, backend: str, label: str) -> list[object]:
