@@ -12,7 +12,8 @@ from testbed.ports import free_port
 from testbed.system import wait_for
 
 MASTER = "mymaster"
-DOWN_AFTER_MS = 1000
+DOWN_AFTER_MS = 3000
+"""A busy machine may leave a living master alone for a second."""
 SENTINELS = 3
 QUORUM = 2
 REPLICAS = 2
@@ -37,7 +38,7 @@ class SentinelRedis:
             self._start_server(port, replicaof=f"127.0.0.1 {self._first_port}")
         for port in self._sentinel_ports:
             self._start_sentinel(port)
-        wait_for("replicas and Sentinels know of each other", self._is_whole, 30)
+        wait_for("replicas and Sentinels know of each other", self._is_whole)
 
     def master_port(self) -> int:
         """Return where the Sentinels say that the master is."""
@@ -60,7 +61,7 @@ class SentinelRedis:
             ports = {int(self._ask_sentinel(port)["port"]) for port in self._sentinel_ports}
             return ports.pop() if len(ports) == 1 and old_port not in ports and self._has_replica() else None
 
-        return wait_for("another master", new_port, 60)
+        return wait_for("another master", new_port, 120)
 
     def close(self) -> None:
         for server in self._servers.values():

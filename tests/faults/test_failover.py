@@ -8,9 +8,9 @@ import pytest
 
 from testbed.sentinel import SentinelRedis
 from testbed.system import wait_for
-from tests.faults.scene import Start, bring_up, check_ends, get, pids, post, try_post, wait_status
+from tests.faults.scene import Start, bring_up, check_ends, gated, get, open_gate, pids, post, try_post, wait_status
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_a_new_master_has_every_accepted_job_and_all_processes_use_it(start: Sta
     before = pids(system)
     running = {f"runs-{number}": number for number in range(3)}
     for jid, code in running.items():
-        post(system, jid, 8.0, code)
+        post(system, jid, 0, code, **gated("gate"))
     for jid in running:
         wait_status(system, jid, "started")
     # Nobody works: these wait, and are nowhere but in Redis.
@@ -48,8 +48,10 @@ def test_a_new_master_has_every_accepted_job_and_all_processes_use_it(start: Sta
             one.result()
 
     for jid in running | waiting:
-        wait_for(f"{jid} is there", lambda jid=jid: get(system, jid), 10)
+        wait_for(f"{jid} is there", lambda jid=jid: get(system, jid))
     assert all(get(system, jid)["status"] == "notstarted" for jid in waiting)
+    for jid in running:
+        open_gate(system, jid)
     system.restart("worker")
     check_ends(system, running | waiting | during)
     assert system.output("worker").count("ready.") == 2

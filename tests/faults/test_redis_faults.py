@@ -10,7 +10,7 @@ from testbed.system import System, wait_for
 from tests.e2e.jobs import body, prepare
 from tests.faults.scene import Start, ask, bring_up, check_ends, gated, open_gate, pids, post, try_post, wait_status
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["restarted", "killed"])

@@ -9,7 +9,7 @@ import pytest
 from testbed.system import System
 from tests.faults.scene import Start, bring_up, check_ends, post
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 CLIENTS = 4
 ORDERS = [
@@ -53,5 +53,5 @@ def renew(system: System, name: str) -> None:
         system.stop_redis()
         system.start_redis()
     else:
-        system.stop(name, timeout_s=60)
+        system.stop(name, timeout_s=120)
         system.restart(name)
