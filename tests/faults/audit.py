@@ -11,7 +11,7 @@ from enum import StrEnum
 from tests.faults.evidence import Body, Call, Effect, Evidence, Native, Traces, Verb
 from tests.faults.history import History
 
-RECOVERY_S = {Effect.STORE_AWAY: 6.0, Effect.NO_ANSWER: 12.0}
+RECOVERY_S = {Effect.STORE_AWAY: 10.0, Effect.NO_ANSWER: 12.0}
 """So long after a fault its effect may still be felt: time-outs and their repeats run out, a server starts."""
 RANK = {"notstarted": 0, "started": 1, "finishedSuccessfully": 2, "finishedWithError": 2, "undefined": 2}
 WRITTEN_ONCE = ("status", "state", "timestamp", "exit_code", "reason")

@@ -5,7 +5,7 @@ from random import Random
 
 from tests.faults.kinds.base import NOBODY, cut_again_and_again
 from tests.faults.kinds.redis import OfRedis
-from tests.faults.stage import Stage
+from tests.faults.stage import REDIS_TIMEOUT_S, Stage
 
 
 class Slow(OfRedis):
@@ -14,7 +14,7 @@ class Slow(OfRedis):
     name = "redis-slow"
 
     def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
-        stage.proxy.slow_down(rng.choice((0.05, 0.3, 0.7, 1.3)))
+        stage.proxy.slow_down(REDIS_TIMEOUT_S * rng.choice((0.05, 0.2, 0.7, 1.3)))
         return NOBODY
 
     def end(self, stage: Stage, target: str) -> None:

@@ -10,7 +10,6 @@ from random import Random
 
 import psutil
 
-from testbed.system import wait_for
 from tests.faults.evidence import Effect
 from tests.faults.kinds.base import NOBODY, Fault
 from tests.faults.plan import Choice
@@ -44,6 +43,8 @@ class Kill(_OfRole):
 
     def end(self, stage: Stage, target: str) -> None:
         stage.system.restart(target)
+        if target == "api":
+            stage.wait_api()
 
 
 class Stop(_OfRole):
@@ -136,7 +137,7 @@ class Reload(Fault):
 
     def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
         # Until gunicorn has put its handler in place, this signal would end it.
-        wait_for("the API answers", stage.api_answers, 30)
+        stage.wait_api()
         os.kill(stage.system.processes["api"].pid, signal.SIGHUP)
         return NOBODY
 
