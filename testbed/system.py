@@ -32,7 +32,7 @@ REDIS_TIMEOUT_S = "5"
 """On a busy machine the second that is usual is soon over, and a test of something else would meet a 503."""
 
 
-PATIENCE_S = 60.0
+PATIENCE_S = 50.0
 """A Python starts within a second, and within twenty where neighbours have the machine. Only a failure takes longer."""
 
 

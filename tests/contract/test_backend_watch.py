@@ -113,21 +113,21 @@ def test_other_instances_are_not_heard(case: BackendCase, watching: Backend) -> 
     assert {seen.generation for seen in listener.heard} == {spec.generation}
 
 
-def test_a_quiet_stream_gives_signs_of_life(watching: Backend) -> None:
+def test_a_quiet_stream_gives_signs_of_life(case: BackendCase, watching: Backend) -> None:
     began_s = time.monotonic()
     stream = watching.watch(watching.cursor(), stop := threading.Event())
     sign = next(iter(stream))
     stop.set()
-    assert time.monotonic() - began_s < 3
+    assert time.monotonic() - began_s < case.prompt_s
     assert sign == WatchEvent(sign.cursor, None)
     assert sign.cursor
 
 
-def test_a_stream_ends_when_told(watching: Backend) -> None:
+def test_a_stream_ends_when_told(case: BackendCase, watching: Backend) -> None:
     stop = threading.Event()
     stream = iter(watching.watch(watching.cursor(), stop))
     next(stream)
     stop.set()
     began_s = time.monotonic()
     assert list(stream) == []
-    assert time.monotonic() - began_s < 3
+    assert time.monotonic() - began_s < case.prompt_s

@@ -247,7 +247,7 @@ def test_a_server_that_says_nothing_is_given_up_after_two_time_outs(black_hole: 
     begin_s = time.monotonic()
     with pytest.raises(StoreUnavailable):
         CALLS[call](store)
-    assert time.monotonic() - begin_s < 1.0  # 0.2 s, and what a busy machine adds
+    assert time.monotonic() - begin_s < 5.0  # 0.2 s, and what a busy machine adds
 
 
 @pytest.mark.redis

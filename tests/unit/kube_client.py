@@ -34,7 +34,7 @@ class Client:
     def merge(self, path: str, change: Json) -> requests.Response:
         return self.ask("PATCH", path, change, headers={"Content-Type": "application/merge-patch+json"})
 
-    def life(self, until: Callable[[list[Json]], bool], timeout_s: float = 10) -> list[Json]:
+    def life(self, until: Callable[[list[Json]], bool], timeout_s: float = 40) -> list[Json]:
         """Return everything that a watch from the beginning tells, once that is the case."""
         end_s = time.monotonic() + timeout_s
         while not until(found := self._told()):

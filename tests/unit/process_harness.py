@@ -26,7 +26,7 @@ from pman_core.states import TERMINAL, State
 T = TypeVar("T")
 HOST = "host-a"
 PYTHON = (sys.executable, "-I", "-S", "-c")
-TIMEOUT_S = 20.0
+TIMEOUT_S = 40.0
 
 
 def until(question: Callable[[], T | None], what: str) -> T:

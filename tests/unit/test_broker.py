@@ -192,4 +192,4 @@ def test_a_broker_that_says_nothing_is_given_up_soon(scheme: str) -> None:
         store = RedisStore.connect(settings(url, redis_timeout_s=0.1))
         begin_s = time.monotonic()
         assert not QueuePublisher(app_of(url), "mock", store).publish(Task.SUBMIT, "j", "01h")
-        assert time.monotonic() - begin_s < 1.0  # 0.2 s, and what a busy machine adds
+        assert time.monotonic() - begin_s < 5.0  # 0.2 s, and what a busy machine adds

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,17 +11,11 @@ from pman_core.errors import StoreUnavailable
 from pman_worker.heartbeat import Heartbeat
 from pman_worker.leader import Leader
 from pman_worker.observer import Observer
-from tests.unit.worker_harness import World
+from tests.unit.worker_harness import OneRound, World
 
 
 def beating(world: World, path: Path) -> None:
     world.ctx = replace(world.ctx, settings=world.ctx.settings.model_copy(update={"heartbeat_file": path}))
-
-
-def run_briefly(observer: Observer) -> None:
-    stop = threading.Event()
-    threading.Timer(0.05, stop.set).start()
-    observer.run(stop)
 
 
 def test_a_beat_is_a_new_time_of_the_file(tmp_path: Path) -> None:
@@ -58,7 +51,7 @@ def test_a_beat_that_cannot_be_written_is_told_and_ends_nothing(
 def test_a_leader_beats_at_each_round(tmp_path: Path) -> None:
     world = World()
     beating(world, tmp_path / "beat")
-    run_briefly(world.observer())
+    world.observer().run(OneRound())
     assert (tmp_path / "beat").exists()
 
 
@@ -72,11 +65,11 @@ def test_one_who_stands_by_beats_as_long_as_the_store_answers_even_if_it_says_no
     with monkeypatch.context() as patch:
         patch.setattr(world.store, "lead", away)
         standing_by.renew()
-        run_briefly(Observer(world.ctx, standing_by))
+        Observer(world.ctx, standing_by).run(OneRound())
         assert not (tmp_path / "beat").exists()
     standing_by.renew()
     assert not standing_by.leads()
-    run_briefly(Observer(world.ctx, standing_by))
+    Observer(world.ctx, standing_by).run(OneRound())
     assert (tmp_path / "beat").exists()
 
 

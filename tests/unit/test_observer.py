@@ -12,7 +12,7 @@ from pman_core.states import State
 from pman_worker import lifecycle
 from pman_worker.leader import Leader
 from pman_worker.observer import Observer
-from tests.unit.worker_harness import World, rounds, submitted
+from tests.unit.worker_harness import OneRound, World, rounds, submitted
 
 JID = "chris-jid-1"
 
@@ -157,10 +157,7 @@ def test_one_who_stands_by_does_nothing() -> None:
     world = World()
     submitted(world)
     world.backend.calls.clear()
-    stop = threading.Event()
-    standing_by = Observer(world.ctx, Leader(world.store, "mock", 6.0))
-    threading.Timer(0.05, stop.set).start()
-    standing_by.run(stop)
+    Observer(world.ctx, Leader(world.store, "mock", 6.0)).run(OneRound())
     assert world.backend.calls == []
 
 

@@ -1,6 +1,5 @@
 """Closing the gaps: what is due, deleted, expired or forgotten; on a clock moved by hand."""
 
-import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -13,7 +12,7 @@ from pman_core.states import Reason, State
 from pman_worker import lifecycle
 from pman_worker.leader import Leader
 from pman_worker.observer import Observer
-from tests.unit.worker_harness import Killed, World, rounds, submitted
+from tests.unit.worker_harness import Killed, OneRound, World, rounds, submitted
 
 JID = "chris-jid-1"
 
@@ -261,9 +260,7 @@ def test_one_who_stood_by_at_a_wipe_waits_as_long_as_one_who_led() -> None:
     world = World()
     leader = Leader(world.store, "mock", 6.0)
     standing_by = Observer(world.ctx, leader, world.clock.s)
-    stop = threading.Event()
-    threading.Timer(0.05, stop.set).start()
-    standing_by.run(stop)
+    standing_by.run(OneRound())
     world.store._epochs.clear()
     leader.renew()
     rounds(world, standing_by, 59)

@@ -133,13 +133,13 @@ def test_orphans_of_a_running_job_are_buried(site: Site) -> None:
 
 
 def test_the_time_limit_ends_the_tree(site: Site) -> None:
-    backend = site.backend(timelimit_s=0.6)
+    backend = site.backend(timelimit_s=1.5)
     spec = site.python(ESCAPING + "time.sleep(600)")
     ended = run(backend, spec)
     assert (ended.state, ended.reason, ended.exit_code) == (State.FAILED, Reason.TIME_LIMIT, 137)
     assert ended.started_at is not None
     assert ended.finished_at is not None
-    assert 0.6 <= (ended.finished_at - ended.started_at).total_seconds() < 5
+    assert 1.5 <= (ended.finished_at - ended.started_at).total_seconds() < 60
     assert not any(map(is_living, pids(site.output(spec))))
 
 

@@ -1,5 +1,6 @@
 """A whole worker in one process and one thread: in-memory store, scripted scheduler, a clock moved by hand."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -235,6 +236,14 @@ def submitted(world: World, jid: str = JOB["jid"], **fields: Any) -> str:  # typ
     generation = world.post(jid, **fields)
     lifecycle.submit(world.ctx, jid, generation)
     return generation
+
+
+class OneRound(threading.Event):
+    """Lets an observer make one round, however slow the machine is: who is about to wait is told to stop."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.set()
+        return True
 
 
 def rounds(world: World, observer: Observer, count: int, step_s: float = 1.0) -> None:

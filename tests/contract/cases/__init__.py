@@ -70,10 +70,11 @@ class BackendCase(ABC):
     starts_programs: ClassVar[bool] = False
     """Every call and every job starts programs, which adds up: ``pytest`` alone runs the case through life, truth and
     verbatim only, ``make model`` through everything."""
-    patience_s: ClassVar[float] = 15.0
+    patience_s: ClassVar[float] = 25.0
     """How long the suite waits for something that must happen."""
-    prompt_s: ClassVar[float] = 3.0
-    """How long ending a job may take: ``remove`` itself, and then the last of its processes."""
+    prompt_s: ClassVar[float] = 8.0
+    """How long ending a job may take: ``remove`` itself, and then the last of its processes. With most schedulers a
+    job that is only asked to end, as these are not, has ten seconds."""
 
     def __init__(self, folder: Path, instance: str) -> None:
         self.folder = folder
