@@ -5,7 +5,8 @@ import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from tempfile import mkdtemp
+
+from testbed.remains import make_folder
 
 SCRIPTS = Path(__file__).parent / "docker"
 
@@ -14,7 +15,7 @@ class PrivateEngine:
     """An engine without a network, so that any number of them get along. Needs root."""
 
     def __init__(self, *options: str) -> None:
-        self.folder = Path(mkdtemp(prefix="pman-engine-"))
+        self.folder = make_folder("pman-engine-")
         self.folder.chmod(0o711)
         self.socket = self.folder / "docker.sock"
         self.url = f"unix://{self.socket}"

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
-from tempfile import mkdtemp
 
 from rich.console import Console
 from rich.status import Status
 
+from testbed.remains import keep, make_folder
 from tests.faults.audit import Finding, audit
 from tests.faults.clients import Client, Clients
 from tests.faults.evidence import Evidence
@@ -181,11 +181,12 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(2))
     console.print(f"{order.backend}: {order.jobs} jobs, {order.faults} faults, SEED={order.seed}")
-    folder = Path(mkdtemp(prefix="pman-chaos-"))
+    folder = make_folder("pman-chaos-")
     folder.chmod(0o755)
     try:
         night, findings = run(order, folder / "night", console)
     except BaseException:
+        keep(folder)
         console.print(f"it did not come to its end; what there is of it is in {folder}")
         raise
     show(console, night, findings)
@@ -194,6 +195,7 @@ def main() -> int:
         for line in timeline(jid, night.evidence, folder / "night"):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     if findings or night.broken:
+        keep(folder)
         console.print(f"SEED={order.seed}, everything is in {folder}")
         return 1
     shutil.rmtree(folder)

@@ -58,7 +58,13 @@ class CromwellWorld(World):
         ]
         with (self.folder / "cromwell.log").open("ab") as output:
             self._process = subprocess.Popen(
-                argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                argv,
+                cwd=ROOT,
+                env=os.environ | {"HOME": str(self.folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         wait_for("Cromwell answers", self._answers)
 

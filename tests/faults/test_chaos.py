@@ -2,13 +2,12 @@
 
 import os
 import shutil
-from pathlib import Path
 from random import SystemRandom
-from tempfile import mkdtemp
 
 import pytest
 from rich.console import Console
 
+from testbed.remains import keep, make_folder
 from tests.faults.chaos import RATES, Order, run
 from tests.faults.report import show
 from tests.faults.timeline import timeline
@@ -30,10 +29,13 @@ def test_a_hundred_jobs_under_ten_faults(backend: str) -> None:
         pytest.skip("a private engine needs root")
     order = Order(backend, jobs=100, faults=10, rate=RATES[backend], seed=str(SystemRandom().randrange(10**6)))
     # A short path, for the socket of the engine; pytest's own folders are removed too late for what is mounted here.
-    folder = Path(mkdtemp(prefix="pman-chaos-"))
+    folder = make_folder("pman-chaos-")
     folder.chmod(0o755)
     console = Console(width=120)
-    night, findings = run(order, folder / "night", console)
+    try:
+        night, findings = run(order, folder / "night", console)
+    finally:
+        keep(folder)
     show(console, night, findings)
     for finding in findings[:3]:
         console.print("\n".join(timeline(finding.jid, night.evidence, folder / "night")), markup=False)

@@ -4,6 +4,7 @@ Root may write anywhere, whatever the mode says; so the store is a small file sy
 """
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed.remains import make_folder
 from testbed.system import System, wait_for
 from tests.e2e.jobs import prepare, traces
 from tests.faults.scene import LEASE_S, TIMES, Start, ask, get, post, running, wait_end, wait_status
@@ -32,12 +34,25 @@ def mount(*arguments: str | Path) -> None:
 
 
 @pytest.fixture
-def system(start: Start) -> Iterator[System]:
-    made = start(env=TIMES | {"SUBMIT_LEASE_S": str(LEASE_S)})
+def disk() -> Iterator[Path]:
+    """A file system of its own; if this process is killed, a later one takes it away."""
+    folder = make_folder("pman-disk-")
+    folder.chmod(0o755)
+    (folder / "disk").mkdir()
     try:
-        mount("-t", "tmpfs", "-o", f"size={SIZE}", "pman-test", made.store_base)
+        mount("-t", "tmpfs", "-o", f"size={SIZE}", "pman-test", folder / "disk")
     except (OSError, subprocess.CalledProcessError):
+        shutil.rmtree(folder)
         pytest.skip("mounts are not permitted here")
+    yield folder / "disk"
+    subprocess.run(["umount", "--lazy", folder / "disk"], check=True)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def system(start: Start, disk: Path) -> Iterator[System]:
+    made = start(env=TIMES | {"SUBMIT_LEASE_S": str(LEASE_S), "STOREBASE": str(disk)})
+    made.store_base = disk
     try:
         made.start_redis()
         made.start_api()
@@ -47,7 +62,6 @@ def system(start: Start) -> Iterator[System]:
         yield made
     finally:
         made.close()
-        subprocess.run(["umount", "--lazy", made.store_base], check=True)
 
 
 def fill(system: System) -> None:
