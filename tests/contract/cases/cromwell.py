@@ -18,7 +18,7 @@ class CromwellCase(ProcessCase):
     """Without containers: the launcher runs the bare command, and paths in it are rewritten."""
 
     name = "cromwell"
-    prompt_s = 6.0  # an abort waits for a scan, and takes two shells
+    prompt_s = 10.0  # an abort waits for a scan, and takes two shells
 
     starts_programs = True
     names_time_limit = False

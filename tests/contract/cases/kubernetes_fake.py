@@ -12,8 +12,8 @@ from tests.fakes.kube_api import FakeCluster
 
 class KubernetesFakeCase(FakeMounts, KubernetesCase):
     marker = ""
-    patience_s = 15.0
-    prompt_s = 3.0
+    patience_s = 25.0
+    prompt_s = 8.0
 
     def __init__(self, folder: Path, instance: str) -> None:
         super().__init__(folder, instance)

@@ -13,7 +13,6 @@ class PodmanCase(ContainerCase):
     name = "podman"
     marker = "podman"
     url: ClassVar[str | None] = None
-    prompt_s = 6.0
     patience_s = 30.0
 
     @classmethod

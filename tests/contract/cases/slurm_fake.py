@@ -17,8 +17,8 @@ class SlurmFakeCase(FakeMounts, SlurmCase):
     image = "case/image:1"
     marker = ""
     starts_programs = True
-    patience_s = 15.0
-    prompt_s = 3.0
+    patience_s = 25.0
+    prompt_s = 8.0
 
     def __init__(self, folder: Path, instance: str) -> None:
         super().__init__(folder, instance)
