@@ -11,8 +11,8 @@ import socket
 from dataclasses import dataclass
 from typing import Any, cast
 
-HANG_S = 20.0
-"""More than three times the API's own patience with a client that stops."""
+HANG_S = 45.0
+"""Nine times the API's own patience with a client that stops."""
 
 
 @dataclass(frozen=True)

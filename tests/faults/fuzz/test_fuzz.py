@@ -22,7 +22,7 @@ MADE = b'HTTP/1.1 201 Created\r\nContent-Length: 12\r\nX-Request-ID: a\r\n\r\n{"
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_short_campaign_finds_nothing(tmp_path: Path) -> None:
     outcome = campaign.run(tmp_path / "pman", requests=3_000, seed=SEED, clients=2)
     assert outcome.report.faults == [], f"seed {SEED}"
