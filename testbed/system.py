@@ -205,7 +205,7 @@ class System:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.processes[name].pid, number)
 
-    def stop(self, name: str, timeout_s: float = 30.0) -> None:
+    def stop(self, name: str, timeout_s: float = 60.0) -> None:
         """Ask a process to end, as its service manager would, and wait until it has."""
         self.processes[name].terminate()
         self.processes[name].wait(timeout_s)
