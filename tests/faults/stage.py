@@ -54,7 +54,7 @@ class Stage:
         self.lease_s = float(leases["SUBMIT_LEASE_S"])
         self.system = System(folder, backend, env, behind_proxy=True)
         self.world: World = WORLDS[backend](folder, INSTANCE)
-        self.redis = redis.Redis(port=self.system.redis_port, decode_responses=True, socket_timeout=5)
+        self.redis = redis.Redis(port=self.system.redis_port, decode_responses=True, socket_timeout=30)
         self._prefix = key_prefix(INSTANCE)
         self.known_generations: Callable[[], list[tuple[str, str, bool]]] = list
         """Set by the clients: jid, generation and whether it is deleted, of every job there ever was."""
