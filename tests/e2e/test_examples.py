@@ -44,7 +44,7 @@ def run_example(system: System, *command: str | Path) -> str:
         "JID": "an-example",
     }
     done = subprocess.run(
-        [str(part) for part in command], env=env, capture_output=True, text=True, timeout=120, check=False
+        [str(part) for part in command], env=env, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert jobs_left(system) == []
@@ -57,7 +57,7 @@ def jobs_left(system: System) -> list[str]:
 
 
 def scenario(system: System) -> None:
-    options = ("--url", system.url, "--image", IMAGE, "--storebase", system.store_base, "--patience-s", "60")
+    options = ("--url", system.url, "--image", IMAGE, "--storebase", system.store_base, "--patience-s", "120")
     output = run_example(system, sys.executable, EXAMPLES / "scenario.py", *options)
     assert [line.split()[0] for line in output.splitlines()] == ["ok"] * 3
 
@@ -84,7 +84,7 @@ def test_the_examples_on_processes_of_this_host(start: Callable[..., System]) ->
 def test_the_scenario_tells_what_is_wrong(start: Callable[..., System], tmp_path: Path) -> None:
     system = run_system(start, "process", PROCESS_ANY_IMAGE="no")
     command = [sys.executable, EXAMPLES / "scenario.py", "--url", system.url, "--image", IMAGE]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert "not ok" in done.stderr
 
