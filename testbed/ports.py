@@ -21,7 +21,8 @@ def free_port() -> int:
         RuntimeError: there is none.
     """
     # Not by the common generator: every process of a test run is given the same seed.
-    for port in SystemRandom().sample(PORTS, len(PORTS)):
+    first = SystemRandom().randrange(len(PORTS))
+    for port in (*PORTS[first:], *PORTS[:first]):
         claim = socket.socket(socket.AF_UNIX)
         with suppress(OSError), socket.socket() as probe:
             claim.bind(f"\0pman-port-{port}")
