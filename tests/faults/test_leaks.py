@@ -14,7 +14,7 @@ KIB_PER_1000_MAX = 1536.0
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_short_soak_leaves_nothing_behind(tmp_path: Path) -> None:
     outcome = soak.run(tmp_path / "pman", 2_500, warm=1_500)
     assert soak.faults(outcome, KIB_PER_1000_MAX) == []
