@@ -40,6 +40,17 @@ def test_a_pool_that_fills_late_is_no_growth_but_what_comes_on_top_of_it_is() ->
     assert (lost.more_threads, lost.more_fds) == (10, 10)
 
 
+def test_one_stroke_is_no_slope_and_many_are() -> None:
+    def kib_per_1000(*strokes: int) -> float:
+        grown = {jobs: 600.0 * sum(jobs >= at for at in strokes) for jobs in range(0, 1000, 12)}
+        samples = [Sample(jobs, 50_000.0 + kib, fds=20, threads=7) for jobs, kib in grown.items()]
+        return measure.growth(samples, warm_jobs=0).kib_per_1000
+
+    assert kib_per_1000(480) == pytest.approx(0)
+    assert kib_per_1000(300, 600) == pytest.approx(0)
+    assert kib_per_1000(*range(100, 1000, 100)) > 4_000
+
+
 FLAT = measure.growth([Sample(jobs, 50_000.0, 20, 7) for jobs in range(10)], warm_jobs=0)
 QUIET = Outcome(
     seconds=1.0,

@@ -14,8 +14,7 @@ from tests.faults.leaks.soak import Outcome
 
 JOBS = 20_000
 KIB_PER_1000_MAX = 256.0
-"""256 bytes a job: less than one entry of a table by jid and generation takes. One step of the allocator by 1 MiB, in
-the middle of what is measured, looks like up to 220 of them."""
+"""256 bytes a job: less than one entry of a table by jid and generation takes."""
 WIDTH = 120
 
 

@@ -4,6 +4,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import psutil
@@ -12,6 +13,9 @@ from pman_core.store.redis import RedisStore
 from testbed.system import System
 
 KIB = 1024
+STEPS = 2
+"""So often memory may grow at one stroke: in a short run one stroke of some hundred KiB looks like as much for each
+thousand jobs. What is kept for each job grows with each sample, and is seen all the same."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,10 @@ class Room:
 def growth(samples: Sequence[Sample], warm_jobs: int, room: Room = Room()) -> Growth:
     """Fit a line through the memory of ``samples`` after ``warm_jobs``; of the rest compare the highest values.
 
-    What fits in ``room`` is no growth.
+    What fits in ``room`` is no growth. Nor is a table that doubles, or an arena, wherever it falls: see ``STEPS``.
     """
     warm = [sample for sample in samples if sample.jobs >= warm_jobs]
-    line = statistics.linear_regression([sample.jobs for sample in warm], [sample.uss_kib for sample in warm])
+    line = statistics.linear_regression([sample.jobs for sample in warm], _smooth([one.uss_kib for one in warm]))
     early, late = warm[: len(warm) // 2], warm[len(warm) // 2 :]
     return Growth(
         samples[0],
@@ -71,6 +75,13 @@ def growth(samples: Sequence[Sample], warm_jobs: int, room: Room = Room()) -> Gr
         max(room.threads, *(sample.threads for sample in late))
         - max(room.threads, *(sample.threads for sample in early)),
     )
+
+
+def _smooth(uss_kib: Sequence[float]) -> list[float]:
+    """Return the same values with the largest steps between neighbours cut down to the next smaller one."""
+    steps = [after - before for before, after in pairwise(uss_kib)]
+    usual = sorted(steps)[-1 - STEPS] if len(steps) > STEPS else 0.0
+    return list(accumulate((min(step, usual) for step in steps), initial=uss_kib[0]))
 
 
 @dataclass
