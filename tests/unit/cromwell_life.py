@@ -24,15 +24,15 @@ def timing(base: Timing = FAST, **changes: float) -> Timing:
 def post(cromwell: FakeCromwell, workflow_id: str, *argv: str, **parts: str) -> requests.Response:
     parts = {"workflowSource": SOURCE, "workflowInputs": json.dumps({"step.argv": argv or ["/bin/true"]})} | parts
     files = {name: (None, text) for name, text in (parts | {"requestedWorkflowId": workflow_id}).items()}
-    return requests.post(f"{cromwell.url}/api/workflows/v1", files=files, timeout=10)
+    return requests.post(f"{cromwell.url}/api/workflows/v1", files=files, timeout=30)
 
 
 def get(cromwell: FakeCromwell, workflow_id: str, what: str) -> Any:
-    return requests.get(f"{cromwell.url}/api/workflows/v1/{workflow_id}/{what}", timeout=10).json()
+    return requests.get(f"{cromwell.url}/api/workflows/v1/{workflow_id}/{what}", timeout=30).json()
 
 
 def abort(cromwell: FakeCromwell, workflow_id: str) -> str:
-    reply = requests.post(f"{cromwell.url}/api/workflows/v1/{workflow_id}/abort", timeout=10)
+    reply = requests.post(f"{cromwell.url}/api/workflows/v1/{workflow_id}/abort", timeout=30)
     return str(reply.json()["status"])
 
 

@@ -166,7 +166,7 @@ def test_metadata_are_complete_when_the_status_is_terminal(tmp_path: Path) -> No
         assert told["outputs"]["step.text"] == "hello"
         assert {"end", "status"} <= told.keys()
         assert call(cromwell, IDS[0]).keys() >= {"end", "returnCode", "outputs"}
-        found = requests.get(f"{cromwell.url}/api/workflows/v1/query", params={"id": IDS[0]}, timeout=5).json()
+        found = requests.get(f"{cromwell.url}/api/workflows/v1/query", params={"id": IDS[0]}, timeout=30).json()
         assert found["results"][0]["end"] == told["end"]
 
 

@@ -82,7 +82,7 @@ def compared(folder: Path, site: Site) -> Iterator[tuple[FakeCromwell, Compariso
 
 
 def status(cromwell: FakeCromwell, workflow_id: str) -> str:
-    reply = requests.get(f"{cromwell.url}/api/workflows/v1/{workflow_id}/status", timeout=5)
+    reply = requests.get(f"{cromwell.url}/api/workflows/v1/{workflow_id}/status", timeout=30)
     return str(reply.json()["status"])
 
 
@@ -96,7 +96,7 @@ def post(cromwell: FakeCromwell, workflow_id: str, **parts: str) -> None:
     files = {name: (None, text) for name, text in parts.items()}
     files.setdefault("workflowSource", (None, read("30-metadata-succeeded-full").json()["submittedFiles"]["workflow"]))
     files["requestedWorkflowId"] = (None, workflow_id)
-    reply = requests.post(f"{cromwell.url}/api/workflows/v1", files=files, timeout=5)
+    reply = requests.post(f"{cromwell.url}/api/workflows/v1", files=files, timeout=30)
     assert reply.status_code == 201, reply.text
 
 
@@ -220,7 +220,7 @@ def test_workflows_that_have_ended(ended: FakeCromwell) -> None:
     patch = ENDED.index("51-labels-patch") + 1
     comparison.ask(*ENDED[:patch])
     labels = f"{ended.url}/api/workflows/v1/{OK}/labels"
-    wait_for("labels are told", lambda: "new-Label_1" in requests.get(labels, timeout=5).json()["labels"])
+    wait_for("labels are told", lambda: "new-Label_1" in requests.get(labels, timeout=30).json()["labels"])
     comparison.ask(*ENDED[patch:])
     comparison.ask("36-metadata-invalid-wdl", masks=("message",))
     comparison.ask("106-describe", masks=("errors",))

@@ -70,7 +70,7 @@ def test_metadata_that_were_not_written_are_lost_by_sigkill_and_the_workflow_run
         told = get(cromwell, IDS[0], "metadata")
         assert told["labels"]["job"] == "j1"
         assert "submission" not in told
-        (found,) = requests.get(f"{cromwell.url}/api/workflows/v1/query?label=job:j1", timeout=5).json()["results"]
+        (found,) = requests.get(f"{cromwell.url}/api/workflows/v1/query?label=job:j1", timeout=30).json()["results"]
         assert found.keys() >= {"id", "name", "status", "start", "end"}
 
 
