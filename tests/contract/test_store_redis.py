@@ -34,6 +34,7 @@ from pman_core.states import State
 from pman_core.store.connection import confirmed, make_client
 from pman_core.store.protocol import BackendReport, Change, Created, Moved, Obligation, Store
 from pman_core.store.redis import RedisStore
+from testbed.ports import free_port
 
 pytest_plugins = ("store_fixtures",)
 
@@ -253,9 +254,7 @@ def test_a_server_that_says_nothing_is_given_up_after_two_time_outs(black_hole: 
 @pytest.mark.redis
 def test_the_store_works_again_when_its_server_does(tmp_path: Path) -> None:
     """With the append-only file nothing is lost, and nobody has to reconnect by hand."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with ValkeyServer(port=port, data_dir=tmp_path, config={"appendonly": "yes"}):
         store = RedisStore.connect(settings(f"redis://127.0.0.1:{port}/0"))
         record = post(store)

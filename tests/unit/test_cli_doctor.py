@@ -1,6 +1,5 @@
 """What ``pman doctor`` makes of what it measures; each thing that is wrong comes with its repair."""
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from pman_client.doctor import (
 )
 from pman_core.settings import load_settings
 from pman_core.store.protocol import BackendReport, Obligation
+from testbed.ports import free_port
 
 GOOD_REDIS = {
     "redis_version": "7.4.0",
@@ -161,6 +161,4 @@ def test_a_backend_that_lacks_its_settings_fails(
 
 @pytest.fixture
 def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()

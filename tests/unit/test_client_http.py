@@ -1,7 +1,6 @@
 """The HTTP client against a scripted server: what it sends, what it makes of each answer, what it repeats."""
 
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ import pytest
 from pman_client import BadRequest, FieldError, Job, JobConflict, JobSubmission, NotFound, PmanClient, PmanUnavailable
 from pman_client import client as client_module
 from pman_core.request import parse_request
+from testbed.ports import free_port
 
 RECORD = {
     "jid": "j1",
@@ -208,8 +208,8 @@ def test_a_list_that_is_none_is_unavailable(script: Script, client: PmanClient) 
         client.list()
 
 
-def test_nobody_there_is_told_in_two_words(free_port: int) -> None:
-    with PmanClient(f"http://127.0.0.1:{free_port}", retries=0) as client:
+def test_nobody_there_is_told_in_two_words() -> None:
+    with PmanClient(f"http://127.0.0.1:{free_port()}", retries=0) as client:
         with pytest.raises(PmanUnavailable, match="connection refused"):
             client.get("j1")
         assert not client.ready()
@@ -243,10 +243,3 @@ def test_the_record_of_the_old_pman_is_enough() -> None:
     job = Job.from_wire(old | {"timestamp": "2026-01-02T03:04:05+00:00"})
     assert job.label == "notstarted"
     assert job.finished_at is not None
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
