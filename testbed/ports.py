@@ -7,7 +7,7 @@ import socket
 from contextlib import suppress
 from random import SystemRandom
 
-PORTS = range(12_000, 30_000)
+PORTS = range(17_000, 30_000)
 """Below those of the kernel's own choice (from 32768 on) and of Kubernetes (from 30000 on), above those of services."""
 
 _claims: list[socket.socket] = []

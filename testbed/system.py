@@ -104,11 +104,16 @@ class System:
         data_dir = self.folder / "redis"
         with self._open():
             self._redis = ValkeyServer(port=self.redis_port, data_dir=data_dir, config=config, persist=True)
-            self._redis.start()
+            self._redis.start(timeout=PATIENCE_S)
 
     def stop_redis(self, *, kill: bool = False) -> None:
         if self._redis is not None:
-            self._redis.terminate() if kill else self._redis.stop()
+            process = self._redis._process
+            self._redis.terminate() if kill else self._redis.stop(timeout=PATIENCE_S)
+            if (
+                process is not None
+            ):  # it is waited for no longer than a second there; until it is gone its port is taken
+                process.wait()
         self._redis = None
 
     def connect_store(self) -> RedisStore:
