@@ -107,13 +107,11 @@ class System:
             self._redis.start(timeout=PATIENCE_S)
 
     def stop_redis(self, *, kill: bool = False) -> None:
-        if self._redis is not None:
-            process = self._redis._process
+        process = self._redis._process if self._redis is not None else None
+        if self._redis is not None and process is not None:
+            process.send_signal(signal.SIGCONT)  # a fault may have stopped it
             self._redis.terminate() if kill else self._redis.stop(timeout=PATIENCE_S)
-            if (
-                process is not None
-            ):  # it is waited for no longer than a second there; until it is gone its port is taken
-                process.wait()
+            process.wait()  # its port is taken until then
         self._redis = None
 
     def connect_store(self) -> RedisStore:
