@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(300)]
 JOBS, CLIENTS = 30, 8
 CALLS_PER_JOB_MAX = 6
 SEEN_P95_S_MAX = 0.5
+"""Both are promises of pman, and the second one of time: so the test runs alone, on a machine that is."""
 SHARED = {"list jobs", "list pods", "watch jobs", "watch pods", "get /version", "create selfsubjectaccessreviews"}
 """Calls for all jobs at once, if they do not ask for one of them: listings, watches, whether all is well."""
 
