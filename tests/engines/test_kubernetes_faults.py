@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(300)]
 FAST = {"RECONCILE_S": "2", "REQUEUE_S": "1", "SUBMIT_LEASE_S": "45", "LOST_GRACE_S": "5"}
 STOPPED_S = 60.0
 """Longer than the API server waits for a node: https://kubernetes.io/docs/reference/node/node-status/#heartbeats"""
+SILENT = "does not answer since"
 UNTIL_TOLD = 'while [ ! -e "$1/go" ]; do sleep 0.1; done'
 """Work that ends when it is told to, so that it surely goes on while the fault lasts."""
 
@@ -165,9 +166,11 @@ def test_a_kubelet_that_hangs_for_a_minute(kube: Cluster, pman: System) -> None:
             ]
             time.sleep(0.2)  # a client that polls
         wait_for("the cluster has given its node up", lambda: "node.kubernetes.io/unreachable" in taints(kube))
-        assert get(pman, "long")["status"] == "started", "and pman has not"
+        record = wait_for("the message tells it", lambda: SILENT in (found := get(pman, "long"))["message"] and found)
+        assert record["status"] == "started", "and pman has not"
     assert (wait_end(pman, "quick")["status"], get(pman, "quick")["exit_code"]) == ("finishedWithError", 3)
     assert wait_end(pman, "during", 90)["status"] == "finishedSuccessfully"
+    wait_for("the node answers", lambda: get(pman, "long")["message"] == "")
     assert get(pman, "long")["status"] == "started"
     go(pman, "long")
     assert wait_end(pman, "long")["exit_code"] == 3
