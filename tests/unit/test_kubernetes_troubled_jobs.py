@@ -17,6 +17,7 @@ from pman_core.job import JobSpec
 from pman_core.states import Reason, State
 from testbed.system import wait_for
 from tests.fakes.kube_api import FakeCluster
+from tests.fakes.kube_api.events import tell
 from tests.fakes.kube_api.job_controller import key_of
 from tests.unit.kube_backend import COUNT, STUBBORN, World, look, seen
 
@@ -61,6 +62,19 @@ def test_an_image_that_comes_within_the_grace_is_run(world: World) -> None:
     spec = world.spec(COUNT)
     backend = submitted(world, spec)
     seen(backend, spec, lambda found: found.native_state == "ErrImagePull")
+    world.cluster.node.images.clear()
+    assert seen(backend, spec).state is State.SUCCEEDED
+
+
+def test_an_image_that_is_being_pulled_is_told_by_its_event(world: World) -> None:
+    """Its container is only being created, as far as the pod itself tells."""
+    world.cluster.node.images[IMAGE] = ("ContainerCreating", "")
+    spec = world.spec(COUNT)
+    backend = submitted(world, spec, kube_start_grace_s=0)
+    seen(backend, spec, lambda found: found.native_state == "ContainerCreating")
+    tell(world.cluster.storage, world.cluster.pods()[0], "Normal", "Pulling", f'Pulling image "{IMAGE}"')
+    waiting = seen(backend, spec, lambda found: found.native_state == "Pulling")
+    assert (waiting.state, waiting.message) == (State.PENDING, f'Pulling image "{IMAGE}"')
     world.cluster.node.images.clear()
     assert seen(backend, spec).state is State.SUCCEEDED
 
