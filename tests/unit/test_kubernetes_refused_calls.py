@@ -19,6 +19,7 @@ from pman_core.errors import BackendError, Conflict, Rejected, Unavailable, Unpa
 from pman_core.job import JobSpec
 from pman_core.states import State
 from tests.fakes.kube_api import FakeCluster, recorded
+from tests.fakes.kube_api.refusals import status
 from tests.unit.kube_backend import COUNT, STUBBORN, World, look, seen
 
 ERRORS = json.loads((Path(__file__).parents[1] / "recorded" / "kubernetes" / "errors.json").read_text())
@@ -138,6 +139,17 @@ def test_a_refused_question_is_no_answer(
     with pytest.raises(Unavailable):
         ask(backend, spec)
     assert world.cluster.pods()[0]["status"]["phase"] == "Running"
+
+
+@pytest.mark.parametrize("asked", ["patch jobs", "patch pods"])
+def test_what_a_refused_end_quotes_of_a_variable_is_struck_out(
+    running: tuple[World, KubernetesBackend, JobSpec], asked: str
+) -> None:
+    world, backend, spec = running
+    words = 'admission webhook "policy.example.org" denied the request: SECRET=hunter22 is not allowed'
+    world.cluster.faults.refuse(asked, status(403, "Forbidden", words))
+    with pytest.raises(Unavailable, match=r"SECRET=\*\*\* is not allowed"):
+        backend.end(spec.jid, spec.generation)
 
 
 @pytest.mark.parametrize("how", ["hang", "drop"])
