@@ -158,6 +158,8 @@ class KubernetesBackend(Backend):
             if not DENIED.search(str(error)):
                 raise Rejected(f"KUBE_POD_OVERLAY: {error}") from error
             log.warning("KUBE_POD_OVERLAY cannot be checked with a job that is only shown: %s", error)
+        except Unavailable as error:  # a full quota, say: who did not start for it would not make room, either
+            log.warning("KUBE_POD_OVERLAY cannot be checked now: %s", error)
 
     def _adopt(self, spec: JobSpec, refusal: str) -> Handle:
         job = self._cluster.job(spec.jid, spec.generation)
