@@ -246,7 +246,8 @@ class KubernetesBackend(Backend):
         except NotThere:
             self._cluster.make_sure_it_is_there()
             return are_gone and not self._was_just_removed(generation)
-        if is_gone and are_gone and pods and len(pods) == int(pods[0]["metadata"]["annotations"][WORKERS]):
+        wanted = {(pod["metadata"].get("annotations") or {}).get(WORKERS) for pod in pods}
+        if is_gone and are_gone and wanted == {str(len(pods))}:
             return True  # it had all the pods that it was ever to have
         self._removed_at_s[generation] = time.monotonic()
         return False

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from backends._kubernetes import patience
-from backends._kubernetes.identity import SPEC
+from backends._kubernetes.identity import SPEC, WORKERS
 from backends.kubernetes import KubernetesBackend
 from pman_core.backend import Absent, JobRef, Observed, Unknown
 from pman_core.job import JobSpec
@@ -214,6 +214,18 @@ def test_what_the_others_said_when_the_first_failed_is_kept(world: World) -> Non
     wait_for("the others are gone", lambda: len(world.cluster.pods()) == 1)
     assert backend.logs(asked, 10, 1000) == whole
     assert world.worker().logs(asked, 10, 1000) == "--- worker 2 of 3 ---\nI am 1\n", "who came too late"
+
+
+@pytest.mark.parametrize("said", ["many", None])
+def test_an_annotation_that_somebody_has_changed_does_not_stop_a_removal(world: World, said: str | None) -> None:
+    spec = world.spec(COUNT)
+    backend = submitted(world, spec)
+    seen(backend, spec)
+    annotations = {} if said is None else {WORKERS: said}
+    [pod] = world.cluster.pods()
+    world.cluster.storage.update(key_of(pod), lambda found: found["metadata"].update(annotations=annotations))
+    assert backend.remove(spec.jid, spec.generation) is False, "how many there were to be is not known any more"
+    wait_for("it is gone", lambda: look(world.worker(), spec) == Absent())
 
 
 # Secrets
