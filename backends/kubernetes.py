@@ -11,7 +11,7 @@ Kubernetes 1.29 and later: https://kubernetes.io/docs/concepts/workloads/control
   removed, or was deleted by hand.)
 * To end a job and keep its object: see :mod:`backends._kubernetes.ending`.
 * Nodes fetch images themselves. What does not start for want of an image, a volume or the like is ended by whoever
-  observes it, after a grace: Kubernetes itself would wait for ever.
+  observes it, after a grace: see :mod:`backends._kubernetes.watchdog`.
 """
 
 import logging
@@ -19,29 +19,26 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from backends._identity import Identity
 from backends._kubernetes import overlay
 from backends._kubernetes.connection import connect
-from backends._kubernetes.ending import always, end_job
-from backends._kubernetes.ends import unnoticed_failure
-from backends._kubernetes.errors import NameTaken, NotThere, forms_of, strike
-from backends._kubernetes.identity import WORKERS, Object, identity_of, label_faults, secrets_of, spec_of
+from backends._kubernetes.ending import end_job
+from backends._kubernetes.errors import NameTaken, NotThere
+from backends._kubernetes.identity import WORKERS, Object, identity_of, label_faults, spec_of
 from backends._kubernetes.job import Body, build_job, user_of
 from backends._kubernetes.last_words import LastWords
 from backends._kubernetes.logs import Worker, workers_of
-from backends._kubernetes.lost_nodes import is_tracked, lost_pods, verdict_on
 from backends._kubernetes.namespace import Namespace
-from backends._kubernetes.patience import Patience
 from backends._kubernetes.settings import KubernetesSettings
 from backends._kubernetes.state import HANDLE_VERSION, handle_of, has_ended
 from backends._kubernetes.storage import Storage, Volumes, storage_of
 from backends._kubernetes.survey import Survey
-from backends._kubernetes.trouble import may_be_stuck
-from backends._kubernetes.verdict import Verdict, verdict_of
+from backends._kubernetes.verdict import Verdict
+from backends._kubernetes.watchdog import Watchdog
 from pman_core.backend import (
     Backend,
     Capabilities,
@@ -54,7 +51,7 @@ from pman_core.backend import (
     Unknown,
     WatchEvent,
 )
-from pman_core.errors import BackendError, Conflict, Fault, Rejected, Unavailable
+from pman_core.errors import Conflict, Fault, Rejected, Unavailable
 from pman_core.job import JobSpec
 from pman_core.settings import Settings as CommonSettings
 from pman_core.states import TERMINAL, Reason
@@ -83,7 +80,7 @@ class KubernetesBackend(Backend):
         self._namespace: Namespace | None = None
         self._storage: Storage | None = None
         self._overlay: Body = {}
-        self._patience = Patience(own.kube_start_grace_s)
+        self._watchdog = Watchdog(own)
         self._last_words = LastWords()
         self._workers: dict[str, tuple[Worker, ...]] = {}
         self.removed_s = 1.5
@@ -161,6 +158,8 @@ class KubernetesBackend(Backend):
             if not DENIED.search(str(error)):
                 raise Rejected(f"KUBE_POD_OVERLAY: {error}") from error
             log.warning("KUBE_POD_OVERLAY cannot be checked with a job that is only shown: %s", error)
+        except Unavailable as error:  # a full quota, say: who did not start for it would not make room, either
+            log.warning("KUBE_POD_OVERLAY cannot be checked now: %s", error)
 
     def _adopt(self, spec: JobSpec, refusal: str) -> Handle:
         job = self._cluster.job(spec.jid, spec.generation)
@@ -197,7 +196,7 @@ class KubernetesBackend(Backend):
     def _survey(self, generation: str = "") -> Survey:
         survey = self._cluster.survey(generation)
         if not generation or len(self._workers) >= LOOKS_MAX:
-            self._patience.forget_all_but(survey.generations())
+            self._watchdog.forget_all_but(survey.generations())
             self._workers.clear()
         for known in survey.generations():
             self._remember(known, survey.pods(known))
@@ -216,70 +215,11 @@ class KubernetesBackend(Backend):
     def _sight(self, ref: JobRef, survey: Survey) -> Sighting:
         sighting, job = survey.sight(ref), survey.job(ref.generation)
         if job is None or job["metadata"].get("deletionTimestamp"):
-            self._forsake(survey.pods(ref.generation))
+            self._watchdog.let_go(self._cluster, survey.pods(ref.generation))
             return sighting
         if not isinstance(sighting, Observed) or sighting.state in TERMINAL:
             return sighting
-        return self._patiently(sighting, job, survey.pods(ref.generation))
-
-    def _patiently(self, observed: Observed, job: Object, pods: Sequence[Object]) -> Sighting:
-        """Tell of a job that has not ended what keeps it from starting; end it if that has lasted too long."""
-        verdict = verdict_of(job["metadata"].get("annotations"))
-        if lost := self._lost(pods):
-            if self._patience.may_try(observed.generation):
-                self._end_now(observed, verdict_on(lost), lambda _, pods: bool(self._lost(pods)))
-            return observed
-        if verdict is not None:
-            if self._patience.has_waited(observed.generation):
-                self._end_now(observed, verdict, always)
-            return observed
-        if failure := unnoticed_failure(pods):
-            if self._patience.may_try(observed.generation):
-                words = strike(failure.message, forms_of(secrets_of(job)))
-                told = Verdict(failure.reason, words, datetime.now(UTC))
-                self._end_now(observed, told, lambda _, pods: unnoticed_failure(pods) is not None)
-            return observed
-        trouble, is_too_long = self._patience.look(observed.generation, job, pods, self._events_of)
-        if trouble is None:
-            return observed
-        words = strike(trouble.message, forms_of(secrets_of(job)))
-        if is_too_long:
-            self._end_now(observed, Verdict(trouble.reason, words, datetime.now(UTC)), may_be_stuck)
-        if observed.started_at is not None:
-            return observed
-        return replace(observed, native_state=trouble.native, message=words)
-
-    def _end_now(
-        self, observed: Observed, verdict: Verdict, is_due: Callable[[Object, Sequence[Object]], bool]
-    ) -> None:
-        """End a job that is observed. It is told when it is so: whoever looks next must tell the same.
-
-        That it cannot be done now must not hide the other jobs; it is tried again.
-        """
-        try:
-            end_job(self._cluster, observed.jid, observed.generation, verdict, is_due=is_due, find_lost=self._lost)
-        except BackendError as error:
-            log.warning("not ended yet: jid=%s %s: %s", observed.jid, verdict.message, error)
-
-    def _lost(self, pods: Sequence[Object]) -> list[Object]:
-        return lost_pods(pods, self._cluster.now(), self.own.node_lost_grace_s)
-
-    def _forsake(self, pods: Sequence[Object]) -> None:
-        """Let what is left of a Job that is gone not wait for a node that is lost."""
-        for pod in self._lost(pods):
-            if is_tracked(pod):  # the Job controller does not know yet, and would put another in its place
-                continue
-            try:
-                self._cluster.forsake(pod)
-            except BackendError as error:
-                log.warning("not taken away yet: pod=%s %s", pod["metadata"]["name"], error)
-
-    def _events_of(self, uid: str) -> Sequence[Object] | None:
-        try:
-            return self._cluster.events_of(uid)
-        except BackendError as error:
-            log.warning("it cannot be told why a job does not start: %s", error)
-            return None
+        return self._watchdog.look(self._cluster, sighting, job, survey.pods(ref.generation))
 
     # Logs
 
@@ -293,7 +233,7 @@ class KubernetesBackend(Backend):
 
     def end(self, jid: str, generation: str) -> None:
         verdict = Verdict(Reason.CANCELLED, "ended on request", datetime.now(UTC))
-        end_job(self._cluster, jid, generation, verdict, find_lost=self._lost)
+        end_job(self._cluster, jid, generation, verdict, find_lost=partial(self._watchdog.lost, self._cluster))
 
     def remove(self, jid: str, generation: str) -> bool:
         # By its name alone, which only this job can have: to look first would be one more call for every job. The pods
@@ -306,7 +246,8 @@ class KubernetesBackend(Backend):
         except NotThere:
             self._cluster.make_sure_it_is_there()
             return are_gone and not self._was_just_removed(generation)
-        if is_gone and are_gone and pods and len(pods) == int(pods[0]["metadata"]["annotations"][WORKERS]):
+        wanted = {(pod["metadata"].get("annotations") or {}).get(WORKERS) for pod in pods}
+        if is_gone and are_gone and wanted == {str(len(pods))}:
             return True  # it had all the pods that it was ever to have
         self._removed_at_s[generation] = time.monotonic()
         return False
@@ -345,4 +286,5 @@ class KubernetesBackend(Backend):
         return self._cluster.cursor()
 
     def watch(self, cursor: str, stop: threading.Event) -> Iterator[WatchEvent]:
-        yield from self._cluster.follower(self._patiently, self._remember).follow(cursor, stop)
+        judge = partial(self._watchdog.look, self._cluster)
+        yield from self._cluster.follower(judge, self._remember).follow(cursor, stop)

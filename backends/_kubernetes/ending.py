@@ -10,11 +10,11 @@ A node that is lost ends nothing any more. Its pods are taken out of the cluster
 controller itself has said that it puts no others in their place: else the argv would run again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from backends._kubernetes.errors import NotThere, OutOfDate
-from backends._kubernetes.identity import Object
+from backends._kubernetes.identity import Object, secrets_of
 from backends._kubernetes.lost_nodes import makes_no_more_pods
 from backends._kubernetes.state import has_begun, has_ended
 from backends._kubernetes.survey import Survey
@@ -32,8 +32,8 @@ class Cluster(Protocol):
 
     def survey(self, generation: str) -> Survey: ...
     def judge(self, job: Object, verdict: Verdict, *, stop: bool) -> None: ...
-    def end_pod(self, pod: Object) -> None: ...
-    def forsake(self, pod: Object) -> None: ...
+    def end_pod(self, pod: Object, secrets: Iterable[str]) -> None: ...
+    def forsake(self, pod: Object, secrets: Iterable[str]) -> None: ...
 
 
 FindLost = Callable[[Sequence[Object]], Sequence[Object]]
@@ -75,10 +75,10 @@ def end_job(
         pods = survey.pods(generation)
         if not is_due(job, pods):
             return
-        lost = find_lost(pods)
+        lost, secrets = find_lost(pods), secrets_of(job)
         if lost and makes_no_more_pods(job):
             for pod in lost:
-                cluster.forsake(pod)
+                cluster.forsake(pod, secrets)
             return
         alive = [pod for pod in pods if has_begun(pod) and not has_ended(pod) and pod not in lost]
         given, is_stopped = verdict_of(job["metadata"].get("annotations")), job["spec"].get("parallelism") == 0
@@ -90,6 +90,6 @@ def end_job(
         except NotThere:
             return
         for pod in alive:
-            cluster.end_pod(pod)
+            cluster.end_pod(pod, secrets)
         return
     raise Unavailable(f"the Job of {jid} changes all the time")

@@ -146,6 +146,23 @@ def disruption_in(pods: Sequence[Object]) -> str:
     return ": ".join(str(found[name]) for name in ("reason", "message") if found.get(name))
 
 
+def silence_in(pods: Sequence[Object]) -> str:
+    """Return since when a node does not answer for a pod that has not ended; empty if none is silent.
+
+    When a node is silent its pods are marked as not ready, and not by its kubelet, which would give a reason. Nothing
+    else is said of them as long as they are not told to go, and that may be for ever: see
+    :mod:`backends._kubernetes.lost_nodes`.
+    ``MarkPodsNotReady`` of
+    https://github.com/kubernetes/kubernetes/blob/v1.35.0/pkg/controller/util/node/controller_utils.go
+    """
+    for pod in pods:
+        for condition in (pod.get("status") or {}).get("conditions") or ():
+            if condition["type"] == "Ready" and condition["status"] == "False" and not condition.get("reason"):
+                node, since = pod["spec"].get("nodeName") or "?", condition.get("lastTransitionTime") or "?"
+                return f"node {node} does not answer since {since}; the job may go on there"
+    return ""
+
+
 def _disruption_of(pod: Object) -> Object | None:
     conditions = (pod.get("status") or {}).get("conditions") or ()
     return next((c for c in conditions if c["type"] == "DisruptionTarget" and c["status"] == "True"), None)

@@ -8,6 +8,12 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/#ta
 The rule: a pod that was told so, or was being deleted before it was, is lost NODE_LOST_GRACE_S after it should have
 ended. That time is its ``deletionTimestamp``, which has its own grace in it; both times are the API server's, so a
 restart of pman does not begin the grace anew, and no clock of pman's hosts matters.
+
+That a node is silent, its ``Ready`` Unknown and its lease old, is no reason, for however long: its containers run on
+as long as nobody ends them, a node may come back and tell their ends, and a verdict would end the job for good. If all
+nodes are silent Kubernetes tells no pod to go (it takes itself for the one that is cut off), so nobody is given up; a
+cluster of one node is never in another case. The message of the job tells it: see ``silence_in`` of ``ends``.
+https://kubernetes.io/docs/concepts/architecture/nodes/#rate-limits-on-eviction
 """
 
 from collections.abc import Sequence

@@ -7,7 +7,7 @@ from datetime import datetime
 from backends._kubernetes.connection import MERGE_PATCH, Api
 from backends._kubernetes.errors import Doing, Forbidden, NotThere
 from backends._kubernetes.follower import Follower, Judge, Remember, to_cursor
-from backends._kubernetes.identity import VERDICT, Object, job_name, selector
+from backends._kubernetes.identity import VERDICT, Object, job_name, secrets_of, selector
 from backends._kubernetes.job import Body
 from backends._kubernetes.logs import Worker, log_of, logs_of, workers_of
 from backends._kubernetes.lost_nodes import TRACKED, is_tracked
@@ -144,19 +144,19 @@ class Namespace:
         body: Body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "annotations": annotations}}
         if stop:
             body["spec"] = {"activeDeadlineSeconds": 1, "parallelism": 0}
-        self._change(f"{self._jobs}/{metadata['name']}", body)
+        self._change(f"{self._jobs}/{metadata['name']}", body, secrets_of(job))
 
-    def end_pod(self, pod: Object) -> None:
+    def end_pod(self, pod: Object, secrets: Iterable[str]) -> None:
         """Have the kubelet end a pod, and keep it with its log: by its deadline, which may be brought forward.
 
         https://kubernetes.io/docs/concepts/workloads/pods/#pod-update-and-replacement
         """
         try:
-            self._change(f"{self._pods}/{pod['metadata']['name']}", {"spec": {"activeDeadlineSeconds": 1}})
+            self._change(f"{self._pods}/{pod['metadata']['name']}", {"spec": {"activeDeadlineSeconds": 1}}, secrets)
         except NotThere:
             return
 
-    def forsake(self, pod: Object) -> None:
+    def forsake(self, pod: Object, secrets: Iterable[str] = ()) -> None:
         """Take a pod that nobody ends out of the cluster, as it was read; its Job must have no other to make for it.
 
         The kubelet ends what it still finds running of it, should it ever come back.
@@ -170,14 +170,16 @@ class Namespace:
             kept = [name for name in metadata["finalizers"] if name != TRACKED]
             change: Body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": kept}}
             try:
-                self._change(f"{self._pods}/{metadata['name']}", change)
+                self._change(f"{self._pods}/{metadata['name']}", change, secrets)
             except NotThere:
                 return
         query = {"labelSelector": selector(self._instance), "fieldSelector": f"metadata.name={metadata['name']}"}
-        self._api.call("DELETE", self._pods, doing=Doing.CHANGE, query=query, body={"gracePeriodSeconds": 0})
+        body: Body = {"gracePeriodSeconds": 0}
+        self._api.call("DELETE", self._pods, doing=Doing.CHANGE, query=query, body=body, secrets=secrets)
 
-    def _change(self, path: str, body: Body) -> None:
-        self._api.call("PATCH", path, doing=Doing.CHANGE, body=body, content_type=MERGE_PATCH)
+    def _change(self, path: str, body: Body, secrets: Iterable[str]) -> None:
+        """``secrets`` are the values of the job's variables: a webhook that refuses may quote what it has seen."""
+        self._api.call("PATCH", path, doing=Doing.CHANGE, body=body, content_type=MERGE_PATCH, secrets=secrets)
 
     def delete_job(self, jid: str, generation: str) -> bool:
         """Delete a Job, and let Kubernetes delete its pods.

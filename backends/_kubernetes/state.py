@@ -15,7 +15,8 @@ no condition                   none, and none has ended                         
 no condition                   none, but some have ended                            Unknown: its end is being written
 no condition                   none has started (below)                             PENDING with the reason
 no condition                   a container runs, or has run                         RUNNING; if a pod is to go, the
-                                                                                    message says why: see ``ends``;
+                                                                                    message says why, and so if its
+                                                                                    node is silent: see ``ends``;
                                                                                     if its node is lost, it is ended:
                                                                                     see ``lost_nodes``
 FailureTarget,                 any                                                  as without: only hints of the end,
@@ -49,6 +50,7 @@ from backends._kubernetes.ends import (
     end_of_containers,
     end_of_pods,
     have_ended_beside_others,
+    silence_in,
 )
 from backends._kubernetes.identity import WORKERS, Object, identity_of, job_name
 from backends._kubernetes.job import CONTAINER
@@ -171,7 +173,8 @@ def _unfinished(identity: Identity, job: Object, pods: Sequence[Object], more: s
     handle, status = handle_of(job), job.get("status") or {}
     began_at = started_at(pods)
     if began_at is not None:
-        more = more or disruption_in([pod for pod in pods if not has_ended(pod)])
+        living = [pod for pod in pods if not has_ended(pod)]
+        more = more or disruption_in(living) or silence_in(living)
         return _observed(identity, handle, State.RUNNING, "Running", more, started_at=began_at)
     if not pods:
         count = (status.get("failed") or 0) + (status.get("succeeded") or 0)

@@ -36,6 +36,8 @@ EVENTS = {
     "FailedCreate": Reason.REJECTED,
 }
 """Reasons of events of type Warning; any other event after one of these says that it has passed."""
+PULLING = "Pulling"
+"""The reason of the event that says what a container waits for that is only being created: no trouble, but long."""
 WAITS_FOR_ROOM = re.compile("exceeded quota")
 """A pod that a quota refuses: there is room when others have ended."""
 
@@ -84,19 +86,26 @@ def may_be_stuck(job: Object, pods: Sequence[Object]) -> bool:
 
 
 def trouble_in(events: Iterable[Object]) -> Trouble | None:
-    """Return what the last event of an object tells, if that is trouble."""
+    """Return what the last event of an object tells, if that is trouble, or that an image is pulled."""
     last = max(events, key=_seen_at, default=None)
-    if last is None or last.get("type") != "Warning":
+    if last is None:
         return None
     native, message = str(last.get("reason") or ""), str(last.get("message") or "")
-    reason = EVENTS.get(native)
+    if native == PULLING:
+        return Trouble(native, Reason.IMAGE_PULL, message or native, is_lasting=False)
+    reason = EVENTS.get(native) if last.get("type") == "Warning" else None
     if reason is None:
         return None
     return Trouble(native, reason, f"{native}: {message}", is_lasting=not WAITS_FOR_ROOM.search(message))
 
 
-def _seen_at(event: Object) -> str:
-    """All forms of time that an event may have are RFC 3339 in UTC, and sort as text up to their seconds."""
+def _seen_at(event: Object) -> tuple[str, str]:
+    """All forms of time that an event may have are RFC 3339 in UTC, and sort as text up to their seconds; within one
+    second the names do, which end in nanoseconds:
+    https://github.com/kubernetes/client-go/blob/v0.35.0/tools/record/event.go (makeEvent)
+    """
+    metadata = event["metadata"]
     series = event.get("series") or {}
     times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
-    return max((str(time) for time in times if time), default=str(event["metadata"].get("creationTimestamp") or ""))
+    at = max((str(time) for time in times if time), default=str(metadata.get("creationTimestamp") or ""))
+    return at, str(metadata.get("name") or "")

@@ -11,6 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
+
 from backends._kubernetes.connection import Api
 from backends._kubernetes.identity import job_name
 from backends.kubernetes import KubernetesBackend, KubernetesSettings
@@ -24,6 +26,10 @@ from testbed.system import wait_for
 
 IMAGE = "busybox:test"
 PATIENCE_S = 60
+LONG = "sleep 1000"
+"""Work that surely goes on until a test has it ended, however slow the machine is."""
+NOWHERE = "registry.invalid/nothing:1"
+"""An image that no registry has."""
 
 
 @cache
@@ -37,12 +43,17 @@ def missing() -> str:
     return lack(access(), IMAGE) or ("" if shutil.which("kubectl") else "there is no kubectl")
 
 
+def need_cluster(request: pytest.FixtureRequest) -> None:
+    """Skip a test that has no cluster here, or fail it if one is required."""
+    if lacking := missing():
+        required = "kubernetes" in request.config.getoption("--require")
+        (pytest.fail if required else pytest.skip)(lacking)
+
+
 def kubectl(*args: str, given: Any = None, check: bool = True) -> str:
     """Call kubectl; ``given`` is handed to it as JSON."""
-    done = subprocess.run(
-        ["kubectl", "--kubeconfig", str(access()), *args],
-        input=None if given is None else json.dumps(given), capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    argv, body = ["kubectl", "--kubeconfig", str(access()), *args], None if given is None else json.dumps(given)
+    done = subprocess.run(argv, input=body, capture_output=True, text=True, check=False, timeout=2 * PATIENCE_S)
     assert done.returncode == 0 or not check, f"kubectl {args}: {done.stderr}"
     return done.stdout
 
@@ -138,8 +149,12 @@ def cluster() -> Iterator[Cluster]:
             kubectl("delete", "persistentvolume", namespace, "--ignore-not-found", "--wait=false")
 
 
+def ref(spec: JobSpec) -> JobRef:
+    return JobRef(spec.jid, spec.generation)
+
+
 def look(backend: KubernetesBackend, spec: JobSpec) -> Sighting:
-    return backend.observe([JobRef(spec.jid, spec.generation)])[spec.jid, spec.generation]
+    return backend.observe([ref(spec)])[spec.jid, spec.generation]
 
 
 def seen(backend: KubernetesBackend, spec: JobSpec, *states: State) -> Observed:

@@ -23,7 +23,7 @@ from pman_core.states import State
 from testbed import kit
 from testbed.system import System, wait_for
 from tests.engines.jobs import body, delete, get, post, traced, traces, wait_end, wait_status
-from tests.engines.kube import Cluster, access, cluster, kubectl, seen
+from tests.engines.kube import NOWHERE, Cluster, access, cluster, kubectl, seen
 from tests.engines.kube_system import left, need_kit, poor_access, start_system, wait_nothing_left
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(300)]
@@ -31,9 +31,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(300)]
 FAST = {"RECONCILE_S": "2", "REQUEUE_S": "1", "SUBMIT_LEASE_S": "45", "LOST_GRACE_S": "5"}
 STOPPED_S = 60.0
 """Longer than the API server waits for a node: https://kubernetes.io/docs/reference/node/node-status/#heartbeats"""
+SILENT = "does not answer since"
 UNTIL_TOLD = 'while [ ! -e "$1/go" ]; do sleep 0.1; done'
 """Work that ends when it is told to, so that it surely goes on while the fault lasts."""
-NOWHERE = "registry.invalid/nothing:1"
 
 
 @pytest.fixture(scope="module")
@@ -165,10 +165,12 @@ def test_a_kubelet_that_hangs_for_a_minute(kube: Cluster, pman: System) -> None:
                 "notstarted",
             ]
             time.sleep(0.2)  # a client that polls
-        lost = kube.kubectl("get", "nodes", "-o", "jsonpath={.items[*].spec.taints[*].key}")
-        assert "node.kubernetes.io/unreachable" in lost, "the cluster has given its node up, and pman has not"
+        wait_for("the cluster has given its node up", lambda: "node.kubernetes.io/unreachable" in taints(kube))
+        record = wait_for("the message tells it", lambda: SILENT in (found := get(pman, "long"))["message"] and found)
+        assert record["status"] == "started", "and pman has not"
     assert (wait_end(pman, "quick")["status"], get(pman, "quick")["exit_code"]) == ("finishedWithError", 3)
     assert wait_end(pman, "during", 90)["status"] == "finishedSuccessfully"
+    wait_for("the node answers", lambda: get(pman, "long")["message"] == "")
     assert get(pman, "long")["status"] == "started"
     go(pman, "long")
     assert wait_end(pman, "long")["exit_code"] == 3
@@ -176,6 +178,10 @@ def test_a_kubelet_that_hangs_for_a_minute(kube: Cluster, pman: System) -> None:
     assert [(traces(pman, jid), traces(pman, jid, "ends")) for jid in jids] == [(1, 1)] * 3
     assert len(left(kube, "jobs")) == 3
     delete_all(kube, pman, *jids)
+
+
+def taints(kube: Cluster) -> str:
+    return kube.kubectl("get", "nodes", "-o", "jsonpath={.items[*].spec.taints}")
 
 
 # Rights and room

@@ -18,14 +18,15 @@ from pman_core.states import Reason, State
 from testbed import kit
 from testbed.system import System, wait_for
 from tests.engines.jobs import delete, get, post, traced, traces, wait_end, wait_status
-from tests.engines.kube import PATIENCE_S, Cluster, cluster, kubectl, look, seen
+from tests.engines.kube import LONG, PATIENCE_S, Cluster, cluster, kubectl, look, seen
 from tests.engines.kube_system import left, need_kit, start_system
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(180)]
 
 TAINT = "pman.chrisproject.org/test-lost"
 GIVEN_UP = "DeletionByTaintManager"
-GRACE_S = 2.0
+GRACE_S = 5.0
+"""Longer than a test needs to see that a pod was told to go, and is not given up yet."""
 LONG_GRACE_S = 300.0
 BEAT = 'while :; do echo beat >> "$1/beats"; sleep 0.2; done'
 STILL_S = 2.0
@@ -89,8 +90,10 @@ def test_jobs_on_a_node_that_is_lost_have_failed_and_are_ended_when_it_is_back(k
     with kit.stopped(kit.KUBELET):
         delete(pman, "deleted")
         with given_up(node):
-            wait_for("the message tells it", lambda: GIVEN_UP in get(pman, "lost")["message"])
-            assert get(pman, "lost")["status"] == "started"
+            told = wait_for(
+                "the message tells it", lambda: GIVEN_UP in (found := get(pman, "lost"))["message"] and found
+            )
+            assert told["status"] == "started"
             record = wait_end(pman, "lost")
             assert (record["status"], record["reason"]) == ("finishedWithError", "NODE_FAIL")
             assert f"node {node} is lost" in record["message"]
@@ -106,7 +109,7 @@ def test_jobs_on_a_node_that_is_lost_have_failed_and_are_ended_when_it_is_back(k
 
 def test_a_node_that_is_back_within_the_grace_tells_the_end_itself(kube: Cluster) -> None:
     backend = kube.backend(node_lost_grace_s=LONG_GRACE_S)
-    spec = kube.spec("sleep 60")
+    spec = kube.spec(LONG)
     backend.submit(spec)
     seen(backend, spec, State.RUNNING)
     with kit.stopped(kit.KUBELET), given_up(real_node()):
@@ -155,7 +158,7 @@ def test_a_worker_on_a_lost_node_ends_its_siblings_and_none_begins_anew(
     }
     (tmp_path / "overlay.json").write_text(json.dumps({"spec": {"topologySpreadConstraints": [apart]}}))
     backend = kube.backend(node_lost_grace_s=GRACE_S, kube_pod_overlay=tmp_path / "overlay.json")
-    spec = kube.spec("echo begun; sleep 60", number_of_workers=2)
+    spec = kube.spec(f"echo begun; {LONG}", number_of_workers=2)
     backend.submit(spec)
     wait_for("the one on the real node runs", lambda: kube.runs(spec) == 1, PATIENCE_S)
     wanted = f"--field-selector=spec.nodeName={ghost}"

@@ -83,4 +83,4 @@ def seen(
         assert not isinstance(sighting, Absent), "it is gone"
         return sighting if not isinstance(sighting, Unknown) and is_it(sighting) else None
 
-    return wait_for("the job is as it should be", found, 10)
+    return wait_for("the job is as it should be", found)

@@ -1,5 +1,6 @@
 """How a job is ended and kept, step by step, over a cluster of one job."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -37,10 +38,10 @@ class OneJob:
             raise self._refusals.pop()
         self.done.append("judge and stop" if stop else "judge")
 
-    def end_pod(self, pod: Object) -> None:
+    def end_pod(self, pod: Object, secrets: Iterable[str]) -> None:
         self.done.append(f"end {pod['metadata']['name'][-1]}")
 
-    def forsake(self, pod: Object) -> None:
+    def forsake(self, pod: Object, secrets: Iterable[str]) -> None:
         self.done.append(f"forsake {pod['metadata']['name'][-1]}")
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from backends._kubernetes import patience
+from backends._exit_codes import describe_exit
+from backends._kubernetes import connection, patience
 from backends._kubernetes.identity import VERDICT
 from backends._kubernetes.lost_nodes import TAINT_MANAGER, lost_pods, makes_no_more_pods, verdict_on
 from backends._kubernetes.verdict import verdict_of
@@ -179,6 +180,67 @@ def test_a_worker_that_failed_before_its_sibling_was_lost_is_the_end(world: Worl
     lose(world, lost)
     ended = seen(backend, spec)
     assert (ended.state, ended.reason, ended.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, 9)
+
+
+# A node that is silent, and no pod is told to go: all nodes are, or the only one
+
+
+@pytest.fixture
+def a_day_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the API server's clock."""
+    now = connection.Api.now
+    monkeypatch.setattr(connection.Api, "now", lambda api: (told := now(api)) and told + timedelta(days=1))
+
+
+def silence(world: World) -> None:
+    """What Kubernetes does when no node answers: it marks pods as not ready, and leaves it at that."""
+    world.cluster.node.is_silent = True
+    for found in pods_of(world):
+        world.cluster.storage.update(key_of(found), mark_not_ready)
+
+
+def mark_not_ready(found: dict[str, Any]) -> None:
+    ready = {"type": "Ready", "status": "False", "lastTransitionTime": LONG_AGO}
+    others = [one for one in found["status"]["conditions"] if one["type"] != "Ready"]
+    found["status"]["conditions"] = [*others, ready]
+
+
+@pytest.mark.usefixtures("a_day_later")
+def test_jobs_on_nodes_that_are_all_silent_go_on_and_their_message_tells_it(world: World) -> None:
+    """However long ago that was, and whatever the grace; the node that is back tells how they ended."""
+    gate = 'while ! test -e "$FAKE_MOUNT__share_outgoing/gate"; do sleep 0.02; done; exit 9'
+    backend, spec = world.worker(node_lost_grace_s=0), world.spec(sh(gate))
+    backend.submit(spec)
+    seen(backend, spec, lambda found: found.state is State.RUNNING)
+    silence(world)
+    heard = seen(backend, spec, lambda found: bool(found.message))
+    assert (heard.state, heard.message) == (
+        State.RUNNING,
+        f"node node1 does not answer since {LONG_AGO}; the job may go on there",
+    )
+    for _ in range(5):
+        assert look(world.worker(node_lost_grace_s=0), spec) == heard, "whoever looks"
+    assert verdict_of(world.cluster.jobs()[0]["metadata"]["annotations"]) is None
+    (world.folder / spec.request.output_dir / "gate").touch()
+    world.cluster.node.is_silent = False
+    ended = seen(backend, spec)
+    assert (ended.state, ended.exit_code, ended.message) == (State.FAILED, 9, describe_exit(9))
+
+
+@pytest.mark.usefixtures("a_day_later")
+def test_a_removal_waits_for_a_node_that_nobody_has_given_up(world: World) -> None:
+    """The job may go on there, so nothing may run in its folders."""
+    backend, spec = running_job(world)
+    silence(world)
+    backend.remove(spec.jid, spec.generation)
+    other = world.worker(node_lost_grace_s=0)
+    wait_for("the Job is gone", lambda: not world.cluster.jobs())
+    for _ in range(5):
+        assert isinstance(look(other, spec), Unknown)
+    assert world.cluster.pods(), "its pod is there"
+    world.cluster.node.is_silent = False
+    wait_for("it is gone", lambda: look(other, spec) == Absent())
+    assert not world.cluster.node.runs()
 
 
 def test_terminated_pods_are_never_lost() -> None:

@@ -29,4 +29,4 @@ def test_looks_at_one_job_after_the_other_do_not_fill_the_memory(monkeypatch: py
     for _ in range(35):
         backend.observe([JobRef(spec().jid, mint_generation())])
     assert 0 < len(backend._workers) <= 10
-    assert 0 < len(backend._patience._memories) <= 10
+    assert 0 < len(backend._watchdog._patience._memories) <= 10

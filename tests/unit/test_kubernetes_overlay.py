@@ -12,6 +12,9 @@ from backends._kubernetes.settings import KubernetesSettings
 from backends._kubernetes.storage import ClaimFolders
 from backends.kubernetes import KubernetesBackend
 from pman_core.errors import Rejected
+from pman_core.states import State
+from tests.fakes.kube_api import FakeCluster, recorded
+from tests.unit.kube_backend import COUNT, World, seen
 from tests.unit.kube_objects import common, spec
 
 GOOD = """
@@ -165,3 +168,19 @@ def test_an_overlay_that_the_server_does_not_take_is_a_fault() -> None:
 )
 def test_a_policy_that_dislikes_the_sample_does_not_keep_pman_from_starting(words: str) -> None:
     check(words)
+
+
+@pytest.mark.parametrize("name", ["403, quota of jobs", "403, create jobs", "500, webhook away"])
+def test_a_server_that_takes_no_job_now_does_not_keep_pman_from_starting(tmp_path: Path, name: str) -> None:
+    """With a full quota it would keep pman from removing the jobs that fill it."""
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("spec: {priorityClassName: plugins}")
+    with FakeCluster() as cluster:
+        world = World(cluster, tmp_path)
+        counted = world.spec(COUNT)
+        world.worker().submit(counted)
+        cluster.faults.refuse("create jobs", recorded(name))
+        backend = world.worker(kube_pod_overlay=overlay)
+        assert seen(backend, counted).state is State.SUCCEEDED
+        assert backend.remove(counted.jid, counted.generation)
+        world.close()

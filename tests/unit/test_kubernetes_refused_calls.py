@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from pman_core.errors import BackendError, Conflict, Rejected, Unavailable, Unpa
 from pman_core.job import JobSpec
 from pman_core.states import State
 from tests.fakes.kube_api import FakeCluster, recorded
+from tests.fakes.kube_api.refusals import status
 from tests.unit.kube_backend import COUNT, STUBBORN, World, look, seen
 
 ERRORS = json.loads((Path(__file__).parents[1] / "recorded" / "kubernetes" / "errors.json").read_text())
@@ -70,8 +72,12 @@ def test_a_job_that_is_refused(world: World, name: str) -> None:
         assert world.runs(spec) == 1
 
 
-def test_who_is_asked_for_patience_leaves_the_server_alone_and_comes_back(world: World) -> None:
+def test_who_is_asked_for_patience_leaves_the_server_alone_and_comes_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     backend, spec = world.worker(), world.spec(COUNT)
+    now_s = 1000.0
+    monkeypatch.setattr(connection, "time", SimpleNamespace(monotonic=lambda: now_s))
     world.cluster.faults.refuse("create jobs", recorded("429"), times=1)
     with pytest.raises(Busy):
         backend.submit(spec)
@@ -79,7 +85,7 @@ def test_who_is_asked_for_patience_leaves_the_server_alone_and_comes_back(world:
         with pytest.raises(Unavailable, match="left alone"):
             call()
     assert world.cluster.faults.count("create jobs") == 1
-    time.sleep(1.05)  # the server's own Retry-After
+    now_s += 1.05  # the server's own Retry-After
     backend.submit(spec)
     assert seen(backend, spec).state is State.SUCCEEDED
 
@@ -140,6 +146,17 @@ def test_a_refused_question_is_no_answer(
     assert world.cluster.pods()[0]["status"]["phase"] == "Running"
 
 
+@pytest.mark.parametrize("asked", ["patch jobs", "patch pods"])
+def test_what_a_refused_end_quotes_of_a_variable_is_struck_out(
+    running: tuple[World, KubernetesBackend, JobSpec], asked: str
+) -> None:
+    world, backend, spec = running
+    words = 'admission webhook "policy.example.org" denied the request: SECRET=hunter22 is not allowed'
+    world.cluster.faults.refuse(asked, status(403, "Forbidden", words))
+    with pytest.raises(Unavailable, match=r"SECRET=\*\*\* is not allowed"):
+        backend.end(spec.jid, spec.generation)
+
+
 @pytest.mark.parametrize("how", ["hang", "drop"])
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_question_without_an_answer(
@@ -147,7 +164,7 @@ def test_a_question_without_an_answer(
 ) -> None:
     world, backend, spec = running
     asked, ask = QUESTIONS[question]
-    hasty = world.worker(kube_timeout_s=0.3)
+    hasty = world.worker(kube_timeout_s=1)
     getattr(world.cluster.faults, how)(asked, times=1)
     began_s = time.monotonic()
     with pytest.raises(Unavailable):

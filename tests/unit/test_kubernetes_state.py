@@ -40,6 +40,12 @@ LOST_NODE = PREEMPTED | {
     "reason": "DeletionByTaintManager",
     "message": "Taint manager: deleting due to NoExecute taint",
 }
+
+
+def not_ready(reason: str = "") -> Object:
+    return {"type": "Ready", "status": "False", "reason": reason, "lastTransitionTime": LATER}
+
+
 POLICY = "PodFailurePolicy"
 EXITED = "Container plugin for pod p/x failed with exit code 137 matching FailJob rule at index 1"
 CANCELLED = {VERDICT: Verdict(Reason.CANCELLED, "ended on request", moment(LATER) or datetime.now(UTC)).to_json()}
@@ -79,6 +85,20 @@ UNFINISHED: dict[str, tuple[Object, list[Object], State, str, str]] = {
         State.RUNNING,
         "Running",
         "DeletionByTaintManager: Taint manager: deleting due to NoExecute taint",
+    ),
+    "on a node that is silent": (
+        job(active=1),
+        [pod("Running", running(), conditions=[not_ready()])],
+        State.RUNNING,
+        "Running",
+        f"node node1 does not answer since {LATER}; the job may go on there",
+    ),
+    "not ready, says its kubelet": (
+        job(active=1), [pod("Running", running(), conditions=[not_ready("ContainersNotReady")])],
+        State.RUNNING, "Running", "",
+    ),
+    "ended before its node was silent": (
+        job(active=1), [pod("Succeeded", terminated(0), conditions=[not_ready()])], State.RUNNING, "Running", "",
     ),
     "ended, not counted": (job(active=1), [pod("Succeeded", terminated(0))], State.RUNNING, "Running", ""),
     "failed, not counted": (job(active=1), [pod("Failed", terminated(1))], State.RUNNING, "Running", ""),

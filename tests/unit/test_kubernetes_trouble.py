@@ -43,7 +43,7 @@ def test_what_events_tell(reason: str) -> None:
 
 
 def test_trouble_that_has_passed_is_none() -> None:
-    events = [event("FailedMount", "why", at=FINISHED), event("Pulling", "", "Normal", LATER)]
+    events = [event("FailedMount", "why", at=FINISHED), event("Pulled", "", "Normal", LATER)]
     assert trouble_in(events) is None
     assert trouble_in(reversed(events)) is None
     assert trouble_in([]) is None
@@ -52,7 +52,25 @@ def test_trouble_that_has_passed_is_none() -> None:
 
 def test_an_event_that_is_repeated_is_as_young_as_its_last_time() -> None:
     again = event("FailedMount", "why", at=STARTED) | {"series": {"lastObservedTime": LATER}}
-    assert trouble_in([again, event("Pulling", "", "Normal", FINISHED)])
+    told = trouble_in([again, event("Pulling", "", "Normal", FINISHED)])
+    assert told is not None
+    assert told.native == "FailedMount"
+
+
+def test_an_image_that_is_pulled_is_told_and_is_no_trouble() -> None:
+    """It may come in the very second in which the pod got its place."""
+    placed, pulling = (
+        event("Scheduled", "", "Normal", STARTED),
+        event("Pulling", 'Pulling image "x"', "Normal", STARTED),
+    )
+    placed["metadata"]["name"], pulling["metadata"]["name"] = "pod.18b0a1", "pod.18b0a2"
+    told = Trouble("Pulling", Reason.IMAGE_PULL, 'Pulling image "x"', is_lasting=False)
+    assert trouble_in([placed, pulling]) == trouble_in([pulling, placed]) == told
+    clock = Clock()
+    clock.events = [pulling]
+    clock.look(pod())
+    for _ in range(10):
+        assert clock.later(GRACE_S).look(pod()) == (told, False), "however long it takes"
 
 
 @pytest.mark.parametrize(("name", "is_lasting"), [("pod security", True), ("limit range", True), ("pod quota", False)])
@@ -161,7 +179,7 @@ def test_what_events_told_is_asked_for_once_more_before_the_end() -> None:
     clock.later(SILENT_S).look(pod())
     clock.later(GRACE_S - AGAIN_S).look(pod())
     clock.later(AGAIN_S - 1).look(pod())
-    clock.events = [event("Pulling", "", "Normal", LATER)]
+    clock.events = [event("Pulled", "", "Normal", LATER)]
     assert clock.later(1).look(pod()) == (None, False)
 
 

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from backends._kubernetes import patience
-from backends._kubernetes.identity import SPEC
+from backends._kubernetes.identity import SPEC, WORKERS
 from backends.kubernetes import KubernetesBackend
 from pman_core.backend import Absent, JobRef, Observed, Unknown
 from pman_core.job import JobSpec
 from pman_core.states import Reason, State
 from testbed.system import wait_for
 from tests.fakes.kube_api import FakeCluster
+from tests.fakes.kube_api.events import tell
 from tests.fakes.kube_api.job_controller import key_of
 from tests.unit.kube_backend import COUNT, STUBBORN, World, look, seen
 
@@ -61,6 +62,19 @@ def test_an_image_that_comes_within_the_grace_is_run(world: World) -> None:
     spec = world.spec(COUNT)
     backend = submitted(world, spec)
     seen(backend, spec, lambda found: found.native_state == "ErrImagePull")
+    world.cluster.node.images.clear()
+    assert seen(backend, spec).state is State.SUCCEEDED
+
+
+def test_an_image_that_is_being_pulled_is_told_by_its_event(world: World) -> None:
+    """Its container is only being created, as far as the pod itself tells."""
+    world.cluster.node.images[IMAGE] = ("ContainerCreating", "")
+    spec = world.spec(COUNT)
+    backend = submitted(world, spec, kube_start_grace_s=0)
+    seen(backend, spec, lambda found: found.native_state == "ContainerCreating")
+    tell(world.cluster.storage, world.cluster.pods()[0], "Normal", "Pulling", f'Pulling image "{IMAGE}"')
+    waiting = seen(backend, spec, lambda found: found.native_state == "Pulling")
+    assert (waiting.state, waiting.message) == (State.PENDING, f'Pulling image "{IMAGE}"')
     world.cluster.node.images.clear()
     assert seen(backend, spec).state is State.SUCCEEDED
 
@@ -200,6 +214,18 @@ def test_what_the_others_said_when_the_first_failed_is_kept(world: World) -> Non
     wait_for("the others are gone", lambda: len(world.cluster.pods()) == 1)
     assert backend.logs(asked, 10, 1000) == whole
     assert world.worker().logs(asked, 10, 1000) == "--- worker 2 of 3 ---\nI am 1\n", "who came too late"
+
+
+@pytest.mark.parametrize("said", ["many", None])
+def test_an_annotation_that_somebody_has_changed_does_not_stop_a_removal(world: World, said: str | None) -> None:
+    spec = world.spec(COUNT)
+    backend = submitted(world, spec)
+    seen(backend, spec)
+    annotations = {} if said is None else {WORKERS: said}
+    [pod] = world.cluster.pods()
+    world.cluster.storage.update(key_of(pod), lambda found: found["metadata"].update(annotations=annotations))
+    assert backend.remove(spec.jid, spec.generation) is False, "how many there were to be is not known any more"
+    wait_for("it is gone", lambda: look(world.worker(), spec) == Absent())
 
 
 # Secrets

@@ -3,20 +3,23 @@
 https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 """
 
+import time
+
 from tests.fakes.kube_api.storage import Json, Key, Storage, now
 
 
 def tell(storage: Storage, about: Json, kind: str, reason: str, message: str) -> None:
     """Write an event, or count it again if it has been told already."""
     metadata = about["metadata"]
-    name = f"{metadata['name']}.{reason.lower()}"
-    key = Key("events", metadata["namespace"], name)
+    key = Key("events", metadata["namespace"], f"{metadata['name']}.{time.time_ns():x}")
     with storage.changed:
-        known = storage.get(key)
-        if known is not None and known["message"] == message:
-            storage.update(key, lambda event: event.update(count=event["count"] + 1, lastTimestamp=now()))
-            return
-        storage.delete(key)
+        for known in storage.all("events", metadata["namespace"]):
+            if (known["involvedObject"]["uid"], known["reason"]) == (metadata["uid"], reason):
+                there = Key("events", metadata["namespace"], known["metadata"]["name"])
+                if known["message"] == message:
+                    storage.update(there, lambda event: event.update(count=event["count"] + 1, lastTimestamp=now()))
+                    return
+                storage.delete(there)
         involved = {
             "kind": about["kind"],
             "namespace": metadata["namespace"],

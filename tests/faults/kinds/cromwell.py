@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from random import Random
 
 from tests.faults.cromwell_world import CromwellWorld
-from tests.faults.kinds.base import NOBODY, Fault, cut_again_and_again
+from tests.faults.kinds.base import NOBODY, Fault
+from tests.faults.kinds.way import Cut, Refuse
 from tests.faults.stage import Stage
+
+SERVER = ("cromwell", "cromwell")
 
 
 class OfCromwell(Fault):
@@ -63,28 +66,4 @@ class Sleep(OfCromwell):
         self.world(stage).signal(signal.SIGCONT)
 
 
-class Refuse(OfCromwell):
-    """It cannot be reached; it goes on."""
-
-    name = "cromwell-away"
-    lasts_s = (2.0, 12.0)
-
-    def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
-        self.world(stage).proxy.refuse()
-        return NOBODY
-
-    def end(self, stage: Stage, target: str) -> None:
-        self.world(stage).proxy.restore()
-
-
-class Cut(OfCromwell):
-    """Every call cut, before or after it was done, again and again."""
-
-    name = "cromwell-cut"
-    lasts_s = (0.0, 0.0)
-
-    def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
-        return cut_again_and_again(self.world(stage).proxy.cut, 12, rng)
-
-
-CROMWELL: Sequence[Fault] = (Kill(), Restart(), Sleep(), Refuse(), Cut())
+CROMWELL: Sequence[Fault] = (Kill(), Restart(), Sleep(), Refuse(*SERVER), Cut(*SERVER))

@@ -1,0 +1,109 @@
+"""Ends the jobs that Kubernetes itself would wait for for ever, and lets go of pods that are lost.
+
+Whoever observes a job asks here, once the job is known not to have ended. Everything that is judged by is in the
+cluster, but for how long trouble has lasted: see :mod:`backends._kubernetes.patience`.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from backends._kubernetes.ending import always, end_job
+from backends._kubernetes.ends import unnoticed_failure
+from backends._kubernetes.errors import forms_of, strike
+from backends._kubernetes.identity import Object, secrets_of
+from backends._kubernetes.lost_nodes import is_tracked, lost_pods, verdict_on
+from backends._kubernetes.namespace import Namespace
+from backends._kubernetes.patience import Patience
+from backends._kubernetes.settings import KubernetesSettings
+from backends._kubernetes.trouble import may_be_stuck
+from backends._kubernetes.verdict import Verdict, verdict_of
+from pman_core.backend import Observed, Sighting
+from pman_core.errors import BackendError
+
+log = logging.getLogger(__name__)
+
+
+class Watchdog:
+    """One for all jobs of a backend; its methods may be called from any thread."""
+
+    def __init__(self, own: KubernetesSettings) -> None:
+        self._patience = Patience(own.kube_start_grace_s)
+        self._node_lost_grace_s = own.node_lost_grace_s
+
+    def forget_all_but(self, generations: Iterable[str]) -> None:
+        """Forget the jobs that have ended or are gone."""
+        self._patience.forget_all_but(generations)
+
+    def look(self, cluster: Namespace, observed: Observed, job: Object, pods: Sequence[Object]) -> Sighting:
+        """Tell of a job that has not ended what keeps it from starting; end it if that has lasted too long."""
+        verdict = verdict_of(job["metadata"].get("annotations"))
+        if lost := self.lost(cluster, pods):
+            if self._patience.may_try(observed.generation):
+                self._end(cluster, observed, verdict_on(lost), lambda _, pods: bool(self.lost(cluster, pods)))
+            return observed
+        if verdict is not None:
+            if self._patience.has_waited(observed.generation):
+                self._end(cluster, observed, verdict, always)
+            return observed
+        if failure := unnoticed_failure(pods):
+            if self._patience.may_try(observed.generation):
+                words = strike(failure.message, forms_of(secrets_of(job)))
+                told = Verdict(failure.reason, words, datetime.now(UTC))
+                self._end(cluster, observed, told, lambda _, pods: unnoticed_failure(pods) is not None)
+            return observed
+        trouble, is_too_long = self._patience.look(observed.generation, job, pods, lambda uid: _events_of(cluster, uid))
+        if trouble is None:
+            return observed
+        words = strike(trouble.message, forms_of(secrets_of(job)))
+        if is_too_long:
+            self._end(cluster, observed, Verdict(trouble.reason, words, datetime.now(UTC)), may_be_stuck)
+        if observed.started_at is not None:
+            return observed
+        return replace(observed, native_state=trouble.native, message=words)
+
+    def lost(self, cluster: Namespace, pods: Sequence[Object]) -> list[Object]:
+        """Return those of a job's pods whose nodes are given up."""
+        return lost_pods(pods, cluster.now(), self._node_lost_grace_s)
+
+    def let_go(self, cluster: Namespace, pods: Sequence[Object]) -> None:
+        """Let what is left of a Job that is gone not wait for a node that is lost."""
+        for pod in self.lost(cluster, pods):
+            if is_tracked(pod):  # the Job controller does not know yet, and would put another in its place
+                continue
+            try:
+                cluster.forsake(pod)
+            except BackendError as error:
+                log.warning("not taken away yet: pod=%s %s", pod["metadata"]["name"], error)
+
+    def _end(
+        self,
+        cluster: Namespace,
+        observed: Observed,
+        verdict: Verdict,
+        is_due: Callable[[Object, Sequence[Object]], bool],
+    ) -> None:
+        """End a job that is observed. It is told when it is so: whoever looks next must tell the same.
+
+        That it cannot be done now must not hide the other jobs; it is tried again.
+        """
+        try:
+            end_job(
+                cluster,
+                observed.jid,
+                observed.generation,
+                verdict,
+                is_due=is_due,
+                find_lost=lambda pods: self.lost(cluster, pods),
+            )
+        except BackendError as error:
+            log.warning("not ended yet: jid=%s %s: %s", observed.jid, verdict.message, error)
+
+
+def _events_of(cluster: Namespace, uid: str) -> Sequence[Object] | None:
+    try:
+        return cluster.events_of(uid)
+    except BackendError as error:
+        log.warning("it cannot be told why a job does not start: %s", error)
+        return None

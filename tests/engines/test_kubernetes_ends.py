@@ -1,0 +1,113 @@
+"""What ends a job on a real cluster besides itself: people with kubectl, evictions, preemption."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from backends._kubernetes.identity import job_name
+from pman_core.backend import Absent
+from pman_core.states import Reason, State
+from testbed.system import wait_for
+from tests.engines.kube import IMAGE, LONG, NOWHERE, PATIENCE_S, Cluster, cluster, kubectl, look, need_cluster, seen
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def kube(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    need_cluster(request)
+    with cluster() as made:
+        yield made
+
+
+def test_a_pod_that_is_deleted_by_hand_fails_the_job_once(kube: Cluster) -> None:
+    backend = kube.backend()
+    spec = kube.spec(LONG)
+    backend.submit(spec)
+    seen(backend, spec, State.RUNNING)
+    wait_for("it has begun", lambda: kube.runs(spec), PATIENCE_S)
+    kube.kubectl("delete", *kube.pods(spec), "--wait=false")
+    found = seen(backend, spec)
+    assert (found.state, found.exit_code) == (State.FAILED, 137)
+    assert kube.runs(spec) == 1
+
+
+def test_a_pod_that_is_evicted_fails_the_job_once(kube: Cluster) -> None:
+    backend = kube.backend()
+    spec = kube.spec(LONG)
+    backend.submit(spec)
+    seen(backend, spec, State.RUNNING)
+    wait_for("it has begun", lambda: kube.runs(spec), PATIENCE_S)
+    [pod] = kube.pods(spec)
+    name = pod.removeprefix("pod/")
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
+    kubectl("create", "--raw", f"/api/v1/namespaces/{kube.namespace}/pods/{name}/eviction", "-f", "-", given=body)
+    found = seen(backend, spec)
+    assert (found.state, found.reason) == (State.FAILED, Reason.NODE_FAIL)
+    assert kube.runs(spec) == 1
+
+
+@pytest.fixture
+def urgent(kube: Cluster) -> Iterator[str]:
+    """A priority above that of the jobs."""
+    name = f"{kube.namespace}-urgent"
+    made = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": 1000}
+    kubectl("create", "-f", "-", given=made)
+    yield name
+    kube.kubectl("delete", "pod", "urgent", "--ignore-not-found", "--now", "--wait=false")
+    kubectl("delete", "priorityclass", name)
+
+
+def test_a_pod_that_is_preempted_fails_the_job_once(kube: Cluster, urgent: str) -> None:
+    """The scheduler takes the half of a node from a job for a pod that needs three quarters of it."""
+    cpus = int(kubectl("get", "nodes", "-o", "jsonpath={.items[0].status.allocatable.cpu}"))
+    backend = kube.backend(kube_request_ratio=1)
+    spec = kube.spec(LONG, cpu_limit=500 * cpus)
+    backend.submit(spec)
+    seen(backend, spec, State.RUNNING)
+    wait_for("it has begun", lambda: kube.runs(spec), PATIENCE_S)
+    container = {"name": "urgent", "image": IMAGE, "command": LONG.split()}
+    container["resources"] = {"requests": {"cpu": f"{750 * cpus}m"}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "urgent"}}
+    kube.kubectl("create", "-f", "-", given=pod | {"spec": {"priorityClassName": urgent, "containers": [container]}})
+    found = seen(backend, spec)
+    assert (found.state, found.reason) == (State.FAILED, Reason.NODE_FAIL)
+    assert "preempt" in found.message, "in the scheduler's words, or in ours if its pod is gone by then"
+    assert kube.runs(spec) == 1
+
+
+def test_a_job_that_is_deleted_by_hand_is_absent_when_nothing_of_it_is_left(kube: Cluster) -> None:
+    backend = kube.backend()
+    spec = kube.spec(LONG)
+    backend.submit(spec)
+    seen(backend, spec, State.RUNNING)
+    kube.kubectl("delete", "job", job_name(spec.jid, spec.generation), "--wait=false")
+    wait_for("it is absent", lambda: look(backend, spec) == Absent(), PATIENCE_S)
+    assert kube.pods(spec) == []
+
+
+def test_a_job_that_waits_is_ended_without_ever_running(kube: Cluster) -> None:
+    backend = kube.backend()
+    spec = kube.spec("exit 0", image=NOWHERE)
+    backend.submit(spec)
+    seen(backend, spec, State.PENDING)
+    backend.end(spec.jid, spec.generation)
+    found = seen(backend, spec)
+    assert (found.state, found.reason, found.started_at) == (State.CANCELLED, Reason.CANCELLED, None)
+    assert kube.pods(spec) == []
+
+
+def test_a_job_that_was_ended_while_suspended_does_not_run_when_it_is_resumed(kube: Cluster) -> None:
+    backend = kube.backend()
+    spec = kube.spec("exit 0", cpu_limit=100_000_000)
+    backend.submit(spec)
+    seen(backend, spec, State.PENDING)
+    name = job_name(spec.jid, spec.generation)
+    kube.kubectl("patch", "job", name, "--type=merge", "-p", '{"spec": {"suspend": true}}')
+    kube.kubectl("wait", "job", name, "--for=condition=Suspended", f"--timeout={PATIENCE_S}s")
+    backend.end(spec.jid, spec.generation)
+    assert seen(backend, spec).state is State.CANCELLED
+    kube.kubectl("patch", "job", name, "--type=merge", "-p", '{"spec": {"suspend": false}}')
+    kube.kubectl("wait", "job", name, "--for=condition=Failed", f"--timeout={PATIENCE_S}s")
+    assert kube.pods(spec) == []
+    assert seen(backend, spec).state is State.CANCELLED

@@ -1,0 +1,125 @@
+"""Several workers of a job on a real cluster, and containers that the site puts beside them."""
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from backends._kubernetes.identity import job_name
+from backends._kubernetes.state import moment
+from backends._kubernetes.storage import storage_of
+from backends.kubernetes import KubernetesBackend
+from pman_core.backend import Absent
+from pman_core.job import JobSpec
+from pman_core.states import TERMINAL, Reason, State
+from testbed.system import wait_for
+from tests.engines.kube import IMAGE, LONG, PATIENCE_S, Cluster, cluster, look, need_cluster, ref, seen
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def kube(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    need_cluster(request)
+    with cluster() as made:
+        yield made
+
+
+def test_all_workers_run_and_each_has_its_log(kube: Cluster) -> None:
+    backend = kube.backend()
+    spec = kube.spec('echo "it is number $JOB_COMPLETION_INDEX"', number_of_workers=3, jid="x" * 253)
+    backend.submit(spec)
+    assert seen(backend, spec).state is State.SUCCEEDED
+    assert kube.runs(spec) == 3
+    for reader in (backend, kube.backend()):
+        assert reader.logs(ref(spec), 100, 10_000) == "".join(
+            f"--- worker {number + 1} of 3 ---\nit is number {number}\n" for number in range(3)
+        )
+
+
+def test_one_worker_that_fails_ends_the_others_and_none_begins_anew(kube: Cluster) -> None:
+    backend = kube.backend()
+    script = f'if [ $JOB_COMPLETION_INDEX = 1 ]; then until [ -e "$0/go" ]; do sleep 0.1; done; exit 9; fi; {LONG}'
+    spec = kube.spec(script, number_of_workers=3)
+    backend.submit(spec)
+    wait_for("all have begun", lambda: kube.runs(spec) == 3, PATIENCE_S)
+    (kube.store_base / spec.request.output_dir / "go").touch()
+    found = seen(backend, spec)
+    assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, 9)
+    assert kube.runs(spec) == 3
+
+
+@pytest.mark.parametrize("when_told_to_go", ["", "exit 0"])
+def test_the_stream_keeps_what_the_workers_said_that_a_failure_takes_down(kube: Cluster, when_told_to_go: str) -> None:
+    backend = kube.backend()
+    cursor, stop = backend.cursor(), threading.Event()
+    script = (
+        f'trap \'{when_told_to_go}\' TERM; echo "I am $JOB_COMPLETION_INDEX"; until [ -e "$0/go" ]; do sleep 0.1; done;'
+        " [ $JOB_COMPLETION_INDEX = 1 ] && exit 9; while :; do sleep 0.1; done"
+    )
+    spec = kube.spec(script, number_of_workers=3)
+    backend.submit(spec)
+    wait_for("all have begun", lambda: kube.runs(spec) == 3, PATIENCE_S)
+    (kube.store_base / spec.request.output_dir / "go").touch()
+    for event in backend.watch(cursor, stop):
+        observed = event.observed
+        if observed is not None and observed.generation == spec.generation and observed.state in TERMINAL:
+            stop.set()
+    wait_for("the pods of the others are gone", lambda: len(kube.pods(spec)) == 1, PATIENCE_S)
+    assert backend.logs(ref(spec), 100, 10_000) == "".join(
+        f"--- worker {number + 1} of 3 ---\nI am {number}\n" for number in range(3)
+    )
+
+
+def create_beside(kube: Cluster, backend: KubernetesBackend, spec: JobSpec, other: str, **more: Any) -> None:
+    """Submit a job as if a webhook of the site had put a container into its pod."""
+    body = backend._build(spec, storage_of(kube.settings()).volumes(spec, None))
+    pod = body["spec"]["template"]["spec"]
+    pod["containers"].append({"name": "proxy", "image": IMAGE, "command": ["sh", "-c", other]})
+    pod |= more
+    kube.kubectl("create", "-f", "-", given=body)
+
+
+@pytest.mark.parametrize(("own", "other"), [("exit 0", LONG), ("exit 3", LONG), ("exit 0", "exit 1")])
+def test_a_container_that_the_site_puts_beside_does_not_decide(kube: Cluster, own: str, other: str) -> None:
+    backend, spec = kube.backend(), kube.spec(own)
+    create_beside(kube, backend, spec, other)
+    found = seen(backend, spec)
+    code = int(own[-1])
+    assert (found.state, found.exit_code) == (State.FAILED if code else State.SUCCEEDED, code)
+    backend.remove(spec.jid, spec.generation)
+    wait_for("it is gone", lambda: look(backend, spec) == Absent(), PATIENCE_S)
+
+
+def test_a_worker_that_fails_beside_a_proxy_ends_the_others(kube: Cluster) -> None:
+    backend = kube.backend()
+    spec = kube.spec(f"[ $JOB_COMPLETION_INDEX = 1 ] && exit 9; {LONG}", number_of_workers=2)
+    create_beside(kube, backend, spec, LONG)
+    found = seen(backend, spec)
+    assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, 9)
+    assert kube.runs(spec) == 2
+
+
+def bring_deadline(kube: Cluster, spec: JobSpec) -> None:
+    """Give a pod a time limit that is over in a moment; it counts from when its node took it."""
+    [name] = kube.pods(spec)
+    began_at = moment(json.loads(kube.kubectl("get", name, "-o", "json"))["status"]["startTime"])
+    assert began_at is not None
+    limit_s = int((datetime.now(UTC) - began_at).total_seconds()) + 2
+    kube.kubectl("patch", name, "--type=merge", "-p", json.dumps({"spec": {"activeDeadlineSeconds": limit_s}}))
+
+
+def test_a_job_that_ended_before_its_proxy_ran_into_the_time_limit_has_ended_so(kube: Cluster) -> None:
+    """Whoever looks only then, as after a wipe, must tell the end that others have told before."""
+    backend, spec = kube.backend(), kube.spec("exit 0")
+    create_beside(kube, backend, spec, LONG)
+    found = seen(backend, spec)
+    assert (found.state, found.exit_code) == (State.SUCCEEDED, 0)
+    bring_deadline(kube, spec)
+    name = job_name(spec.jid, spec.generation)
+    kube.kubectl("wait", "job", name, "--for=condition=Failed", f"--timeout={PATIENCE_S}s")
+    late = seen(kube.backend(), spec)
+    assert (late.state, late.exit_code, late.finished_at) == (State.SUCCEEDED, 0, found.finished_at)
