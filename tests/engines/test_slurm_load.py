@@ -1,54 +1,55 @@
-"""Two hundred jobs of eight clients that poll all the time: what they are told, when, and what it costs Slurm.
+"""Two hundred jobs at once: what eight clients that poll all the time are told, when, and what it costs Slurm.
 
-It runs alone: figures that are taken beside other tests tell of these.
+It runs alone: figures that are taken beside other tests tell of these, and for the jobs that wait no node takes any.
 """
 
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
-from testbed.system import System
-from tests.engines.jobs import delete
+from testbed.system import System, wait_for
+from tests.engines.jobs import delete, get, post, traced
 from tests.engines.load import told_of_jobs
-from tests.engines.slurm import (
-    Calls,
-    count,
-    end_slurm_system,
-    native_ids,
-    need_slurm,
-    start_slurm_system,
-    wait_nothing_left,
-)
+from tests.engines.slurm import native_ids, native_states, need_slurm, shared_folder, slurm
+from tests.engines.slurm_system import PATIENCE_S, POLL_S, Calls, count, slurm_system, wait_nothing_left
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.exclusive, pytest.mark.timeout(300)]
 
 JOBS, CLIENTS = 200, 8
-POLL_S = 0.5
+LISTINGS = 8
 SEEN_P95_S_MAX = 2.5
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
     need_slurm(request)
-    with TemporaryDirectory(prefix="pman-slurm-", ignore_cleanup_errors=True) as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
+    with shared_folder() as folder:
+        yield folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def calls(folder: Path) -> Calls:
     return Calls(folder / "bin")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pman(folder: Path, calls: Calls) -> Iterator[System]:
-    instance = f"load-{folder.name[-6:].lower().replace('_', 'x')}"
-    system = start_slurm_system(folder, instance, SLURM_PATH=f"{calls.folder}:/usr/bin:/bin", SLURM_POLL_S=str(POLL_S))
-    yield system
-    end_slurm_system(system)
+    with slurm_system(folder, "load", SLURM_PATH=calls.path) as system:
+        yield system
+
+
+@pytest.fixture
+def drained(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every node is drained: Slurm takes jobs and begins none."""
+    need_slurm(request, faults=True)
+    nodes = slurm("sinfo", "--noheader", "--format=%N").strip()
+    slurm("scontrol", "update", f"NodeName={nodes}", "State=DRAIN", "Reason=test")
+    try:
+        yield
+    finally:
+        slurm("scontrol", "update", f"NodeName={nodes}", "State=RESUME")
 
 
 def test_two_hundred_jobs_of_eight_clients_are_true_in_time_and_cheap(
@@ -74,4 +75,29 @@ def test_two_hundred_jobs_of_eight_clients_are_true_in_time_and_cheap(
     assert p95_s <= SEEN_P95_S_MAX
     for jid in told_s:
         delete(pman, jid)
-    wait_nothing_left(pman, 120)
+    wait_nothing_left(pman)
+
+
+def test_two_hundred_jobs_that_wait_cost_no_more_listings_than_one(pman: System, calls: Calls, drained: None) -> None:
+    began_s, jids = time.time(), [f"waits-{number}" for number in range(JOBS)]
+    for jid in jids:
+        post(pman, traced(jid, memory_limit="100"))
+
+    def waiting() -> int:
+        return list(native_states(pman).values()).count("PENDING")
+
+    wait_for("all are in Slurm's queue", lambda: waiting() >= JOBS, PATIENCE_S)
+    quiet_s = time.time()
+
+    def listings() -> int:
+        return count(calls.since(quiet_s))["squeue"]
+
+    wait_for(f"{LISTINGS} more listings", lambda: listings() >= LISTINGS, PATIENCE_S)
+    asked, seconds = listings(), time.time() - quiet_s
+    # One process asks for all: the observer, once in a period.
+    assert asked <= seconds / POLL_S + 1, f"{asked} listings in {seconds:.1f} s"
+    assert {get(pman, jid)["status"] for jid in jids} == {"notstarted"}
+    assert count(calls.since(began_s))["sbatch"] == JOBS
+    for jid in jids:
+        delete(pman, jid)
+    wait_nothing_left(pman)

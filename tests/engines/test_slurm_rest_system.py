@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -10,17 +9,10 @@ from testbed import slurm_cluster
 from testbed.system import System, wait_for
 from tests.contract.corpus import ARGUMENTS
 from tests.engines.jobs import body, delete, post, traced, traces, wait_end, wait_status
-from tests.engines.slurm import (
-    Calls,
-    count,
-    end_slurm_system,
-    native_ids,
-    need_slurm,
-    start_slurm_system,
-    wait_nothing_left,
-)
+from tests.engines.slurm import native_ids, need_slurm, shared_folder
+from tests.engines.slurm_system import PATIENCE_S, Calls, count, slurm_system, wait_nothing_left
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.xdist_group("slurm-rest")]
 
 OVERTIME = "overtime"
 TOKEN_S = 20
@@ -32,9 +24,8 @@ def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
     if lacking := slurm_cluster.rest_lack():
         required = "slurm" in request.config.getoption("--require")
         (pytest.fail if required else pytest.skip)(lacking)
-    with TemporaryDirectory(prefix="pman-slurm-", ignore_cleanup_errors=True) as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
+    with shared_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +39,10 @@ def pman(folder: Path, calls: Calls) -> Iterator[System]:
     command = folder / "token"
     command.write_text(f'#!/bin/bash\necho made >> "{folder}/made"\nexec /usr/bin/scontrol token lifespan={TOKEN_S}\n')
     command.chmod(0o755)
-    system = start_slurm_system(
-        folder,
-        f"rest-{folder.name[-6:].lower().replace('_', 'x')}",
-        SLURM_PATH=f"{calls.folder}:/usr/bin:/bin",
-        SLURM_REST_URL=slurm_cluster.rest_url(),
-        SLURM_REST_TOKEN_COMMAND=str(command),
-        TIMELIMIT_MAX_MINUTES="10",
-    )
-    try:
+    rest = {"SLURM_REST_URL": slurm_cluster.rest_url(), "SLURM_REST_TOKEN_COMMAND": str(command)}
+    with slurm_system(folder, "rest", SLURM_PATH=calls.path, TIMELIMIT_MAX_MINUTES="10", **rest) as system:
         post(system, traced(OVERTIME, "sleep 600", time_limit=1))
         yield system
-    finally:
-        end_slurm_system(system)
 
 
 def test_hostile_arguments_reach_a_container_from_an_archive_verbatim(pman: System) -> None:
@@ -99,7 +81,7 @@ def test_a_job_that_takes_more_time_than_it_may_is_told_and_nothing_of_any_job_i
     assert (record["status"], record["reason"]) == ("finishedWithError", "TIME_LIMIT"), f"{record}"
     assert (traces(pman, OVERTIME), traces(pman, OVERTIME, "ends")) == (1, 0)
     delete(pman, OVERTIME)
-    wait_for("its end is verified", lambda: not pman.connect_store().obligations("slurm", 1), 60)
+    wait_for("its end is verified", lambda: not pman.connect_store().obligations("slurm", 1), PATIENCE_S)
     wait_nothing_left(pman)
     assert not count(calls.since(0)), "a command of Slurm was run"
     logs = [path.read_text(errors="replace") for path in folder.rglob("*.log")]
