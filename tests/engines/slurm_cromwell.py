@@ -8,13 +8,12 @@ from typing import Any
 import requests
 
 from testbed.system import wait_for
+from tests.engines.jobs import PATIENCE_S
 from tests.engines.slurm import slurm
 from tests.fakes.cromwell import FakeCromwell, Site, read_site
 from tests.unit.cromwell_recordings import read
 
 CONF = Path(__file__).parents[2] / "deploy/cromwell/slurm.conf"
-PATIENCE_S = 120
-"""So long whatever must happen may take: the tests share a machine that may have other work."""
 
 
 def site_in(folder: Path, **changes: Any) -> Site:

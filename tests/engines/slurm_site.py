@@ -13,11 +13,8 @@ from pman_core.request import JobRequest
 from pman_core.settings import Settings
 from pman_core.states import TERMINAL
 from testbed.system import wait_for
-from tests.engines.jobs import body
+from tests.engines.jobs import PATIENCE_S, body
 from tests.engines.slurm import instance_of, shared_folder
-
-PATIENCE_S = 120
-"""So long whatever must happen may take: the tests share a machine that may have other work."""
 
 
 class Site:

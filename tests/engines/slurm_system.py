@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from testbed.system import System, wait_for
-from tests.engines.jobs import post, traced, traces, wait_status
+from tests.engines.jobs import PATIENCE_S, post, traced, traces, wait_status
 from tests.engines.slurm import instance_of, native_ids, native_states, put_archive, slurm
 
 COUNTED = ("sbatch", "squeue", "sacct", "scancel", "scontrol")
@@ -16,8 +16,6 @@ POLL_S = 0.5
 SMALL = {"memory_limit": "100"}
 UNTIL_TOLD = 'while [ ! -e "$1/go" ]; do sleep 0.1; done'
 """Work that ends when it is told to, so that it surely goes on while something is done to it."""
-PATIENCE_S = 120
-"""So long whatever must happen on the cluster may take: the tests share a machine that may have other work."""
 
 
 class Calls:

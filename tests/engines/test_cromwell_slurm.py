@@ -11,8 +11,9 @@ import requests
 import WDL
 
 from testbed.system import wait_for
+from tests.engines.jobs import PATIENCE_S
 from tests.engines.slurm import need_slurm, shared_folder, slurm
-from tests.engines.slurm_cromwell import PATIENCE_S, call, site_in, submit, wait_state, wait_status
+from tests.engines.slurm_cromwell import call, site_in, submit, wait_state, wait_status
 from tests.fakes.cromwell import FakeCromwell, Site
 
 NOWHERE = "SlurmctldPort=1\nMessageTimeout=3\n"

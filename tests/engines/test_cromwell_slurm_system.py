@@ -9,9 +9,9 @@ import pytest
 
 from testbed.system import System, wait_for
 from tests.contract.corpus import ARGUMENTS
-from tests.engines.jobs import body, delete, get, post, traced, wait_end, wait_status
+from tests.engines.jobs import PATIENCE_S, body, delete, get, post, traced, wait_end, wait_status
 from tests.engines.slurm import need_slurm, put_archive, shared_folder, slurm
-from tests.engines.slurm_cromwell import PATIENCE_S, site_in
+from tests.engines.slurm_cromwell import site_in
 from tests.engines.slurm_cromwell import wait_status as wait_workflow
 from tests.engines.slurm_system import UNTIL_TOLD, go
 from tests.fakes.cromwell import FakeCromwell
@@ -71,7 +71,7 @@ def test_an_apptainer_job_full_of_quotes_runs_true_over_http(system: System) -> 
     arguments = [text for text in ARGUMENTS if "\0" not in text]
     post(system, body("quotes", DUMP, args=arguments, env=env))
     post(system, body("fails", "echo \"it is 'so'\" >&2; exit 7"))
-    record = wait_end(system, "quotes", PATIENCE_S)
+    record = wait_end(system, "quotes")
     assert record["status"] == "finishedSuccessfully", record
     outgoing = system.store_base / "quotes/out"
     argv = (outgoing / "argv").read_bytes().decode().split("\0")[:-1]
@@ -80,7 +80,7 @@ def test_an_apptainer_job_full_of_quotes_runs_true_over_http(system: System) -> 
     assert {f"V{number}": seen.get(f"V{number}") for number, _ in enumerate(env)} == dict(
         entry.split("=", 1) for entry in env
     )
-    failed = wait_end(system, "fails", PATIENCE_S)
+    failed = wait_end(system, "fails")
     assert (failed["status"], failed["exit_code"]) == ("finishedWithError", 7)
     assert "it is 'so'" in failed["logs"]
 
@@ -91,7 +91,7 @@ def test_forty_jobs_of_eight_clients_end_true(system: System) -> None:
         for jid, code in jobs.items():
             post(system, traced(jid, code=code, memory_limit="100"))
         for jid, code in jobs.items():
-            record = wait_end(system, jid, PATIENCE_S)
+            record = wait_end(system, jid)
             assert (record["status"] == "finishedSuccessfully", record["exit_code"]) == (code == 0, code), record
             out = system.store_base / jid / "out"
             assert [(out / name).read_text().count("\n") for name in ("runs", "ends")] == [1, 1]
@@ -102,24 +102,24 @@ def test_forty_jobs_of_eight_clients_end_true(system: System) -> None:
 
 def test_a_job_that_somebody_cancels_is_told_as_cancelled(system: System, cromwell: FakeCromwell) -> None:
     post(system, body("cancelled", STUBBORN))
-    wait_status(system, "cancelled", "started", timeout_s=PATIENCE_S)
+    wait_status(system, "cancelled", "started")
     slurm("scancel", slurm("squeue", "--noheader", name_of(cromwell, "cancelled"), "--format=%i").strip())
-    record = wait_end(system, "cancelled", PATIENCE_S)
+    record = wait_end(system, "cancelled")
     assert (record["status"], record["reason"]) == ("finishedWithError", "CANCELLED"), record
     assert record["exit_code"] is None
 
 
 def test_a_job_out_of_memory_is_told_so(system: System, cromwell: FakeCromwell) -> None:
     post(system, body("warm", "true"))  # so that the image is there: fetching it would count, too
-    assert wait_end(system, "warm", PATIENCE_S)["status"] == "finishedSuccessfully"
+    assert wait_end(system, "warm")["status"] == "finishedSuccessfully"
     post(system, body("greedy", "dd if=/dev/zero of=/dev/null bs=400M count=1", memory_limit="100"))
-    record = wait_end(system, "greedy", PATIENCE_S)
+    record = wait_end(system, "greedy")
     assert (record["status"], record["reason"]) == ("finishedWithError", "OOM_KILLED"), record
 
 
 def test_delete_ends_a_job_on_its_node(system: System, cromwell: FakeCromwell) -> None:
     post(system, body("deleted", STUBBORN))
-    wait_status(system, "deleted", "started", timeout_s=PATIENCE_S)
+    wait_status(system, "deleted", "started")
     name = name_of(cromwell, "deleted")
     delete(system, "deleted")
     wait_for("nothing is left", lambda: not slurm("squeue", "--noheader", name), PATIENCE_S)
@@ -133,10 +133,10 @@ def test_a_job_that_cromwell_has_given_up_ends_true(folder: Path) -> None:
         cromwell_system(folder, "gives-up", cromwell) as system,
     ):
         post(system, traced("given-up", UNTIL_TOLD, 3))
-        wait_status(system, "given-up", "started", timeout_s=PATIENCE_S)
+        wait_status(system, "given-up", "started")
         wait_workflow(cromwell, cromwell.workflows[0].id, "Failed")
         wait_for("pman is told", lambda: "lost sight" in get(system, "given-up")["message"], PATIENCE_S)
         assert get(system, "given-up")["status"] == "started"
         go(system, "given-up")
-        record = wait_end(system, "given-up", PATIENCE_S)
+        record = wait_end(system, "given-up")
         assert (record["status"], record["exit_code"]) == ("finishedWithError", 3), record

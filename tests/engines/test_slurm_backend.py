@@ -13,8 +13,9 @@ from pman_core.errors import Rejected
 from pman_core.job import JobSpec
 from pman_core.states import Reason, State
 from testbed.system import wait_for
+from tests.engines.jobs import PATIENCE_S
 from tests.engines.slurm import need_slurm, put_archive, shared_folder, slurm
-from tests.engines.slurm_site import PATIENCE_S, Site, ended, look, open_site
+from tests.engines.slurm_site import Site, ended, look, open_site
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 

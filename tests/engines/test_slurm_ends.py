@@ -7,10 +7,10 @@ import pytest
 import requests
 
 from testbed.system import System, wait_for
-from tests.engines.jobs import body, get, post, traced, traces, wait_end
+from tests.engines.jobs import PATIENCE_S, body, get, post, traced, traces, wait_end
 from tests.engines.slurm import native_state, need_slurm, shared_folder, slurm
 from tests.engines.slurm_faults import kill_processes
-from tests.engines.slurm_system import PATIENCE_S, SMALL, UNTIL_TOLD, once, only_id, running, slurm_system
+from tests.engines.slurm_system import SMALL, UNTIL_TOLD, once, only_id, running, slurm_system
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.xdist_group("slurm-ends")]
 

@@ -11,10 +11,10 @@ import pytest
 import requests
 
 from testbed.system import System, wait_for
-from tests.engines.jobs import get, post, traced, traces, wait_end
+from tests.engines.jobs import PATIENCE_S, get, post, traced, traces, wait_end
 from tests.engines.slurm import last_node, native_ids, native_state, need_slurm, shared_folder, slurm
 from tests.engines.slurm_faults import bring_up, kill, kill_processes, repaired, stopped, wait_until_saved
-from tests.engines.slurm_system import PATIENCE_S, SMALL, go, once, only_id, running, slurm_system
+from tests.engines.slurm_system import SMALL, go, once, only_id, running, slurm_system
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.exclusive, pytest.mark.timeout(300)]
 
@@ -55,7 +55,7 @@ def test_a_slurmctld_that_is_killed_changes_no_state_and_is_waited_for(pman: Sys
     finally:
         bring_up()
     for jid, code in (("killed-ctld", 3), ("posted-without", 2)):
-        record = wait_end(pman, jid, PATIENCE_S)
+        record = wait_end(pman, jid)
         assert (record["status"], record["exit_code"], once(pman, jid)) == ("finishedWithError", code, (1, 1)), (
             f"{record}"
         )
@@ -72,7 +72,7 @@ def test_a_slurmctld_that_hangs_loses_nobody_and_repeats_nothing(pman: System) -
         assert get(pman, "stopped-ctld")["status"] == "started"
         assert get(pman, "posted-meanwhile")["status"] == "notstarted"
     for jid in ("stopped-ctld", "posted-meanwhile"):
-        record = wait_end(pman, jid, PATIENCE_S)
+        record = wait_end(pman, jid)
         assert (record["status"], once(pman, jid)) == ("finishedSuccessfully", (1, 1)), f"{record}"
 
 
@@ -85,7 +85,7 @@ def test_a_node_that_dies_under_a_job_is_told_and_the_job_is_not_repeated(pman: 
     kill(f"slurmd-{node}")
     try:
         kill_processes(f"slurmstepd: \\[{job_id}\\.", "slurmstepd")
-        record = wait_end(pman, "dead-node", 180)
+        record = wait_end(pman, "dead-node")
         assert (record["status"], record["reason"]) == ("finishedWithError", "NODE_FAIL"), f"{record}"
         assert node in record["message"]
     finally:
@@ -103,7 +103,7 @@ def test_a_job_waits_for_a_node_that_is_drained_and_says_why(pman: System) -> No
         assert get(pman, "drained")["status"] == "notstarted"
     finally:
         slurm("scontrol", "update", f"NodeName={last_node()}", "State=RESUME")
-    assert wait_end(pman, "drained", 120)["status"] == "finishedSuccessfully"
+    assert wait_end(pman, "drained")["status"] == "finishedSuccessfully"
     assert once(pman, "drained") == (1, 1)
 
 
@@ -111,7 +111,7 @@ def test_a_job_waits_for_a_node_that_is_drained_and_says_why(pman: System) -> No
 def test_a_step_that_the_kernel_kills_for_want_of_memory_on_the_node_ends_its_job(pman: System) -> None:
     running(pman, "no-step")
     kill_processes(f"slurmstepd: \\[{only_id(pman, 'no-step')}\\.", "slurmstepd")
-    record = wait_end(pman, "no-step", 240)
+    record = wait_end(pman, "no-step")
     go(pman, "no-step")
     assert record["status"] == "finishedWithError", f"{record}"
     assert record["message"]

@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 
 from testbed.system import System, wait_for
-from tests.engines.jobs import delete, get, post, traced
+from tests.engines.jobs import PATIENCE_S, delete, get, post, traced
 from tests.engines.load import told_of_jobs
 from tests.engines.slurm import native_ids, native_states, need_slurm, shared_folder, slurm
-from tests.engines.slurm_system import PATIENCE_S, POLL_S, Calls, count, slurm_system, wait_nothing_left
+from tests.engines.slurm_system import POLL_S, Calls, count, slurm_system, wait_nothing_left
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.exclusive, pytest.mark.timeout(300)]
 
 JOBS, CLIENTS = 200, 8
 LISTINGS = 8
-SEEN_P95_S_MAX = 2.5
+SEEN_P95_LISTINGS_MAX = 8
+"""Not seconds: a machine that has other work lists more slowly, too."""
 
 
 @pytest.fixture(scope="module")
@@ -55,24 +56,25 @@ def drained(request: pytest.FixtureRequest) -> Iterator[None]:
 def test_two_hundred_jobs_of_eight_clients_are_true_in_time_and_cheap(
     pman: System, calls: Calls, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    began_s = time.time()
+    before, began_s = native_ids(pman), time.time()
     to_wall_s = began_s - time.monotonic()
-    told_s = told_of_jobs(pman, JOBS, CLIENTS, 200)
-    lasted_s = time.time() - began_s
-    asked = count(calls.since(began_s))
-    assert asked["sbatch"] == JOBS == len(native_ids(pman)), "one job of Slurm each"
-    late_s = sorted(
-        told_s[jid] + to_wall_s - (pman.store_base / jid / "out" / "ends").stat().st_mtime for jid in told_s
-    )
-    p50_s, p95_s = late_s[JOBS // 2], late_s[int(0.95 * JOBS)]
+    told_s = {jid: at_s + to_wall_s for jid, at_s in told_of_jobs(pman, JOBS, CLIENTS, PATIENCE_S).items()}
+    lasted_s, made = time.time() - began_s, calls.since(began_s)
+    asked = count(made)
+    assert asked["sbatch"] == JOBS == len(native_ids(pman)) - len(before), "one job of Slurm each"
+    ended_s = {jid: (pman.store_base / jid / "out" / "ends").stat().st_mtime for jid in told_s}
+    late_s = sorted(told_s[jid] - ended_s[jid] for jid in told_s)
+    listed_s = [at_s for at_s, what in made if what.startswith("squeue")]
+    listings = sorted(sum(ended_s[jid] < at_s < told_s[jid] for at_s in listed_s) for jid in told_s)
+    middle, most = JOBS // 2, int(0.95 * JOBS)
     with capsys.disabled():
         print(  # noqa: T201 - the figures that this test is for
             f"\n{JOBS} jobs, {CLIENTS} clients, {lasted_s:.0f} s: {dict(asked)}; from the end of a program to GET"
-            f" p50 {p50_s * 1000:.0f} ms, p95 {p95_s * 1000:.0f} ms"
+            f" p50 {late_s[middle] * 1000:.0f} ms, p95 {late_s[most] * 1000:.0f} ms, in {listings[most]} listings"
         )
     # One process asks for all; a submitter asks once more only if its first try was cut off.
     assert asked["squeue"] <= lasted_s / POLL_S + 2, asked
-    assert p95_s <= SEEN_P95_S_MAX
+    assert listings[most] <= SEEN_P95_LISTINGS_MAX
     for jid in told_s:
         delete(pman, jid)
     wait_nothing_left(pman)

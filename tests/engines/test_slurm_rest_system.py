@@ -8,9 +8,9 @@ import pytest
 from testbed import slurm_cluster
 from testbed.system import System, wait_for
 from tests.contract.corpus import ARGUMENTS
-from tests.engines.jobs import body, delete, post, traced, traces, wait_end, wait_status
+from tests.engines.jobs import PATIENCE_S, body, delete, post, traced, traces, wait_end, wait_status
 from tests.engines.slurm import native_ids, need_slurm, shared_folder
-from tests.engines.slurm_system import PATIENCE_S, Calls, count, slurm_system, wait_nothing_left
+from tests.engines.slurm_system import Calls, count, slurm_system, wait_nothing_left
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.xdist_group("slurm-rest")]
 
@@ -59,7 +59,7 @@ def test_jobs_outlive_the_tokens_that_they_were_submitted_with(pman: System, fol
     for code in range(3):
         post(pman, traced(f"lasting-{code}", f"sleep {TOKEN_S + 5}", code))
     for code in range(3):
-        record = wait_end(pman, f"lasting-{code}", 120)
+        record = wait_end(pman, f"lasting-{code}")
         assert record["exit_code"] == code, f"{record}"
         assert len(native_ids(pman, f"lasting-{code}")) == traces(pman, f"lasting-{code}") == 1
     assert len((folder / "made").read_text().split()) > made

@@ -9,9 +9,9 @@ from redis import Redis
 
 from testbed.system import System, wait_for
 from tests.contract.corpus import ARGUMENTS, ENVIRONMENT
-from tests.engines.jobs import body, delete, get, post, traced, traces, wait_end, wait_status
+from tests.engines.jobs import PATIENCE_S, body, delete, get, post, traced, traces, wait_end, wait_status
 from tests.engines.slurm import need_slurm, shared_folder, slurm
-from tests.engines.slurm_system import PATIENCE_S, slurm_system, wait_nothing_left
+from tests.engines.slurm_system import slurm_system, wait_nothing_left
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.xdist_group("slurm-system")]
 
@@ -50,7 +50,7 @@ def test_an_exit_code_and_a_live_log_are_told(pman: System) -> None:
 
 def test_an_image_that_cannot_be_had_says_so_in_the_message(pman: System) -> None:
     post(pman, body("imageless", "true", image="127.0.0.1:1/nobody/has:it"))
-    record = wait_end(pman, "imageless", 120)
+    record = wait_end(pman, "imageless")
     assert (record["status"], record["reason"]) == ("finishedWithError", "IMAGE_PULL")
     assert "docker://127.0.0.1:1/nobody/has:it" in record["message"]
     assert "refused" in record["message"], "and why, in the runtime's own words"
