@@ -60,6 +60,7 @@ def slurm_system(folder: Path, kind: str, **env: str) -> Iterator[System]:
         "SLURM_POLL_S": str(POLL_S),
         "LIVE_LOGS_S": "0",
         "RECONCILE_S": "2",
+        "SUBMIT_LEASE_S": "45",  # longer than an order of Slurm may take; after a wipe so much is waited
     }
     system = System(folder / name, "slurm", env=settings | env)
     try:

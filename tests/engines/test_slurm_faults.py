@@ -18,7 +18,7 @@ from tests.engines.slurm_system import SMALL, go, once, only_id, running, slurm_
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.exclusive, pytest.mark.timeout(300)]
 
-FAST = {"REQUEUE_S": "1", "SUBMIT_LEASE_S": "45", "LOST_GRACE_S": "5"}
+FAST = {"REQUEUE_S": "1", "LOST_GRACE_S": "5"}
 STOPPED_S = float(os.environ.get("SLURM_STOPPED_S", "12"))
 
 
