@@ -14,7 +14,7 @@ from tests.engines.slurm_system import Calls, count, slurm_system, wait_nothing_
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.xdist_group("slurm-rest")]
 
-OVERTIME = "overtime"
+OVERTIME, LASTING = "overtime", ("lasting-0", "lasting-1", "lasting-2")
 TOKEN_S = 20
 
 
@@ -35,13 +35,17 @@ def calls(folder: Path) -> Calls:
 
 @pytest.fixture(scope="module")
 def pman(folder: Path, calls: Calls) -> Iterator[System]:
-    """All of pman; a job that will exceed its time limit runs from the beginning."""
+    """All of pman; from the beginning jobs run beyond their first token, and one beyond its time limit."""
     command = folder / "token"
-    command.write_text(f'#!/bin/bash\necho made >> "{folder}/made"\nexec /usr/bin/scontrol token lifespan={TOKEN_S}\n')
+    command.write_text(
+        f'#!/bin/bash\necho $EPOCHREALTIME >> "{folder}/made"\nexec /usr/bin/scontrol token lifespan={TOKEN_S}\n'
+    )
     command.chmod(0o755)
     rest = {"SLURM_REST_URL": slurm_cluster.rest_url(), "SLURM_REST_TOKEN_COMMAND": str(command)}
     with slurm_system(folder, "rest", SLURM_PATH=calls.path, TIMELIMIT_MAX_MINUTES="10", **rest) as system:
         post(system, traced(OVERTIME, "sleep 600", time_limit=1))
+        for code, jid in enumerate(LASTING):
+            post(system, traced(jid, f"sleep {TOKEN_S + 5}", code))
         yield system
 
 
@@ -55,14 +59,13 @@ def test_hostile_arguments_reach_a_container_from_an_archive_verbatim(pman: Syst
 
 
 def test_jobs_outlive_the_tokens_that_they_were_submitted_with(pman: System, folder: Path) -> None:
-    made = len((folder / "made").read_text().split())
-    for code in range(3):
-        post(pman, traced(f"lasting-{code}", f"sleep {TOKEN_S + 5}", code))
-    for code in range(3):
-        record = wait_end(pman, f"lasting-{code}")
+    for code, jid in enumerate(LASTING):
+        record = wait_end(pman, jid)
         assert record["exit_code"] == code, f"{record}"
-        assert len(native_ids(pman, f"lasting-{code}")) == traces(pman, f"lasting-{code}") == 1
-    assert len((folder / "made").read_text().split()) > made
+        assert len(native_ids(pman, jid)) == traces(pman, jid) == 1
+    made_s = [float(line) for line in (folder / "made").read_text().split()]
+    began_s = (pman.store_base / LASTING[0] / "out" / "runs").stat().st_mtime
+    assert max(made_s) > began_s, "it ended with another token than it was submitted with"
 
 
 def test_a_job_that_is_deleted_while_it_runs_is_gone_and_its_jid_is_free(pman: System) -> None:
