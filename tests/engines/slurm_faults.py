@@ -76,11 +76,15 @@ def wait_until_saved(job_id: int) -> None:
 
 def kill_processes(pattern: str, name: str) -> None:
     """``kill -9`` the processes of this name with such a command line."""
-    found = [
-        int(pid)
-        for pid in slurm("pgrep", "-f", pattern).split()
-        if Path(f"/proc/{pid}/comm").read_text().startswith(name)
-    ]
+    found = [int(pid) for pid in slurm("pgrep", "-f", pattern).split() if _comm(pid).startswith(name)]
     assert found, pattern
     for pid in found:
         os.kill(pid, signal.SIGKILL)
+
+
+def _comm(pid: str) -> str:
+    """Return the name of a process; of one that has gone meanwhile there is none."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""

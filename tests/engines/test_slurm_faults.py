@@ -33,7 +33,7 @@ def pman(request: pytest.FixtureRequest) -> Iterator[System]:
 
 def health(system: System) -> tuple[bool, str]:
     """Return what the API tells of the backend."""
-    backend = requests.get(f"{system.url}/api/v1/", timeout=5).json().get("backend") or {}
+    backend = requests.get(f"{system.url}/api/v1/", timeout=10).json().get("backend") or {}
     return bool(backend.get("ok")), str(backend.get("message"))
 
 
