@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.exclusive, pytest.
 
 JOBS, CLIENTS = 200, 8
 LISTINGS = 8
-SEEN_P95_LISTINGS_MAX = 8
+SEEN_P95_LISTINGS_MAX = 5
 """Not seconds: a machine that has other work lists more slowly, too."""
 
 
