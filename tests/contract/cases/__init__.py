@@ -283,7 +283,7 @@ def look(backend: Backend, spec: JobSpec, handle: Handle | None = None) -> Sight
     return backend.observe([ref_of(spec, handle)])[spec.jid, spec.generation]
 
 
-def seen(backend: Backend, spec: JobSpec, *states: State, timeout_s: float = 60.0) -> Observed:
+def seen(backend: Backend, spec: JobSpec, *states: State, timeout_s: float = 30.0) -> Observed:
     """Wait until the job is in one of ``states`` (any terminal one if none is given) and return how it is."""
     wanted = frozenset(states) or TERMINAL
 
