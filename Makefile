@@ -44,9 +44,8 @@ kubernetes: $(VENV)/.dev ## the tests on a real Kubernetes cluster, which must b
 	$(BIN)/pytest -m 'kubernetes and e2e' --require kubernetes -n 0 tests/engines/test_kubernetes_load.py tests/engines/test_kubernetes_faults.py tests/engines/test_kubernetes_nodes.py
 
 slurm: $(VENV)/.dev ## the tests on a real Slurm, which must be there (see testbed/README.md)
-	$(BIN)/pytest -m 'slurm and not e2e' --require slurm --timeout 240 -n 4 --dist worksteal tests/contract tests/engines
-	$(BIN)/pytest -m 'slurm and e2e' --require slurm -n 3 --dist worksteal tests/engines/test_slurm_system.py tests/engines/test_slurm_rest_system.py tests/engines/test_cromwell_slurm.py
-	$(BIN)/pytest -m 'slurm and e2e' --require slurm -n 0 tests/engines/test_slurm_load.py tests/engines/test_slurm_faults.py tests/engines/test_slurm_backend.py
+	$(BIN)/pytest -m 'slurm and not exclusive' --require slurm --timeout 300 -n 6 --dist loadgroup tests/contract tests/engines
+	$(BIN)/pytest -m 'slurm and exclusive' --require slurm -n 0 tests/engines
 
 chaos: $(VENV)/.dev ## 1,000 jobs under 60 faults, then an audit; BACKEND=process, docker, kubernetes, cromwell or mock, SEED= to repeat a night
 	$(BIN)/python -m tests.faults.chaos --backend $(or $(BACKEND),process) $(addprefix --seed ,$(SEED)) $(CHAOS)

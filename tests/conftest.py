@@ -17,3 +17,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="BACKEND,...",
         help="fail, instead of skipping, when the scheduler of such a backend is not there",
     )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what waits long: it costs nothing while the other tests run, and minutes after them."""
+    items.sort(key=lambda item: item.get_closest_marker("long_wait") is None)

@@ -4,7 +4,7 @@
 # What already runs with the same settings is left alone; with other settings Slurm is restarted, and its jobs end. A
 # Slurm of somebody else, which answers or is configured in /etc/slurm, is not touched. Settings (environment):
 #   SLURM_HOME=/var/lib/pman-slurm   all state: spools, the key of the tokens, database, log/, images/
-#   SLURM_NODES=4            nodes n1..nN, one slurmd each; each has the CPUs and the memory of this machine
+#   SLURM_NODES=6            nodes n1..nN, one slurmd each; each has the CPUs and the memory of this machine
 #   SLURM_GPUS=1             GPUs of each node; they are no devices: only who gets them is true
 #   SLURM_DBD=0              1: slurmdbd and MariaDB on 127.0.0.1, so that sacct works
 #   SLURM_MIN_JOB_AGE=300    so many seconds slurmctld remembers an ended job
@@ -15,7 +15,7 @@ set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=testbed/common.sh
 . "$HERE/../common.sh"
-: "${SLURM_HOME:=/var/lib/pman-slurm}" "${SLURM_NODES:=4}" "${SLURM_GPUS:=1}" "${SLURM_DBD:=0}" "${SLURM_MIN_JOB_AGE:=300}"
+: "${SLURM_HOME:=/var/lib/pman-slurm}" "${SLURM_NODES:=6}" "${SLURM_GPUS:=1}" "${SLURM_DBD:=0}" "${SLURM_MIN_JOB_AGE:=300}"
 : "${SLURM_REST:=1}" "${SLURM_REST_PORT:=6820}" "${SLURM_SERVICE:=pman-slurm}"
 ETC=/etc/slurm LOG=$SLURM_HOME/log RUN=/run/pman-slurm
 MARK="# Written by testbed/slurm/up.sh of pman"

@@ -90,6 +90,7 @@ def test_a_user_is_set_or_refused(case: BackendCase, backend: Backend) -> None:
     assert (dump.uid, dump.gid) == (12345, 23456)
 
 
+@pytest.mark.long_wait  # real schedulers look at limits from time to time
 def test_a_time_limit_ends_the_job(case: BackendCase) -> None:
     backend = case.make(timelimit_s=0.3)
     spec = case.spec(case.run_for(60))

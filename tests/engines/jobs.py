@@ -11,6 +11,8 @@ from testbed.system import System, wait_for
 
 IMAGE = "busybox:test"
 FINISHED = {"finishedSuccessfully", "finishedWithError", "undefined"}
+PATIENCE_S = 120.0
+"""So long whatever must happen may take: the machine may have other work, and the scheduler other jobs."""
 TRACED = 'echo ran >> "$1/runs"; echo working; {}; echo ended >> "$1/ends"; exit {}'
 
 
@@ -59,7 +61,7 @@ def delete(system: System, jid: str) -> None:
     assert requests.delete(f"{system.url}/api/v1/{jid}/", timeout=10).status_code == 204
 
 
-def wait_status(system: System, jid: str, *statuses: str, timeout_s: float = 60) -> dict[str, Any]:
+def wait_status(system: System, jid: str, *statuses: str, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
     def ask() -> dict[str, Any] | None:
         record = get(system, jid)
         return record if record["status"] in statuses else None
@@ -67,7 +69,7 @@ def wait_status(system: System, jid: str, *statuses: str, timeout_s: float = 60)
     return wait_for(f"{jid} is {' or '.join(statuses)}", ask, timeout_s)
 
 
-def wait_end(system: System, jid: str, timeout_s: float = 60) -> dict[str, Any]:
+def wait_end(system: System, jid: str, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
     return wait_status(system, jid, *FINISHED, timeout_s=timeout_s)
 
 

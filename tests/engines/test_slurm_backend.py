@@ -3,83 +3,35 @@
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from backends._slurm.settings import SlurmSettings
 from backends.slurm import SlurmBackend
-from pman_core.backend import JobRef, Observed
+from pman_core.backend import JobRef
 from pman_core.errors import Rejected
-from pman_core.job import JobSpec, mint_generation
-from pman_core.request import JobRequest
-from pman_core.settings import Settings
-from pman_core.states import TERMINAL, Reason, State
+from pman_core.job import JobSpec
+from pman_core.states import Reason, State
 from testbed.system import wait_for
-from tests.engines.jobs import IMAGE, body
-from tests.engines.slurm import IMAGES, need_slurm, slurm
+from tests.engines.jobs import PATIENCE_S
+from tests.engines.slurm import need_slurm, put_archive, shared_folder, slurm
+from tests.engines.slurm_site import Site, ended, look, open_site
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 
 
-class Site:
-    """One store and one worker on the real cluster."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.store = folder / "store"
-        self.store.mkdir()
-        (folder / "images").mkdir()
-        (folder / "images" / f"{IMAGE}.tar").write_bytes((IMAGES / "busybox.tar").read_bytes())
-        self.made: list[SlurmBackend] = []
-
-    def backend(self, **own: Any) -> SlurmBackend:
-        common = Settings(container_env="slurm", storebase=self.store, pman_instance=self._instance)
-        settings = {"hpc_images": self.folder / "images", "slurm_poll_s": 0.2, "slurm_gpu_gres": "gpu"} | own
-        backend = SlurmBackend(common, SlurmSettings(**settings))
-        backend.open()
-        self.made.append(backend)
-        return backend
-
-    @property
-    def _instance(self) -> str:
-        return f"t{self.folder.name[-6:].lower().replace('_', 'x')}"
-
-    def spec(self, script: str, jid: str, **fields: Any) -> JobSpec:
-        request = JobRequest(**(body(jid, script) | fields))
-        for name in (request.input_dir, request.output_dir):
-            (self.store / name).mkdir(parents=True, exist_ok=True)
-        return JobSpec(mint_generation(), self._instance, request)
-
-    def close(self) -> None:
-        for backend in self.made:
-            for owned in list(backend.owned()):
-                backend.remove(owned.observed.jid, owned.observed.generation)
-            backend.close()
+@pytest.fixture(scope="module")
+def images(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A site's folder of images with the test image, and beside it what Apptainer has made of that."""
+    need_slurm(request)
+    with shared_folder() as folder:
+        yield put_archive(folder)
 
 
 @pytest.fixture
-def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    need_slurm(request)
-    with TemporaryDirectory(prefix="pman-slurm-", ignore_cleanup_errors=True) as name:
-        Path(name).chmod(0o755)
-        made = Site(Path(name))
-        try:
-            yield made
-        finally:
-            made.close()
-
-
-def look(backend: SlurmBackend, spec: JobSpec) -> Observed:
-    sighting = backend.observe([JobRef(spec.jid, spec.generation)])[spec.jid, spec.generation]
-    assert isinstance(sighting, Observed)
-    return sighting
-
-
-def ended(backend: SlurmBackend, spec: JobSpec) -> Observed:
-    wait_for("the end", lambda: look(backend, spec).state in TERMINAL, 60)
-    return look(backend, spec)
+def site(images: Path) -> Iterator[Site]:
+    with open_site(hpc_images=images, hpc_image_cache=images.with_name("cache"), slurm_gpu_gres="gpu") as site:
+        yield site
 
 
 def log_of(backend: SlurmBackend, spec: JobSpec) -> str:
@@ -136,16 +88,16 @@ def test_what_slurm_refuses_is_told_in_its_words(
     assert list(backend.owned()) == []
 
 
-@pytest.mark.e2e  # it wants every node to itself, so it runs when nobody else does
+@pytest.mark.exclusive  # it wants every node
 def test_a_job_that_waits_says_why(site: Site) -> None:
     nodes = len(slurm("sinfo", "-h", "-N", "-o", "%N").split())
     backend = site.backend(slurm_options="--exclusive", slurm_workers_max=nodes)
     blocker = site.spec("sleep 600", "blocker", number_of_workers=nodes, memory_limit=100)
     waiter = site.spec("true", "waiter", number_of_workers=nodes, memory_limit=100)
     backend.submit(blocker)
-    wait_for("one job has all nodes", lambda: look(backend, blocker).state is State.RUNNING, 60)
+    wait_for("one job has all nodes", lambda: look(backend, blocker).state is State.RUNNING, PATIENCE_S)
     backend.submit(waiter)
-    wait_for("the other says why it waits", lambda: "Resources" in look(backend, waiter).message, 30)
+    wait_for("the other says why it waits", lambda: "Resources" in look(backend, waiter).message, PATIENCE_S)
     assert look(backend, waiter).message == "waiting in Slurm: Resources (no node is free for it yet)"
 
 
@@ -155,11 +107,11 @@ def test_of_two_orders_for_one_job_one_runs_and_both_are_ended(site: Site) -> No
     backend.submit(spec)
     backend._hand_over(spec)
     assert len(backend._control.folder(spec.generation).noted()) == 2
-    wait_for("it runs", (site.store / "twice/out/runs").exists, 30)
-    wait_for("the other has ended", lambda: _states(backend, spec) == ["FAILED", "RUNNING"], 30)
+    wait_for("it runs", (site.store / "twice/out/runs").exists, PATIENCE_S)
+    wait_for("the other has ended", lambda: _states(backend, spec) == ["FAILED", "RUNNING"], PATIENCE_S)
     assert look(backend, spec).state is State.RUNNING
     backend.remove(spec.jid, spec.generation)
-    wait_for("both are over", lambda: _states(backend, spec) == ["CANCELLED", "FAILED"], 30)
+    wait_for("both are over", lambda: _states(backend, spec) == ["CANCELLED", "FAILED"], PATIENCE_S)
     assert (site.store / "twice/out/runs").read_text() == "ran\n"
 
 
@@ -172,7 +124,7 @@ def test_of_a_job_that_is_killed_nothing_is_left(site: Site) -> None:
     backend = site.backend()
     spec = site.spec('trap "" TERM; setsid sleep 600 & echo ready; sleep 600', "stubborn")
     backend.submit(spec)
-    wait_for("it runs", lambda: "ready" in log_of(backend, spec), 30)
+    wait_for("it runs", lambda: "ready" in log_of(backend, spec), PATIENCE_S)
     backend.remove(spec.jid, spec.generation)
     folder = str((site.store / "stubborn/out").resolve())
 
@@ -180,7 +132,7 @@ def test_of_a_job_that_is_killed_nothing_is_left(site: Site) -> None:
         found = subprocess.run(["grep", "-lsF", f" {folder} ", *_tables()], capture_output=True, text=True, check=False)
         return found.stdout
 
-    wait_for("no process has its folder any more", lambda: processes() == "", 20)
+    wait_for("no process has its folder any more", lambda: processes() == "", PATIENCE_S)
 
 
 def _tables() -> list[str]:

@@ -2,27 +2,19 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from testbed import slurm_cluster
 from testbed.system import System, wait_for
 from tests.contract.corpus import ARGUMENTS
-from tests.engines.jobs import body, delete, post, traced, traces, wait_end, wait_status
-from tests.engines.slurm import (
-    Calls,
-    count,
-    end_slurm_system,
-    native_ids,
-    need_slurm,
-    start_slurm_system,
-    wait_nothing_left,
-)
+from tests.engines.jobs import PATIENCE_S, body, delete, post, traced, traces, wait_end, wait_status
+from tests.engines.slurm import native_ids, need_slurm, shared_folder
+from tests.engines.slurm_system import Calls, count, slurm_system, wait_nothing_left
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.xdist_group("slurm-rest")]
 
-OVERTIME = "overtime"
+OVERTIME, LASTING = "overtime", ("lasting-0", "lasting-1", "lasting-2")
 TOKEN_S = 20
 
 
@@ -32,9 +24,8 @@ def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
     if lacking := slurm_cluster.rest_lack():
         required = "slurm" in request.config.getoption("--require")
         (pytest.fail if required else pytest.skip)(lacking)
-    with TemporaryDirectory(prefix="pman-slurm-", ignore_cleanup_errors=True) as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
+    with shared_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -44,23 +35,18 @@ def calls(folder: Path) -> Calls:
 
 @pytest.fixture(scope="module")
 def pman(folder: Path, calls: Calls) -> Iterator[System]:
-    """All of pman; a job that will exceed its time limit runs from the beginning."""
+    """All of pman; from the beginning jobs run beyond their first token, and one beyond its time limit."""
     command = folder / "token"
-    command.write_text(f'#!/bin/bash\necho made >> "{folder}/made"\nexec /usr/bin/scontrol token lifespan={TOKEN_S}\n')
-    command.chmod(0o755)
-    system = start_slurm_system(
-        folder,
-        f"rest-{folder.name[-6:].lower().replace('_', 'x')}",
-        SLURM_PATH=f"{calls.folder}:/usr/bin:/bin",
-        SLURM_REST_URL=slurm_cluster.rest_url(),
-        SLURM_REST_TOKEN_COMMAND=str(command),
-        TIMELIMIT_MAX_MINUTES="10",
+    command.write_text(
+        f'#!/bin/bash\necho $EPOCHREALTIME >> "{folder}/made"\nexec /usr/bin/scontrol token lifespan={TOKEN_S}\n'
     )
-    try:
+    command.chmod(0o755)
+    rest = {"SLURM_REST_URL": slurm_cluster.rest_url(), "SLURM_REST_TOKEN_COMMAND": str(command)}
+    with slurm_system(folder, "rest", SLURM_PATH=calls.path, TIMELIMIT_MAX_MINUTES="10", **rest) as system:
         post(system, traced(OVERTIME, "sleep 600", time_limit=1))
+        for code, jid in enumerate(LASTING):
+            post(system, traced(jid, f"sleep {TOKEN_S + 5}", code))
         yield system
-    finally:
-        end_slurm_system(system)
 
 
 def test_hostile_arguments_reach_a_container_from_an_archive_verbatim(pman: System) -> None:
@@ -73,14 +59,13 @@ def test_hostile_arguments_reach_a_container_from_an_archive_verbatim(pman: Syst
 
 
 def test_jobs_outlive_the_tokens_that_they_were_submitted_with(pman: System, folder: Path) -> None:
-    made = len((folder / "made").read_text().split())
-    for code in range(3):
-        post(pman, traced(f"lasting-{code}", f"sleep {TOKEN_S + 5}", code))
-    for code in range(3):
-        record = wait_end(pman, f"lasting-{code}", 120)
+    for code, jid in enumerate(LASTING):
+        record = wait_end(pman, jid)
         assert record["exit_code"] == code, f"{record}"
-        assert len(native_ids(pman, f"lasting-{code}")) == traces(pman, f"lasting-{code}") == 1
-    assert len((folder / "made").read_text().split()) > made
+        assert len(native_ids(pman, jid)) == traces(pman, jid) == 1
+    made_s = [float(line) for line in (folder / "made").read_text().split()]
+    began_s = (pman.store_base / LASTING[0] / "out" / "runs").stat().st_mtime
+    assert max(made_s) > began_s, "it ended with another token than it was submitted with"
 
 
 def test_a_job_that_is_deleted_while_it_runs_is_gone_and_its_jid_is_free(pman: System) -> None:
@@ -99,7 +84,7 @@ def test_a_job_that_takes_more_time_than_it_may_is_told_and_nothing_of_any_job_i
     assert (record["status"], record["reason"]) == ("finishedWithError", "TIME_LIMIT"), f"{record}"
     assert (traces(pman, OVERTIME), traces(pman, OVERTIME, "ends")) == (1, 0)
     delete(pman, OVERTIME)
-    wait_for("its end is verified", lambda: not pman.connect_store().obligations("slurm", 1), 60)
+    wait_for("its end is verified", lambda: not pman.connect_store().obligations("slurm", 1), PATIENCE_S)
     wait_nothing_left(pman)
     assert not count(calls.since(0)), "a command of Slurm was run"
     logs = [path.read_text(errors="replace") for path in folder.rglob("*.log")]

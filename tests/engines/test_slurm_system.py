@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 import requests
@@ -11,10 +9,11 @@ from redis import Redis
 
 from testbed.system import System, wait_for
 from tests.contract.corpus import ARGUMENTS, ENVIRONMENT
-from tests.engines.jobs import body, delete, get, post, traced, traces, wait_end, wait_status
-from tests.engines.slurm import end_slurm_system, need_slurm, slurm, start_slurm_system, wait_nothing_left
+from tests.engines.jobs import PATIENCE_S, body, delete, get, post, traced, traces, wait_end, wait_status
+from tests.engines.slurm import need_slurm, shared_folder, slurm
+from tests.engines.slurm_system import slurm_system, wait_nothing_left
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.xdist_group("slurm-system")]
 
 SHOW = 'for out; do :; done; cat "/proc/$$/cmdline" > "$out/argv"; cat "/proc/$$/environ" > "$out/env"; echo done'
 
@@ -22,20 +21,9 @@ SHOW = 'for out; do :; done; cat "/proc/$$/cmdline" > "$out/argv"; cat "/proc/$$
 @pytest.fixture(scope="module")
 def pman(request: pytest.FixtureRequest) -> Iterator[System]:
     need_slurm(request)
-    with TemporaryDirectory(prefix="pman-slurm-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        system = start_slurm_system(
-            folder,
-            f"system-{folder.name[-6:].lower().replace('_', 'x')}",
-            TIMELIMIT_MINUTES="10",
-            TIMELIMIT_MAX_MINUTES="60",
-            LIVE_LOGS_S="1",
-        )
-        try:
-            yield system
-        finally:
-            end_slurm_system(system)
+    limits = {"TIMELIMIT_MINUTES": "10", "TIMELIMIT_MAX_MINUTES": "60"}
+    with shared_folder() as folder, slurm_system(folder, "system", LIVE_LOGS_S="1", **limits) as system:
+        yield system
 
 
 def test_hostile_arguments_reach_a_container_from_an_archive_verbatim(pman: System) -> None:
@@ -53,7 +41,7 @@ def test_hostile_arguments_reach_a_container_from_an_archive_verbatim(pman: Syst
 def test_an_exit_code_and_a_live_log_are_told(pman: System) -> None:
     post(pman, traced("failing", 'while [ ! -e "$1/go" ]; do sleep 0.1; done', 7))
     wait_status(pman, "failing", "started")
-    wait_for("the log of a running job", lambda: "working" in get(pman, "failing")["logs"], 30)
+    wait_for("the log of a running job", lambda: "working" in get(pman, "failing")["logs"], PATIENCE_S)
     (pman.store_base / "failing/out/go").touch()
     record = wait_end(pman, "failing")
     assert (record["status"], record["exit_code"], record["reason"]) == ("finishedWithError", 7, "NONZERO_EXIT")
@@ -62,7 +50,7 @@ def test_an_exit_code_and_a_live_log_are_told(pman: System) -> None:
 
 def test_an_image_that_cannot_be_had_says_so_in_the_message(pman: System) -> None:
     post(pman, body("imageless", "true", image="127.0.0.1:1/nobody/has:it"))
-    record = wait_end(pman, "imageless", 120)
+    record = wait_end(pman, "imageless")
     assert (record["status"], record["reason"]) == ("finishedWithError", "IMAGE_PULL")
     assert "docker://127.0.0.1:1/nobody/has:it" in record["message"]
     assert "refused" in record["message"], "and why, in the runtime's own words"
@@ -101,7 +89,7 @@ def test_after_a_wipe_of_redis_the_jobs_of_slurm_come_back(pman: System) -> None
     wait_for(
         "the job is there again",
         lambda: requests.get(f"{pman.url}/api/v1/lasting/", timeout=10).status_code == 200,
-        120,
+        PATIENCE_S,
     )
     (pman.store_base / "lasting/out/go").touch()
     record = wait_end(pman, "lasting")

@@ -26,7 +26,7 @@ class SlurmCase(ContainerCase):
     marker = "slurm"
     names_time_limit = False
     patience_s = 150.0  # Slurm looks at time limits twice a minute, and they are whole minutes
-    prompt_s = 8.0
+    prompt_s = 25.0  # slurmd gives a job five seconds or KillWait after its SIGTERM, and then there is an epilogue
 
     @classmethod
     def missing(cls) -> str:
