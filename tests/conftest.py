@@ -1,5 +1,7 @@
 """Options of the whole test run: pytest only takes them from here."""
 
+import gc
+
 import pytest
 
 
@@ -17,3 +19,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="BACKEND,...",
         help="fail, instead of skipping, when the scheduler of such a backend is not there",
     )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Keep the collector from looking again and again at what stays: libraries and thousands of collected tests."""
+    gc.collect()
+    gc.freeze()
