@@ -1,6 +1,7 @@
 """Options of the whole test run: pytest only takes them from here."""
 
 import gc
+import os
 
 import pytest
 
@@ -19,6 +20,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="BACKEND,...",
         help="fail, instead of skipping, when the scheduler of such a backend is not there",
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """``-n auto`` is one more than there are processors: tests that wait for a job leave theirs idle."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.hookimpl(trylast=True)

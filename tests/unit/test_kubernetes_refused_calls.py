@@ -70,6 +70,7 @@ def test_a_job_that_is_refused(world: World, name: str) -> None:
         assert world.runs(spec) == 1
 
 
+@pytest.mark.exhaustive  # Retry-After counts in whole seconds
 def test_who_is_asked_for_patience_leaves_the_server_alone_and_comes_back(world: World) -> None:
     backend, spec = world.worker(), world.spec(COUNT)
     world.cluster.faults.refuse("create jobs", recorded("429"), times=1)
