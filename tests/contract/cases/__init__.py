@@ -69,8 +69,8 @@ class BackendCase(ABC):
     names_time_limit: ClassVar[bool] = True
     """What is said of a job that ran into its time limit says how long that was."""
     starts_programs: ClassVar[bool] = False
-    """Its calls start programs, or its scheduler is a server of its own for each test, which adds up: ``pytest`` alone runs the case through
-    ``test_backend_life`` only, ``make model`` through all the rest."""
+    """Its calls start programs, or its scheduler is a server of its own for each test, which adds up: ``pytest`` alone
+    runs the case through ``test_backend_life`` only, ``make model`` through all the rest."""
     patience_s: ClassVar[float] = 25.0
     """How long the suite waits for something that must happen."""
     prompt_s: ClassVar[float] = 8.0
