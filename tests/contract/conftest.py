@@ -11,7 +11,8 @@ from cases import BackendCase, case_names, load_case
 from pman_core.backend import Backend
 
 HERE = Path(__file__).parent
-ALWAYS = {"test_backend_life", "test_backend_truth", "test_backend_verbatim"}
+ALWAYS = "test_backend_life"
+"""What is run of every case by `pytest` alone, and so in seconds, even if every call starts programs."""
 
 
 def marks(name: str) -> list[pytest.MarkDecorator]:
@@ -30,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave most of what starts programs to ``make model``, before items are chosen by their markers."""
     slow = {name for name in case_names() if _starts_programs(name)}
     for item in items:
-        if item.path.parent != HERE or item.path.stem in ALWAYS or not hasattr(item, "callspec"):
+        if item.path.parent != HERE or item.path.stem == ALWAYS or not hasattr(item, "callspec"):
             continue
         if item.callspec.params.get("case") in slow:
             item.add_marker(pytest.mark.exhaustive)

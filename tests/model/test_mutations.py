@@ -5,16 +5,10 @@ import pytest
 from tests.model.explorer import Explorer
 from tests.model.mutations import MUTATIONS, Mutation
 
-LONG = {"absences count for whoever led before", "a sweep takes the oldest object first"}
+pytestmark = pytest.mark.exhaustive
 
 
-def params() -> list[object]:
-    """Those whose way to the counterexample is long take their time with the exhaustive tests."""
-    marks = pytest.mark.exhaustive
-    return [pytest.param(one, id=one.name, marks=[marks] if one.name in LONG else []) for one in MUTATIONS]
-
-
-@pytest.mark.parametrize("mutation", params())
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_without_this_rule_an_invariant_breaks(mutation: Mutation) -> None:
     with mutation.applied():
         report = Explorer(mutation.scenario).run()
@@ -22,7 +16,6 @@ def test_without_this_rule_an_invariant_breaks(mutation: Mutation) -> None:
     assert report.broken is mutation.breaks
 
 
-@pytest.mark.exhaustive
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_with_it_none_does(mutation: Mutation) -> None:

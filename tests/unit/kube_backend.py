@@ -22,8 +22,13 @@ COUNT = sh('echo ran >> "$FAKE_MOUNT__share_outgoing/runs"; echo said')
 
 @cache
 def _common() -> Settings:
-    """Return settings for all tests; to look which backends there are takes longer than a job."""
+    """Return settings for all tests; to read them takes longer than a job."""
     return Settings(container_env="kubernetes", storebase=Path("/"), pman_instance=INSTANCE)
+
+
+@cache
+def _own(**own: Any) -> KubernetesSettings:
+    return KubernetesSettings(**({"kube_timeout_s": 5, "gpus": "no"} | own))
 
 
 class World:
@@ -37,8 +42,7 @@ class World:
         """Return one more open backend."""
         access = self.cluster.kubeconfig(self.folder / f"access-{token}", token)
         common = _common().model_copy(update={"storebase": self.folder, "job_namespace": namespace})
-        settings = KubernetesSettings(**({"kubeconfig": str(access), "kube_timeout_s": 5, "gpus": "no"} | own))
-        backend = KubernetesBackend(common, settings)
+        backend = KubernetesBackend(common, _own(**own).model_copy(update={"kubeconfig": str(access)}))
         backend.open()
         self._made.append(backend)
         return backend

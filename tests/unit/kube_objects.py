@@ -1,5 +1,6 @@
 """Jobs and pods as Kubernetes 1.35 shows them, for the tests of the backend's pure parts."""
 
+from functools import cache
 from typing import Any
 
 from backends._kubernetes.identity import build_labels, job_annotations, job_name, pod_annotations
@@ -18,7 +19,9 @@ def spec(generation: str = GENERATION, **fields: Any) -> JobSpec:
     return JobSpec(generation, "site", JobRequest(**(BODY | fields)))
 
 
+@cache
 def common(**values: Any) -> Settings:
+    """Return frozen settings: to read them takes longer than most tests of pure functions."""
     return load_settings(
         **({"container_env": "kubernetes", "storebase": "/no/store", "job_namespace": "plugins"} | values)
     )

@@ -16,10 +16,15 @@ PADDED = LARGE + b" " * (1024 * 1024 - len(LARGE))
 """A good body of exactly the length that is allowed."""
 
 
+@pytest.fixture(scope="module")
+def untouched() -> Harness:
+    """One app for all bodies that leave nothing."""
+    return Harness()
+
+
 @pytest.mark.parametrize("bad", [pytest.param(bad, id=bad.name) for bad in BAD_BODIES])
-def test_a_bad_body_is_refused_by_name_and_leaves_nothing(bad: BadBody) -> None:
-    harness = Harness()
-    reply = harness.http.post("/api/v1/", data=bad.raw, content_type=bad.content_type)
+def test_a_bad_body_is_refused_by_name_and_leaves_nothing(untouched: Harness, bad: BadBody) -> None:
+    reply = untouched.http.post("/api/v1/", data=bad.raw, content_type=bad.content_type)
     problem = json.loads(reply.data)
     assert (reply.status_code, problem["status"]) == (bad.status, bad.status)
     assert reply.content_type == "application/problem+json"
@@ -28,7 +33,7 @@ def test_a_bad_body_is_refused_by_name_and_leaves_nothing(bad: BadBody) -> None:
         assert bad.field in problem["message"]
     assert isinstance(problem["message"], str)
     assert problem["message"]
-    assert harness.is_untouched()
+    assert untouched.is_untouched()
 
 
 def test_the_corpus_has_no_double() -> None:

@@ -25,6 +25,7 @@ def python(code: str, **settings: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.exhaustive  # starts a Python with pman in it
 def test_the_app_of_production_is_built_without_redis_and_without_any_scheduler() -> None:
     code = f"""
 import sys
@@ -36,6 +37,7 @@ print(*[name for name in sys.modules if name.split(".")[0] in {FORBIDDEN}])
     assert (ended.returncode, ended.stdout.strip()) == (0, ""), ended.stderr
 
 
+@pytest.mark.exhaustive  # starts a Python with pman in it
 def test_wrong_settings_are_all_named_and_the_server_is_told_to_halt() -> None:
     ended = python("import pman_api.wsgi", STOREBASE="relative", REDIS_URL="http://x", LIVE_LOGS_S="-1")
     assert ended.returncode == EXIT_HALT

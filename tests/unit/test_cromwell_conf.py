@@ -20,8 +20,9 @@ PLACES = {"job_name": "cromwell_1234abcd_job", "cwd": "/s/x", "out": "/s/x/stdou
 PLACES |= {"script": "/s/x/script", "docker_cwd": "/d", "job_shell": "/bin/bash"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def site() -> Site:
+    """Frozen; the parser of HOCON takes longer than a test."""
     return read_site(CONF)
 
 

@@ -217,6 +217,7 @@ def test_a_policy_of_never_fetches_nothing(tmp_path: Path) -> None:
     assert "IMAGE_PULL_POLICY is never" in node.end(spec)[2]
 
 
+@pytest.mark.exhaustive  # the launcher counts in whole seconds
 def test_a_fetch_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     sleeper = tmp_path / "bin/apptainer"
     sleeper.parent.mkdir()
@@ -276,6 +277,7 @@ def beaten_at_s(node: Node, spec: JobSpec) -> float:
     return node.control.folder(spec.generation).beat_at_s() or 0.0
 
 
+@pytest.mark.exhaustive  # the launcher counts in whole seconds
 def test_a_launcher_says_that_it_is_there_as_long_as_it_is(bare: Node) -> None:
     bare.heartbeat_s = 1
     spec = bare.prepare(*SLEEP)
@@ -296,6 +298,7 @@ def test_a_launcher_says_that_it_is_there_as_long_as_it_is(bare: Node) -> None:
     wait_for("nobody is left", lambda: not beat.is_running())
 
 
+@pytest.mark.exhaustive  # the launcher counts in whole seconds
 def test_the_signs_of_a_launcher_that_is_killed_stop(bare: Node) -> None:
     bare.heartbeat_s = 1
     spec = bare.prepare(*SLEEP)
@@ -310,6 +313,7 @@ def test_the_signs_of_a_launcher_that_is_killed_stop(bare: Node) -> None:
     wait_for("nobody is left", lambda: not any(process.is_running() for process in family))
 
 
+@pytest.mark.exhaustive  # the launcher counts in whole seconds
 def test_a_launcher_makes_nothing_anew_in_a_folder_that_was_emptied(bare: Node) -> None:
     bare.heartbeat_s = 1
     spec = bare.prepare(*SLEEP)

@@ -9,6 +9,8 @@ import pytest
 
 from pman_core import registry
 
+pytestmark = pytest.mark.exhaustive  # every test starts a Python with pman in it, or the linter
+
 ROOT = Path(__file__).parents[2]
 
 

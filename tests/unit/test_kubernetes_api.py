@@ -207,7 +207,7 @@ def test_a_date_that_is_none_is_no_reason_to_fail(date: str) -> None:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Dated) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         configuration = kubernetes.client.Configuration()
         configuration.host = f"http://127.0.0.1:{server.server_port}"
         api = Api(configuration, 5)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.exhaustive  # every test starts a Python with Flower in it
+
 SHOW = (
     "import json; import pman_worker.monitor as m; "
     "print(json.dumps({n: m.options[n] for n in "

@@ -11,6 +11,8 @@ import pytest
 
 from testbed.system import System, wait_for
 
+pytestmark = pytest.mark.exhaustive  # every test starts Pythons with pman in them
+
 STARTS_TWO = """
 import sys, time
 from pathlib import Path

@@ -15,6 +15,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -68,8 +69,8 @@ class BackendCase(ABC):
     names_time_limit: ClassVar[bool] = True
     """What is said of a job that ran into its time limit says how long that was."""
     starts_programs: ClassVar[bool] = False
-    """Every call and every job starts programs, which adds up: ``pytest`` alone runs the case through life, truth and
-    verbatim only, ``make model`` through everything."""
+    """Its calls start programs, or its scheduler is a server of its own for each test, which adds up: ``pytest`` alone
+    runs the case through ``test_backend_life`` only, ``make model`` through all the rest."""
     patience_s: ClassVar[float] = 25.0
     """How long the suite waits for something that must happen."""
     prompt_s: ClassVar[float] = 8.0
@@ -168,8 +169,9 @@ class BackendCase(ABC):
 
     def common(self, *, timelimit_s: float | None = None, **overrides: Any) -> Settings:
         """Return the settings of one worker; ``overrides`` are fields of the common settings."""
-        values = {"container_env": self.name, "storebase": self.store_base, "pman_instance": self.instance}
-        settings = Settings(**(values | overrides))
+        own = {"storebase": self.store_base, "pman_instance": self.instance}
+        settings = _settings(self.name, **{key: value for key, value in overrides.items() if key not in own})
+        settings = settings.model_copy(update=own | {key: overrides[key] for key in own if key in overrides})
         # The setting counts in minutes; no test waits for one.
         return settings if timelimit_s is None else settings.model_copy(update={"timelimit_minutes": timelimit_s / 60})
 
@@ -231,6 +233,12 @@ class BackendCase(ABC):
             for left in list(sweeper.owned()):
                 sweeper.remove(left.observed.jid, left.observed.generation)
             sweeper.close()
+
+
+@cache
+def _settings(backend: str, **values: Any) -> Settings:
+    """Return frozen settings, but for what each case has of its own; to read them takes longer than many a test."""
+    return Settings(container_env=backend, storebase=Path("/"), **values)
 
 
 def case_names() -> list[str]:

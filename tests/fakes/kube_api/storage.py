@@ -4,7 +4,7 @@ The version counts all changes of all kinds, as in etcd, so it also says where a
 https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
 """
 
-import copy
+import pickle
 import threading
 import uuid
 from collections.abc import Callable
@@ -41,6 +41,12 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def copied(found: Json) -> Json:
+    """Return a deep copy; ``copy.deepcopy`` takes ten times as long, and was most of what the fake did."""
+    copy: Json = pickle.loads(pickle.dumps(found, pickle.HIGHEST_PROTOCOL))
+    return copy
+
+
 class Storage:
     """All objects of one cluster. Every method may be called from any thread."""
 
@@ -71,7 +77,7 @@ class Storage:
         with self.changed:
             if key in self._objects:
                 raise refusals.already_exists(key.resource, key.name)
-            found = copy.deepcopy(body)
+            found = copied(body)
             found["metadata"] |= {
                 "name": key.name,
                 "namespace": key.namespace,
@@ -88,7 +94,7 @@ class Storage:
             before = self._objects.get(key)
             if before is None:
                 return None
-            after = copy.deepcopy(before)
+            after = copied(before)
             change(after)
             if after == before:
                 return before
@@ -105,7 +111,7 @@ class Storage:
         with self.changed:
             found = self._objects.pop(key, None)
             if found is not None:
-                self._write("DELETED", key, copy.deepcopy(found))
+                self._write("DELETED", key, copied(found))
             return found
 
     def changes_since(self, version: int) -> list[Change]:

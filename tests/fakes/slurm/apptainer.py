@@ -1,9 +1,7 @@
 """An Apptainer that contains nothing: it runs the command on the host; variables say what it would have mounted."""
 
 import os
-import shutil
 import sys
-from pathlib import Path
 
 WITH_VALUE = {"--pwd", "--home", "--mount", "--workdir"}
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -13,7 +11,8 @@ def build(part: str, source: str) -> None:
     scheme, _, path = source.partition(":")
     if scheme != "docker-archive":
         sys.exit(f"FATAL:   Unable to build from {source}: no registry is reached from here")
-    shutil.copy(path, part)
+    with open(path, "rb") as archive, open(part, "wb") as image:
+        image.write(archive.read())
 
 
 def run(words: list[str]) -> None:
@@ -27,7 +26,7 @@ def run(words: list[str]) -> None:
         elif option == "--home":
             env["HOME"] = value
     image, *argv = words
-    if not Path(image).exists():
+    if not os.path.exists(image):
         sys.exit(f"FATAL:   could not open image {image}")
     env |= {name.removeprefix("APPTAINERENV_"): value for name, value in os.environ.items() if "TAINERENV_" in name}
     os.chdir("/")

@@ -1,0 +1,16 @@
+"""Leaves to ``make model`` the unit tests whose every step starts programs, as the contract suite does."""
+
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+STARTS_PROGRAMS = {"cromwell", "lives"}
+"""Fixtures that are a fake Cromwell: a server, and several shells for each job, each look and each abort."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == HERE and STARTS_PROGRAMS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.exhaustive)
