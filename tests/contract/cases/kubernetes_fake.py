@@ -12,14 +12,9 @@ from tests.fakes.kube_api import FakeCluster
 
 class KubernetesFakeCase(FakeMounts, KubernetesCase):
     marker = ""
-<<<<<<< HEAD
+    starts_programs = True
     patience_s = 25.0
     prompt_s = 8.0
-=======
-    starts_programs = True
-    patience_s = 15.0
-    prompt_s = 3.0
->>>>>>> 0d84db0 (Leave the contract suite on the fake cluster, but for its life, to make model)
 
     def __init__(self, folder: Path, instance: str) -> None:
         super().__init__(folder, instance)
