@@ -10,7 +10,6 @@ from backends._private_folder import asking
 from pman_core.job import JobSpec
 
 SPECS_MAX = 20_000
-HEARTBEAT_S = 10
 SILENCE_S = 40.0
 """A launcher that has not said for so long that it is there has gone."""
 GONE = "gone"
