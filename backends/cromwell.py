@@ -287,10 +287,12 @@ class CromwellBackend(Backend):
         if self._abort(native_id):
             return False
         if not facts.is_gone:
+            account = None
             with suppress(NotThere, Unparseable):
                 account = self._client.account(native_id)
-                if account.status == "Failed" and facts.is_at_work:
-                    return False
+            if facts.is_at_work and (account is None or account.status == "Failed"):
+                return False  # Cromwell can end nothing of it; the launcher sees the mark, and ends it
+            if account is not None:
                 bury(native_id, account)
             self._reader.mark_gone(generation)
         return facts.claim is None or facts.end is not None
