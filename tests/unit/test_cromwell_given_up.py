@@ -1,6 +1,7 @@
 """Jobs that Cromwell has given up, or has lost with its database, and that run: their launchers end them on DELETE."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -55,9 +56,12 @@ def processes(folder: Path) -> list[psutil.Process]:
 
 
 def family(site: Site) -> list[psutil.Process]:
-    """Return the launcher of the one job of the site, and all that it has started."""
-    launchers = [one for one in processes(site.control.base) if one.name() == "bash"]
-    return [*launchers, *(child for one in launchers for child in one.children(recursive=True))]
+    """Return the launchers of the site, and what they have started."""
+    found = []
+    for one in processes(site.control.base):
+        with suppress(psutil.NoSuchProcess):
+            found += [one, *one.children(recursive=True)]
+    return found
 
 
 def runs(process: psutil.Process) -> bool:

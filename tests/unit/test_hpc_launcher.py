@@ -12,7 +12,6 @@ from backends._hpc.control import Control
 from backends._hpc.launcher import NOT_MOUNTED, NOT_OURS, OWN_FAULT, batch_script
 from backends._hpc.outcome import End, Verdict, verdict_of
 from pman_core.errors import Unavailable
-from pman_core.job import JobSpec
 from pman_core.states import Reason, State
 from testbed.system import wait_for
 from tests.contract.corpus import ARGUMENTS, ENVIRONMENT
