@@ -25,6 +25,7 @@ from backends._slurm.judge import JUST_SUBMITTED, Present
 from backends._slurm.order import build_order
 from backends._slurm.settings import SlurmSettings
 from backends._slurm.sight import HANDLE_VERSION, Sight, handle_of, quick_sighting, read_sight
+from backends._slurm.start import Starts
 from backends._slurm.survey import Listing, Survey
 from backends._slurm.transport import NativeJob, NoAccounting
 from pman_core.backend import (
@@ -71,6 +72,7 @@ class SlurmBackend(Backend):
         self._transport = transport_of(own)
         self.poll_s = own.slurm_poll_s  # type: ignore[misc]  # of the class elsewhere, a setting here
         self._survey = Survey(self._transport, common.pman_instance, own.slurm_poll_s)
+        self._starts = Starts()
         has_container = own.hpc_runtime != "none"
         self.capabilities = Capabilities(
             any_image=has_container or own.hpc_any_image,
@@ -107,14 +109,16 @@ class SlurmBackend(Backend):
             return {}
         self._control.check()
         listing = self._survey.take()
+        self._starts.keep(listing.by_generation)
         sightings: dict[tuple[str, str], Sighting] = {}
         slow: list[JobRef] = []
         for ref in refs:
             key = (ref.jid, ref.generation)
             if ref.is_newer_than(HANDLE_VERSION):
                 sightings[key] = Unknown("the handle was written by a newer release")
-            elif (quick := quick_sighting(listing.by_generation.get(ref.generation, ()))) is not None:
-                sightings[key] = quick if quick.jid == ref.jid else Absent()
+            elif (quick := quick_sighting(jobs := listing.by_generation.get(ref.generation, ()))) is not None:
+                folder = self._control.folder(ref.generation)
+                sightings[key] = self._starts.seen(quick, folder, jobs[0]) if quick.jid == ref.jid else Absent()
             else:
                 slow.append(ref)
         found = self._look([ref.generation for ref in slow], listing)

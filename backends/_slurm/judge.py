@@ -35,6 +35,8 @@ class Known:
     noted: Sequence[Noted] = ()
     claim: Claim | None = None
     end: End | None = None
+    not_begun: str = ""
+    """What the job waits for on its node; ``""``: it has begun there, if it has one."""
     verdict: Verdict | None = None
     listed: Sequence[NativeJob] = ()
     accounted: Mapping[int, NativeJob] = field(default_factory=dict)
@@ -66,7 +68,7 @@ def judge(known: Known, now: datetime) -> Judgement:
     if meaning is None:
         return Unknown(f"Slurm says {job.state!r} of job {job.job_id}")
     if meaning.stage is Stage.RUNS:
-        return running(job)
+        return running(job, known.not_begun)
     if meaning.stage is Stage.WAITS:
         # A claim may be younger than the listing; only a later restart tells that the run which made it is over.
         return waiting(job) if (claim := _claim_before(known, job)) is None else _requeued(known, claim, job)
@@ -78,9 +80,12 @@ def waiting(job: NativeJob) -> Present:
     return Present(State.PENDING, word_of(job.state), why_it_waits(job.reason))
 
 
-def running(job: NativeJob) -> Present:
+def running(job: NativeJob, not_begun: str = "") -> Present:
+    """Return how a job is that has a node. It is PENDING for as long as it has not begun there."""
     word = word_of(job.state)
     message = "" if word == "RUNNING" else f"{word} in Slurm"
+    if not_begun:
+        return Present(State.PENDING, word, message or not_begun)
     return Present(State.RUNNING, word, message, job.started_at)
 
 
@@ -90,7 +95,7 @@ def _after_verdict(known: Known, verdict: Verdict) -> Judgement:
         meaning = meaning_of(job.state)
         is_ours = known.claim is None or known.claim.native_id == str(job.job_id)
         if is_ours and meaning is not None and meaning.stage is Stage.RUNS:
-            return replace(running(job), message="it is being ended")
+            return replace(running(job, known.not_begun), message="it is being ended")
     return verdict
 
 
@@ -133,6 +138,8 @@ def _unlisted(known: Known, now: datetime) -> Judgement:
     if not known.noted and known.claim is None:
         return Present(State.QUEUED, "prepared", "not handed to Slurm yet")
     if is_new:
+        if known.claim is not None and known.not_begun:
+            return Present(State.PENDING, "RUNNING", known.not_begun)
         if known.claim is not None:
             return Present(State.RUNNING, "RUNNING", "", known.claim.at)
         return Present(State.PENDING, "PENDING", why_it_waits(""))

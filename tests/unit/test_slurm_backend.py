@@ -110,6 +110,10 @@ class Site:
     def look(self, spec: JobSpec) -> Sighting:
         return self.backend.observe([JobRef(spec.jid, spec.generation)])[spec.jid, spec.generation]
 
+    def begin(self, spec: JobSpec) -> None:
+        """Leave what the launcher leaves when the image is there."""
+        (self.backend._control.base / spec.generation / "log").touch()
+
     def end(self, spec: JobSpec, *facts: str, native_id: str = "1") -> None:
         """Leave what the launcher leaves."""
         folder = self.backend._control.base / spec.generation
@@ -268,6 +272,7 @@ def test_an_end_that_cannot_be_written_down_is_told_all_the_same(site: Site, mon
 def test_a_job_that_is_being_ended_is_not_over_before_slurm_says_so(site: Site) -> None:
     spec = site.submitted()
     site.slurm.become(1, "RUNNING")
+    site.begin(spec)
     site.backend.end(spec.jid, spec.generation)
     assert site.slurm.cancelled == [1]
     running = site.look(spec)
@@ -368,6 +373,7 @@ def test_a_number_that_slurm_has_given_anew_is_not_cancelled_with_the_old_job(si
     site.slurm.orders.clear()
     young = site.submitted(jid="young")
     site.slurm.become(1, "RUNNING")
+    site.begin(young)
     site.backend.end(old.jid, old.generation)
     site.backend.remove(old.jid, old.generation)
     assert site.slurm.cancelled == []
@@ -392,8 +398,11 @@ def test_a_job_that_nobody_has_noted_is_cancelled_by_its_claim(site: Site) -> No
     claim = site.backend._control.base / spec.generation / "claim/facts"
     claim.write_bytes(f"native_id=1\0host=n1\0at={int(datetime.now(UTC).timestamp())}\0".encode())
     site.slurm.known.clear()  # the listing is older than the job
-    assert isinstance(running := site.look(spec), Observed)
-    assert running.state is State.RUNNING
+    assert isinstance(found := site.look(spec), Observed)
+    assert (found.state, found.message) == (State.PENDING, "starting on n1")
+    site.begin(spec)
+    assert isinstance(found := site.look(spec), Observed)
+    assert found.state is State.RUNNING
     site.backend.remove(spec.jid, spec.generation)
     assert site.slurm.cancelled == [1]
 
