@@ -21,7 +21,7 @@ from backends._hpc.control import Control, JobFolder
 from backends._hpc.files import Folders, files_of
 from backends._hpc.outcome import Verdict
 from backends._slurm.connect import transport_of
-from backends._slurm.judge import JUST_SUBMITTED, Present
+from backends._slurm.judge import JUST_SUBMITTED, Present, goes_on
 from backends._slurm.order import build_order
 from backends._slurm.settings import SlurmSettings
 from backends._slurm.sight import HANDLE_VERSION, Sight, handle_of, quick_sighting, read_sight
@@ -267,17 +267,20 @@ class SlurmBackend(Backend):
         return read
 
     def _accounted(self, job_ids: set[int]) -> tuple[dict[int, NativeJob], str]:
-        """Return what accounting knows, and why it could not be asked, if it could not."""
+        """Return what accounting knows, and why it can say nothing of the others, if it cannot."""
         if not job_ids:
             return {}, ""
         try:
             jobs = self._transport.accounted(job_ids, datetime.now(UTC) - ACCOUNTED_SINCE)
+            is_late = any(map(goes_on, jobs)) or len(jobs) < len(job_ids)
+            waiting = self._transport.unaccounted() if is_late else 0
         except NoAccounting:
             return {}, ""
         except BackendError as error:
             log.warning("accounting cannot be asked: %s", error)
-            return {}, str(error)
-        return {job.job_id: job for job in jobs}, ""
+            return {}, f"accounting cannot be asked: {error}"
+        late = f"accounting has not heard all of slurmctld yet: {waiting} messages wait" if waiting else ""
+        return {job.job_id: job for job in jobs}, late
 
     def _cancel(self, folder: JobFolder, listing: Listing) -> None:
         """Have Slurm end every job of the generation.

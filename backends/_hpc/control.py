@@ -50,6 +50,8 @@ SPEC, NATIVE, CLAIM, END, ALIVE, FETCHING, LOG, VERDICT, REMOVED = (
     "removed",
 )
 FACTS = "facts"
+SILENCE_S = 40.0
+"""A launcher that has not said for so long that it is there has gone."""
 FACTS_BYTES_MAX = 16 * 1024
 
 

@@ -116,7 +116,8 @@ def read_sight(folder: JobFolder, listing: Listing) -> Sight:
     else:
         claim = folder.claim()
         not_begun = why_not_begun(folder, "" if claim is None else claim.host)
-        known = Known(folder.noted(), claim, folder.end(), not_begun, listed=listed)
+        beat_at_s = None if listed else folder.beat_at_s()
+        known = Known(folder.noted(), claim, folder.end(), not_begun, beat_at_s, listed=listed)
     return Sight(folder, known, folder.spec())
 
 

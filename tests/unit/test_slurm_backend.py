@@ -32,6 +32,7 @@ class Memory:
         self.accounts: dict[int, NativeJob] | None = None
         self.cancelled: list[int] = []
         self.asked: list[set[int]] = []
+        self.unsent = 0
         self.listings = 0
         self.fails: dict[str, Exception] = {}
         self.loses_answer = False
@@ -66,6 +67,10 @@ class Memory:
         if self.accounts is None:
             raise NoAccounting
         return [job for job_id, job in self.accounts.items() if job_id in job_ids]
+
+    def unaccounted(self) -> int:
+        self._fail("unaccounted")
+        return self.unsent
 
     def cancel(self, job_ids: Collection[int], *, gently: bool = False) -> None:
         self._fail("cancel")
@@ -224,6 +229,39 @@ def test_accounting_that_is_away_loses_nobody(site: Site) -> None:
     (owned,) = site.backend.owned()
     assert owned.observed.state is State.PENDING
     assert owned.spec == spec
+
+
+@pytest.mark.parametrize("state", ["", "PENDING", "RUNNING"])
+def test_accounting_that_has_not_heard_all_loses_nobody(site: Site, state: str) -> None:
+    """slurmdbd was away; slurmctld has forgotten the job, and has not delivered the news of its end yet."""
+    spec = site.submitted()
+    site.slurm.accounts = {1: replace(site.slurm.known[1], state=state)} if state else {}
+    site.forget(spec)
+    site.slurm.unsent = 7
+    assert isinstance(unknown := site.look(spec), Unknown)
+    assert "7 messages wait" in unknown.why
+    site.slurm.fails["unaccounted"] = Unavailable("slurmctld is away")
+    assert isinstance(site.look(spec), Unknown)
+    site.slurm.fails.clear()
+    site.slurm.unsent = 0
+    assert site.look(spec) == Absent()
+    site.slurm.accounts = {1: NativeJob(1, "TIMEOUT", spec.native_name)}
+    assert isinstance(ended := site.look(spec), Observed)
+    assert ended.reason is Reason.TIME_LIMIT
+
+
+def test_a_job_that_slurm_does_not_know_and_whose_launcher_is_there_is_not_lost(site: Site) -> None:
+    spec = site.submitted()
+    site.end(spec, native_id="1")
+    site.forget(spec)
+    folder = site.backend._control.base / spec.generation
+    (folder / "end/facts").unlink()
+    assert site.look(spec) == Absent()
+    (folder / "alive").touch()
+    assert isinstance(found := site.look(spec), Observed)
+    assert (found.state, found.message) == (State.RUNNING, "Slurm does not know it; its launcher is there, on n1")
+    os.utime(folder / "alive", (1, 1))
+    assert site.look(spec) == Absent()
 
 
 def test_without_accounting_the_launchers_word_counts(site: Site) -> None:
