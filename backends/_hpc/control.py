@@ -200,7 +200,7 @@ class JobFolder:
             return (self.path / REMOVED).exists()
 
     def names(self) -> frozenset[str]:
-        """Return what is in the folder: NFS asks the server, where it may remember of one name that it was not there."""
+        """Return what is in the folder. NFS asks the server; of a single name it may remember that it was not there."""
         with asking("read"):
             try:
                 return frozenset(os.listdir(self.path))  # noqa: PTH208 - no paths are wanted

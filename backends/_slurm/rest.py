@@ -99,7 +99,7 @@ class RestTransport:
 
     def unaccounted(self) -> int:
         reply = self._call("GET", f"/slurm/{self._negotiated()}/diag")
-        return _read(lambda data: unaccounted_from(data), reply)
+        return _read(unaccounted_from, reply)
 
     def cancel(self, job_ids: Collection[int], *, gently: bool = False) -> None:  # noqa: ARG002
         """See the protocol. slurmrestd knows one way only: SIGTERM, and SIGKILL after the cluster's KillWait."""

@@ -124,8 +124,8 @@ def read_sight(folder: JobFolder, listing: Listing) -> Sight:
 def quick_sighting(jobs: Sequence[NativeJob]) -> Observed | None:
     """Return how a job is of which the listing alone tells enough: one run, not ended, with its comment as it was.
 
-    So a poll reads no file of the jobs that wait, or have begun; and what Slurm has not ended yet is not gone, although it
-    has been removed here.
+    So a poll reads no file of the jobs that wait, or have begun; and what Slurm has not ended yet is not gone, although
+    it has been removed here.
     """
     return _going_on(jobs[0]) if len(jobs) == 1 and not jobs[0].restarts else None
 

@@ -11,7 +11,7 @@ from pman_core.states import State
 
 
 class Starts:
-    """Looks at the folders of jobs that run, each until it has begun: so a poll reads little, however many there are."""
+    """Looks at the folders of jobs that run, each until it has begun: a poll reads little, however many there are."""
 
     def __init__(self) -> None:
         self._begun: set[str] = set()

@@ -1,4 +1,4 @@
-"""A job that Slurm runs is PENDING until it has begun on its node, and RUNNING from then on; what that costs to know."""
+"""A job that Slurm runs is PENDING until it has begun on its node, and RUNNING from then on; what it costs to know."""
 
 from pathlib import Path
 
