@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 
-import backends.slurm
+import backends._slurm.submit
 from backends._hpc.files import Watch, cache_name, files_of
 from backends._hpc.outcome import Verdict
 from backends._slurm.settings import SlurmSettings
@@ -85,7 +85,7 @@ class Site:
 @pytest.fixture
 def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     need_slurm(request)
-    monkeypatch.setattr(backends.slurm, "files_of", partial(files_of, watch=Watch(heartbeat_s=0.5, grace_s=1)))
+    monkeypatch.setattr(backends._slurm.submit, "files_of", partial(files_of, watch=Watch(heartbeat_s=0.5, grace_s=1)))
     with TemporaryDirectory(prefix="pman-slurm-", ignore_cleanup_errors=True) as name:
         Path(name).chmod(0o755)
         made = Site(Path(name))

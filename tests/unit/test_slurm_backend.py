@@ -6,10 +6,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
-import backends.slurm
+import backends._slurm.submit
 from backends._slurm.identity import comment_of
 from backends._slurm.settings import SlurmSettings
 from backends._slurm.transport import NativeJob, NoAccounting, SbatchOrder
@@ -96,10 +97,8 @@ class Site:
 
     def worker(self, **settings: Any) -> SlurmBackend:
         common = Settings(container_env="slurm", storebase=self.store, pman_instance="pman", **settings)
-        backend = SlurmBackend(common, SlurmSettings(slurm_poll_s=1e-9))
-        backend._transport = self.slurm
-        backend._survey._transport = self.slurm
-        return backend
+        with patch("backends.slurm.transport_of", return_value=self.slurm):
+            return SlurmBackend(common, SlurmSettings(slurm_poll_s=1e-9))
 
     def spec(self, **wish: Any) -> JobSpec:
         spec = JobSpec(mint_generation(), "pman", JobRequest(**(request("x") | wish)))
@@ -139,7 +138,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    monkeypatch.setattr(backends.slurm, "PEER_S", 0.05)  # nobody else is at work here
+    monkeypatch.setattr(backends._slurm.submit, "PEER_S", 0.05)  # nobody else is at work here
     return Site(tmp_path)
 
 
