@@ -25,7 +25,7 @@ from pathlib import Path
 from backends._cromwell.client import Client
 from backends._cromwell.errors import IdTaken, NotInProgress, NotThere
 from backends._cromwell.execution import bury, notes
-from backends._cromwell.facts import CANCELLED, HEARTBEAT_S, OVERDUE, FactReader, Facts
+from backends._cromwell.facts import CANCELLED, OVERDUE, FactReader, Facts
 from backends._cromwell.looks import HANDLE_VERSION, NOTES_BYTES_MAX, Looks, handle_of
 from backends._cromwell.replies import INSTANCE, JID, LISTED_STATUSES, Workflow
 from backends._cromwell.settings import CromwellSettings
@@ -122,7 +122,7 @@ class CromwellBackend(Backend):
         incoming, outgoing = prepare_folders(self._store_base, spec, None)
         root = self._store_base.resolve()
         folders = Folders(self._node_base, incoming.relative_to(root), outgoing.relative_to(root))
-        files = files_of(spec, self.own, self.common, folders, HEARTBEAT_S)
+        files = files_of(spec, self.own, self.common, folders)
         form = self._form(spec, argv=files.pop("argv"), env=files.pop("env"))
         if not self._control.take(spec, files) and self._is_taken(spec):
             return handle_of(native_id)
@@ -287,10 +287,12 @@ class CromwellBackend(Backend):
         if self._abort(native_id):
             return False
         if not facts.is_gone:
+            account = None
             with suppress(NotThere, Unparseable):
                 account = self._client.account(native_id)
-                if account.status == "Failed" and facts.is_at_work:
-                    return False
+            if facts.is_at_work and (account is None or account.status == "Failed"):
+                return False  # Cromwell can end nothing of it; the launcher sees the mark, and ends it
+            if account is not None:
                 bury(native_id, account)
             self._reader.mark_gone(generation)
         return facts.claim is None or facts.end is not None

@@ -8,25 +8,21 @@ What Slurm says is translated by ``_slurm/state.py``, and weighed against the re
 https://slurm.schedmd.com/documentation.html
 """
 
-import logging
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
-from backends._folders import prepare_folders
 from backends._hpc.control import Control, JobFolder
-from backends._hpc.files import Folders, files_of
 from backends._hpc.outcome import Verdict
 from backends._slurm.connect import transport_of
 from backends._slurm.judge import JUST_SUBMITTED, Present
-from backends._slurm.order import build_order
+from backends._slurm.looks import Looks
 from backends._slurm.settings import SlurmSettings
-from backends._slurm.sight import HANDLE_VERSION, Sight, handle_of, quick_sighting, read_sight
+from backends._slurm.sight import HANDLE_VERSION, handle_of, quick_sighting
+from backends._slurm.start import Starts
+from backends._slurm.submit import Submitter
 from backends._slurm.survey import Listing, Survey
-from backends._slurm.transport import NativeJob, NoAccounting
 from pman_core.backend import (
     Absent,
     Backend,
@@ -38,18 +34,12 @@ from pman_core.backend import (
     Sighting,
     Unknown,
 )
-from pman_core.errors import BackendError, Conflict, Rejected, Unavailable, Unparseable
+from pman_core.errors import BackendError, Rejected, Unavailable
 from pman_core.job import JobSpec
 from pman_core.log_tail import tail
 from pman_core.settings import Settings as CommonSettings
-from pman_core.settings import UserRange
 from pman_core.states import Reason, State
 
-log = logging.getLogger(__name__)
-
-PEER_S = 3.0
-"""So long a submitter waits for the id of another one that was faster; then it asks Slurm itself."""
-ACCOUNTED_SINCE = timedelta(days=365)
 ANY_IMAGE_HINT = "HPC_RUNTIME=none runs bare commands and does not use the image: set HPC_ANY_IMAGE=yes to accept that"
 BY_ORDER = "ended by order"
 """The native state of a verdict that was given before Slurm had carried it out."""
@@ -65,12 +55,14 @@ class SlurmBackend(Backend):
     def __init__(self, common: CommonSettings, own: SlurmSettings) -> None:
         super().__init__(common, own)
         self._own = own
-        self._store_base = common.storebase or Path()
-        self._node_base = own.hpc_storebase or self._store_base
-        self._control = Control(self._store_base, self._node_base, common.pman_instance, self.name)
+        store_base = common.storebase or Path()
+        self._control = Control(store_base, own.hpc_storebase or store_base, common.pman_instance, self.name)
         self._transport = transport_of(own)
         self.poll_s = own.slurm_poll_s  # type: ignore[misc]  # of the class elsewhere, a setting here
         self._survey = Survey(self._transport, common.pman_instance, own.slurm_poll_s)
+        self._submitter = Submitter(self._control, self._transport, self._survey, own, common)
+        self._looks = Looks(self._control, self._transport)
+        self._starts = Starts()
         has_container = own.hpc_runtime != "none"
         self.capabilities = Capabilities(
             any_image=has_container or own.hpc_any_image,
@@ -93,13 +85,13 @@ class SlurmBackend(Backend):
         self._transport.close()
 
     def submit(self, spec: JobSpec) -> Handle:
-        if self._is_there(spec):
+        if self._submitter.is_there(spec):
             return handle_of(spec.native_name)
         if faults := self.capabilities.refusals(spec.request):
             raise Rejected("; ".join(map(str, faults)))
-        self._check_user()
-        if self._is_new(spec) or not self._is_known_to_slurm(spec):
-            self._hand_over(spec)
+        self._submitter.check_user()
+        if self._submitter.prepare(spec) or not self._submitter.is_known_to_slurm(spec):
+            self._submitter.hand_over(spec)
         return handle_of(spec.native_name)
 
     def observe(self, refs: Sequence[JobRef]) -> Mapping[tuple[str, str], Sighting]:
@@ -107,17 +99,19 @@ class SlurmBackend(Backend):
             return {}
         self._control.check()
         listing = self._survey.take()
+        self._starts.keep(listing.by_generation)
         sightings: dict[tuple[str, str], Sighting] = {}
         slow: list[JobRef] = []
         for ref in refs:
             key = (ref.jid, ref.generation)
             if ref.is_newer_than(HANDLE_VERSION):
                 sightings[key] = Unknown("the handle was written by a newer release")
-            elif (quick := quick_sighting(listing.by_generation.get(ref.generation, ()))) is not None:
-                sightings[key] = quick if quick.jid == ref.jid else Absent()
+            elif (quick := quick_sighting(jobs := listing.by_generation.get(ref.generation, ()))) is not None:
+                folder = self._control.folder(ref.generation)
+                sightings[key] = self._starts.seen(quick, folder, jobs[0]) if quick.jid == ref.jid else Absent()
             else:
                 slow.append(ref)
-        found = self._look([ref.generation for ref in slow], listing)
+        found = self._looks.look([ref.generation for ref in slow], listing)
         return sightings | {(ref.jid, ref.generation): found[ref.generation].told_of(ref.jid) for ref in slow}
 
     def owned(self) -> Iterator[Owned]:
@@ -125,7 +119,7 @@ class SlurmBackend(Backend):
         listing = self._survey.take()
         before = time.time() - self.common.submit_fence_s
         folders = {folder.generation: folder for folder in self._control.folders(sweep_before=before)}
-        for found in self._look(list(folders), listing).values():
+        for found in self._looks.look(list(folders), listing).values():
             if (observed := found.as_owned()) is not None:
                 yield Owned(observed, found.spec)
         for generation, jobs in listing.by_generation.items():
@@ -151,7 +145,7 @@ class SlurmBackend(Backend):
         if not folder.exists() or folder.is_removed() or _is_of_another(folder, jid):
             return
         listing = self._survey.take(fresh=True)
-        found = self._look([generation], listing)[generation]
+        found = self._looks.look([generation], listing)[generation]
         if isinstance(found.judgement, Unknown):
             # It may have ended by itself: only what is left of it is cancelled.
             self._cancel(folder, listing)
@@ -189,91 +183,6 @@ class SlurmBackend(Backend):
             return Health(ok=True, message=self._transport.ping())
         except BackendError as error:
             return Health(ok=False, message=str(error))
-
-    # Submitting
-
-    def _is_there(self, spec: JobSpec) -> bool:
-        """Whether this generation was handed to Slurm, or has ended. Raises Conflict, Rejected: it is another's."""
-        self._control.check()
-        folder = self._control.folder(spec.generation)
-        if not folder.exists():
-            return False
-        if folder.is_removed():
-            raise Rejected("this generation of the job has been removed: it is not run again")
-        there = folder.spec()
-        if there is None:
-            raise Unparseable(f"the control folder of generation {spec.generation} is damaged", str(folder.path))
-        if (there.jid, there.instance, there.request.digest) != (spec.jid, spec.instance, spec.request.digest):
-            raise Conflict(f"generation {spec.generation} is taken by another job, {there.jid}")
-        return bool(folder.noted()) or folder.claim() is not None or folder.verdict() is not None
-
-    def _check_user(self) -> None:
-        """A job of Slurm runs as who has submitted it."""
-        users, uid, gid = self.common.container_user, os.geteuid(), os.getegid()
-        if users is not None and users != UserRange(uid, uid, gid, gid):
-            raise Rejected(f"CONTAINER_USER: jobs of Slurm run as pman's own user, {uid}:{gid}")
-
-    def _is_new(self, spec: JobSpec) -> bool:
-        """Make the control folder; return whether nobody can have handed the job to Slurm before."""
-        incoming, outgoing = prepare_folders(self._store_base, spec, None)
-        root = self._store_base.resolve()
-        folders = Folders(self._node_base, incoming.relative_to(root), outgoing.relative_to(root))
-        files = files_of(spec, self._own, self.common, folders)
-        return self._control.take(spec, files)
-
-    def _is_known_to_slurm(self, spec: JobSpec) -> bool:
-        """Whether another submitter, which made the control folder before, has handed the job over, dead or alive."""
-        folder = self._control.folder(spec.generation)
-        until_s = time.monotonic() + PEER_S
-        while time.monotonic() < until_s:
-            if self._is_there(spec):
-                return True
-            time.sleep(0.05)
-        jobs = self._survey.take(fresh=True).by_generation.get(spec.generation, ())
-        for job in jobs:
-            self._control.note(folder.generation, str(job.job_id))
-        return bool(jobs)
-
-    def _hand_over(self, spec: JobSpec) -> None:
-        folder = self._control.node_folder(spec.generation)
-        order = build_order(spec, self._own, self.common, self._control.node_launcher(), folder)
-        try:
-            job_id = self._transport.submit(order)
-        except Rejected:
-            if self._is_there(spec):
-                return  # by another submitter, while this one slept
-            self._control.mark_removed(spec.generation)
-            self._control.entomb(spec.generation)
-            raise
-        self._control.note(spec.generation, str(job_id))
-
-    # Looking
-
-    def _look(self, generations: Sequence[str], listing: Listing) -> dict[str, Sight]:
-        """Read the control folders, ask accounting once for all whom slurmctld has forgotten, and judge."""
-        read = {generation: read_sight(self._control.folder(generation), listing) for generation in generations}
-        now = datetime.now(UTC)
-        forgotten = {job_id for found in read.values() for job_id in found.forgotten(listing, now)}
-        accounted, failure = self._accounted(forgotten)
-        for found in read.values():
-            found.decide(accounted, failure, now)
-            if isinstance(found.judgement, Verdict) and found.known.verdict is None and found.spec is not None:
-                with suppress(Unavailable):  # a full disk, or a removal meanwhile, does not change the truth
-                    found.judgement = self._control.put_verdict(found.folder.generation, found.judgement)
-        return read
-
-    def _accounted(self, job_ids: set[int]) -> tuple[dict[int, NativeJob], str]:
-        """Return what accounting knows, and why it could not be asked, if it could not."""
-        if not job_ids:
-            return {}, ""
-        try:
-            jobs = self._transport.accounted(job_ids, datetime.now(UTC) - ACCOUNTED_SINCE)
-        except NoAccounting:
-            return {}, ""
-        except BackendError as error:
-            log.warning("accounting cannot be asked: %s", error)
-            return {}, str(error)
-        return {job.job_id: job for job in jobs}, ""
 
     def _cancel(self, folder: JobFolder, listing: Listing) -> None:
         """Have Slurm end every job of the generation.

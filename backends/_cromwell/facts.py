@@ -4,15 +4,12 @@ import time
 from dataclasses import dataclass
 
 from backends._cromwell.failure import ENDED_FROM_OUTSIDE
-from backends._hpc.control import LOG, REMOVED, Control, JobFolder
+from backends._hpc.control import LOG, REMOVED, SILENCE_S, Control, JobFolder
 from backends._hpc.outcome import Claim, End, Verdict
 from backends._private_folder import asking
 from pman_core.job import JobSpec
 
 SPECS_MAX = 20_000
-HEARTBEAT_S = 10
-SILENCE_S = 40.0
-"""A launcher that has not said for so long that it is there has gone."""
 GONE = "gone"
 """In a tombstone: the workflow has ended, and its execution folder is removed as far as that can be."""
 CANCELLED, OVERDUE = "cancelled", "overdue"

@@ -15,7 +15,7 @@ accepted, not begun             nothing, for longer             Absent
 accepted, begun                 nothing, for longer             Unknown: it may run, and its launcher will say
 taken, not known as accepted    nothing                         QUEUED: another submit brings it on
 removed                         active, or nothing just yet     RUNNING: being ended
-removed, launcher at work       Failed                          RUNNING: as above
+removed, launcher at work       Failed, or nothing              RUNNING: the launcher is ending it
 removed                         ended, or nothing               Absent
 nothing                         a workflow of ours              as far as Cromwell can tell
 nothing                         nothing                         Absent
@@ -94,9 +94,8 @@ class Looks:
         if facts.damage:
             return Unknown(facts.damage)
         if facts.verdict is not None:
-            if facts.may_run_on and (workflow is None or not workflow.has_ended):
-                message = "has been told to end; Cromwell has not ended it yet"
-                return _running(bare, facts, workflow, message)
+            if facts.may_run_on and _goes_on(workflow, facts):
+                return _running(bare, facts, workflow, "has been told to end, and has not ended yet")
             return _ended(bare, facts.verdict)
         if facts.end is not None:
             return self._by_launcher(bare, workflow, facts)
@@ -124,8 +123,8 @@ class Looks:
         if (workflow is None and is_fresh) or (workflow is not None and not workflow.has_ended):
             native_state = "" if workflow is None else workflow.status
             return replace(bare, state=State.RUNNING, native_state=native_state, message="removed; being ended")
-        if workflow is not None and workflow.status == "Failed" and facts.is_at_work:
-            return _running(bare, facts, workflow, f"removed; {_lost_sight_of(facts)}")
+        if facts.is_at_work and (workflow is None or workflow.status == "Failed"):
+            return _running(bare, facts, workflow, "removed; its launcher is ending it")
         if workflow is not None:
             with suppress(NotThere, Unparseable):
                 bury(workflow.id, self.client.account(workflow.id))
@@ -256,6 +255,13 @@ def _ended(bare: Observed, verdict: Verdict) -> Observed:
         started_at=verdict.started_at,
         finished_at=verdict.finished_at,
     )
+
+
+def _goes_on(workflow: Workflow | None, facts: Facts) -> bool:
+    """Whether a job that was told to end may run: one that Cromwell has given up is ended by its launcher alone."""
+    if workflow is None or not workflow.has_ended:
+        return True
+    return workflow.status == "Failed" and facts.is_at_work
 
 
 def _lost_sight_of(facts: Facts) -> str:

@@ -11,8 +11,9 @@
             launch, runtime, env, argv          what the launcher is given, see ``files.py``
             native/<id>                         an id that the scheduler has given to an order of ours
             claim/, end/                        the launcher's: whose run it is, how it ended
-            alive                               the launcher's: touched as long as it is there, if it was told to
-            log, pull                           stdout and stderr; what fetching the image said
+            alive                               the launcher's: touched as long as it is there
+            fetching, pull                      its image is being fetched, or is waited for; what was said of that
+            log                                 stdout and stderr, from when the image is there
             verdict/                            the end as it was told once; nothing else counts from then on
             removed                             the tombstone: of a removed job nothing else is left
 
@@ -37,18 +38,20 @@ from pman_core.errors import Rejected
 from pman_core.job import GENERATION_PATTERN, JobSpec
 from pman_core.request import CONTROL_FOLDER
 
-SPEC, NATIVE, CLAIM, END, ALIVE, LOG, PULL, VERDICT, REMOVED = (
+SPEC, NATIVE, CLAIM, END, ALIVE, FETCHING, LOG, VERDICT, REMOVED = (
     "spec.json",
     "native",
     "claim",
     "end",
     "alive",
+    "fetching",
     "log",
-    "pull",
     "verdict",
     "removed",
 )
 FACTS = "facts"
+SILENCE_S = 40.0
+"""A launcher that has not said for so long that it is there has gone."""
 FACTS_BYTES_MAX = 16 * 1024
 
 
@@ -195,6 +198,14 @@ class JobFolder:
     def is_removed(self) -> bool:
         with asking("read"):
             return (self.path / REMOVED).exists()
+
+    def names(self) -> frozenset[str]:
+        """Return what is in the folder. NFS asks the server; of a single name it may remember that it was not there."""
+        with asking("read"):
+            try:
+                return frozenset(os.listdir(self.path))  # noqa: PTH208 - no paths are wanted
+            except FileNotFoundError:
+                return frozenset()
 
     def spec(self) -> JobSpec | None:
         """Return the spec; ``None`` if it is not there or damaged."""

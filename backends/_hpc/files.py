@@ -18,7 +18,8 @@ gpu_prefix          how the runtime is told of CUDA_VISIBLE_DEVICES, or ``""`` f
 tasks               how many containers run side by side, one per node, by ``srun``
 kill                the container that is to be killed on SIGTERM, or ``""``: it is a child and gets it itself
 start_failures      see ``runtime.py``, and ``start_mark``
-heartbeat_s         how often the launcher says that it is there, whole seconds; ``""``: never
+heartbeat_s         how often the launcher says that it is there, and looks whether the job is over, in seconds
+grace_s             of a job that is over, from SIGTERM to SIGKILL, whole seconds
 ==================  ===================================================================================
 """
 
@@ -39,6 +40,17 @@ from pman_core.settings import Settings as CommonSettings
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """How closely a launcher watches its job."""
+
+    heartbeat_s: float = 10.0
+    grace_s: int = 10
+
+
+WATCH = Watch()
+
+
+@dataclass(frozen=True, slots=True)
 class Folders:
     """Where a job's data are, as the nodes see them."""
 
@@ -49,7 +61,7 @@ class Folders:
 
 
 def files_of(
-    spec: JobSpec, own: HpcSettings, common: CommonSettings, folders: Folders, heartbeat_s: int | None = None
+    spec: JobSpec, own: HpcSettings, common: CommonSettings, folders: Folders, watch: Watch = WATCH
 ) -> dict[str, bytes]:
     """Return the files of a job by their names.
 
@@ -85,7 +97,8 @@ def files_of(
         "kill": container_name(spec) if own.hpc_runtime == "podman" else "",
         "start_failures": container.start_failures,
         "start_mark": container.start_mark,
-        "heartbeat_s": "" if heartbeat_s is None else str(heartbeat_s),
+        "heartbeat_s": f"{watch.heartbeat_s:g}",
+        "grace_s": str(watch.grace_s),
     }
     return {
         "launch": joined(f"{name}={value}" for name, value in launch.items()),

@@ -4,8 +4,9 @@
 #
 #   launcher.bash CONTROL_FOLDER NATIVE_ID [task IMAGE]
 #
-# The text is the same for every job; what a job brings is read from files of its control folder, with NUL between the
-# items, and reaches the container as elements of an array. Nothing of it is ever part of a line of this program.
+# Behind this text come watch.bash and a call of `start`. It is the same for every job; what a job brings is read from
+# files of its control folder, with NUL between the items, and reaches the container as elements of an array. Nothing of
+# it is ever part of a line of this program.
 #
 #   launch    NAME=VALUE: see files.py
 #   runtime   the command line of the container runtime, up to the image
@@ -14,8 +15,10 @@
 #   claim/    whose run it is: made by one rename, so that there is one winner
 #   end/      how it ended: likewise
 #   verdict/  pman's own: the job has been ended, nothing may begin
-#   log       stdout and stderr of the job
+#   log       stdout and stderr of the job, from when its image is there
+#   removed   pman's own: likewise, and the job is forgotten
 #   alive     touched as long as the launcher is there
+#   fetching  the image is being fetched, here or by another one that is waited for
 #
 # Exit codes: the job's own; NOT_OURS when the run belongs to another one, or to nobody any more; OWN_FAULT when the
 # job never began, which `end/` explains.
@@ -27,6 +30,7 @@ export LC_ALL=C
 readonly NOT_OURS=113 OWN_FAULT=114 TEXT_BYTES_MAX=2000
 readonly folder=$1 native_id=$2
 readonly nonce=$native_id.${SLURM_RESTART_COUNT:-0}.$HOSTNAME.$$
+is_over='' is_ending='' is_told=''
 
 now() { printf '%(%s)T' -1; }
 say() { printf 'pman: %s\n' "$*" >&2; }
@@ -62,6 +66,8 @@ fail() {
   exit $OWN_FAULT
 }
 
+leave_if_over() { [[ ! $is_over ]] || fail start_failed "the job was ended before it began"; }
+
 # quote FILE: print its end without control characters, for people.
 quote() { tail -c "$TEXT_BYTES_MAX" -- "$1" | tr -d '\000-\010\013-\037\177'; }
 
@@ -81,17 +87,6 @@ claim() {
     say "the job was ended before it began"
     exit $NOT_OURS
   fi
-}
-
-# beat SECONDS: touch `alive` every so often, until stdin ends, which the launcher has the other end of. A scheduler that
-# loses sight of a job says that it has ended; this says that it has not.
-beat() {
-  trap '' TERM
-  while
-    touch -c -- "$folder/alive"
-    read -rt "$1"
-    (($? > 128))
-  do :; done
 }
 
 read_files() {
@@ -126,9 +121,14 @@ find_image() {
   [[ ${setting[policy]} == never && $source == docker://* ]] &&
     fail image_pull "the image ${setting[image]} is not in ${setting[cache]}, and IMAGE_PULL_POLICY is never"
   mkdir -p -- "${setting[cache]}" || fail image_pull "the image cache ${setting[cache]} cannot be written on $HOSTNAME"
+  : >"$folder/fetching"
   # The lock only saves work: where the file system has none, two nodes fetch, and the last rename counts.
   local lock
-  if exec {lock}>>"$image.lock"; then flock -w "${setting[pull_timeout_s]}" "$lock" || say "no lock on $image.lock"; fi
+  if exec {lock}>>"$image.lock"; then
+    flock -w "${setting[pull_timeout_s]}" "$lock" {life}>&- &
+    await $! || say "no lock on $image.lock"
+    leave_if_over
+  fi
   if [[ ! -e $image || ($is_stale && $image -ot $folder/launch) ]]; then fetch "$source" "$image"; fi
   exec {lock}>&-
 }
@@ -142,11 +142,13 @@ fetch() {
     ln -sfn -- "${1#*:}" "$part.tar" && source=${1%%:*}:$part.tar
   fi
   env -i -- "${host[@]}" timeout -k 10 "${setting[pull_timeout_s]}" "${setting[program]}" build "$part" "$source" \
-    </dev/null >"$folder/pull" 2>&1
+    </dev/null >"$folder/pull" 2>&1 {life}>&- &
+  await $!
   status=$?
   rm -f -- "$part.tar"
   if ((status == 0)) && mv -T -- "$part" "$2" 2>>"$folder/pull"; then return; fi
   rm -rf -- "$part"
+  leave_if_over
   ((status == 124)) && fail image_pull "the image was not there after ${setting[pull_timeout_s]} s: $1"
   fail image_pull "the image $1 cannot be fetched: $(quote "$folder/pull")"
 }
@@ -178,9 +180,10 @@ run_task() {
   fi
   [[ ${setting[gpu_prefix]} && -v CUDA_VISIBLE_DEVICES ]] &&
     gpus=("${setting[gpu_prefix]}CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES")
+  leave_if_over
   (
     umask 022
-    [[ ${life-} ]] && exec {life}>&-
+    exec {life}>&-
     if [[ ${setting[scratch_flag]} ]]; then
       exec env -i -- "${host[@]}" "${gpus[@]}" /bin/bash -c "$WITH_ENVIRONMENT" pman "$folder/env" "${runtime[@]}" "$1" "${argv[@]}" </dev/null
     fi
@@ -192,42 +195,26 @@ run_task() {
   return $status
 }
 
-# await PID: wait for its end, whatever signals come meanwhile; return its exit code.
-await() {
-  local status
-  wait "$1"
-  status=$?
-  while kill -0 "$1" 2>/dev/null; do
-    wait "$1"
-    status=$?
-  done
-  return $status
-}
-
-# A job that is told to end ends by itself, and its end is to be written down. A container that is not our child must be told.
-on_term() { [[ ${setting[kill]:-} ]] && env -i -- "${host[@]}" "${setting[program]}" kill "${setting[kill]}" >/dev/null 2>&1; }
-
 main() {
   started_at=$(now)
   ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || fail start_failed "the launcher needs bash 4.4 on $HOSTNAME"
   claim
   read_files
-  trap on_term TERM
-  if [[ ${setting[heartbeat_s]:-} ]]; then
-    : >>"$folder/alive"
-    exec {life}> >(beat "${setting[heartbeat_s]}" >/dev/null 2>&1)
-  fi
+  : >>"$folder/alive"
+  start_watch
   find_image
+  leave_if_over
   local status
   if ((setting[tasks] > 1)); then
     srun --nodes="${setting[tasks]}" --ntasks="${setting[tasks]}" --ntasks-per-node=1 --kill-on-bad-exit=1 --label \
-      ${SLURM_CPUS_PER_TASK:+"--cpus-per-task=$SLURM_CPUS_PER_TASK"} --input=none --export=ALL /bin/bash "$0" "$folder" "$native_id" task "$image" >>"$folder/log" 2>&1 &
+      ${SLURM_CPUS_PER_TASK:+"--cpus-per-task=$SLURM_CPUS_PER_TASK"} --input=none --export=ALL /bin/bash "$0" "$folder" "$native_id" task "$image" >>"$folder/log" 2>&1 {life}>&- &
     await $!
     status=$?
   else
     run_task "$image" >>"$folder/log" 2>&1
     status=$?
   fi
+  [[ $is_over ]] && say "the control folder says that the job is over: what ran of it was ended"
   local last=''
   [[ " ${setting[start_failures]} " == *" $status "* ]] && last=$(quote "$folder/log" | tail -n 1)
   # Said by the runtime itself: the command was not there, or could not be run. Of several tasks, the number comes first.
@@ -239,11 +226,13 @@ main() {
   exit "$status"
 }
 
-if [[ ${3:-} == task ]]; then
-  started_at=$(now)
-  read_files
-  trap on_term TERM
-  run_task "$4"
-else
-  main
-fi
+start() {
+  if [[ ${3:-} == task ]]; then
+    started_at=$(now)
+    read_files
+    start_watch
+    run_task "$4"
+  else
+    main
+  fi
+}

@@ -4,7 +4,13 @@ import hashlib
 import shlex
 from pathlib import Path
 
-LAUNCHER_TEXT = Path(__file__).with_name("launcher.bash").read_text()
+LAUNCHER_TEXT = "\n".join(
+    (
+        Path(__file__).with_name("launcher.bash").read_text(),
+        Path(__file__).with_name("watch.bash").read_text(),
+        'start "$@"\n',
+    )
+)
 LAUNCHER_NAME = f"launcher.{hashlib.sha256(LAUNCHER_TEXT.encode()).hexdigest()[:12]}.bash"
 """A job keeps the launcher that it was submitted with, whatever release comes meanwhile."""
 

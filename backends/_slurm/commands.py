@@ -18,6 +18,7 @@ from backends._slurm.parse import (
     SQUEUE_FORMAT,
     jobs_from_sacct,
     jobs_from_squeue,
+    unaccounted_from_sdiag,
 )
 from backends._slurm.settings import SlurmSettings
 from backends._slurm.transport import NativeJob, NoAccounting, SbatchOrder
@@ -71,6 +72,14 @@ class CommandTransport:
                 raise _not_refused("sacct", done.stderr)
             found |= {job.job_id: job for job in jobs_from_sacct(done.stdout)}
         return list(found.values())
+
+    def unaccounted(self) -> int:
+        if self._which("sdiag") is None:
+            return 0
+        done = self._run(["sdiag"])
+        if done.returncode != 0:
+            raise _not_refused("sdiag", done.stderr)
+        return unaccounted_from_sdiag(done.stdout)
 
     def cancel(self, job_ids: Collection[int], *, gently: bool = False) -> None:
         how = "--full" if gently else "--signal=KILL"

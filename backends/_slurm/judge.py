@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from backends._exit_codes import KILLED
-from backends._hpc.control import Noted
+from backends._hpc.control import SILENCE_S, Noted
 from backends._hpc.launcher import NOT_MOUNTED, NOT_OURS, OWN_FAULT
 from backends._hpc.outcome import Claim, End, Verdict, state_of_exit, verdict_of
 from backends._slurm.state import Meaning, Stage, cancelled_by, meaning_of, why_it_waits, word_of
@@ -35,11 +35,15 @@ class Known:
     noted: Sequence[Noted] = ()
     claim: Claim | None = None
     end: End | None = None
+    not_begun: str = ""
+    """What the job waits for on its node; ``""``: it has begun there, if it has one."""
+    beat_at_s: float | None = None
+    """When the launcher of a job that slurmctld does not know has said last that it is there."""
     verdict: Verdict | None = None
     listed: Sequence[NativeJob] = ()
     accounted: Mapping[int, NativeJob] = field(default_factory=dict)
     accounting_failed: str = ""
-    """Why accounting could not be asked; ``""`` if it was, or if there is none."""
+    """Why accounting can say nothing; ``""`` if it was asked and knows all, or if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ def judge(known: Known, now: datetime) -> Judgement:
     if meaning is None:
         return Unknown(f"Slurm says {job.state!r} of job {job.job_id}")
     if meaning.stage is Stage.RUNS:
-        return running(job)
+        return running(job, known.not_begun)
     if meaning.stage is Stage.WAITS:
         # A claim may be younger than the listing; only a later restart tells that the run which made it is over.
         return waiting(job) if (claim := _claim_before(known, job)) is None else _requeued(known, claim, job)
@@ -78,9 +82,12 @@ def waiting(job: NativeJob) -> Present:
     return Present(State.PENDING, word_of(job.state), why_it_waits(job.reason))
 
 
-def running(job: NativeJob) -> Present:
+def running(job: NativeJob, not_begun: str = "") -> Present:
+    """Return how a job is that has a node. It is PENDING for as long as it has not begun there."""
     word = word_of(job.state)
     message = "" if word == "RUNNING" else f"{word} in Slurm"
+    if not_begun:
+        return Present(State.PENDING, word, message or not_begun)
     return Present(State.RUNNING, word, message, job.started_at)
 
 
@@ -90,7 +97,7 @@ def _after_verdict(known: Known, verdict: Verdict) -> Judgement:
         meaning = meaning_of(job.state)
         is_ours = known.claim is None or known.claim.native_id == str(job.job_id)
         if is_ours and meaning is not None and meaning.stage is Stage.RUNS:
-            return replace(running(job), message="it is being ended")
+            return replace(running(job, known.not_begun), message="it is being ended")
     return verdict
 
 
@@ -99,7 +106,7 @@ def _the_run(known: Known) -> NativeJob | None:
 
     Of a job that slurmctld does not know, accounting can only tell the end: where it waits for one, it missed it.
     """
-    jobs = {job_id: job for job_id, job in known.accounted.items() if not _goes_on(job)}
+    jobs = {job_id: job for job_id, job in known.accounted.items() if not goes_on(job)}
     jobs |= {job.job_id: job for job in known.listed}
     if known.claim is not None:
         claimed = known.claim.native_id
@@ -114,7 +121,8 @@ def _the_run(known: Known) -> NativeJob | None:
     return ranked[0][0] if ranked else unknown[0] if unknown else None
 
 
-def _goes_on(job: NativeJob) -> bool:
+def goes_on(job: NativeJob) -> bool:
+    """Whether a job has not ended, as far as its state is known."""
     meaning = meaning_of(job.state)
     return meaning is not None and meaning.stage is not Stage.ENDED
 
@@ -126,13 +134,16 @@ def _unlisted(known: Known, now: datetime) -> Judgement:
     )
     if not is_new and known.end is not None and (verdict := verdict_of(known.end)) is not None:
         return verdict
+    if known.claim is not None and known.beat_at_s is not None and now.timestamp() - known.beat_at_s < SILENCE_S:
+        where = known.claim.host
+        return Present(State.RUNNING, "", f"Slurm does not know it; its launcher is there, on {where}", known.claim.at)
     if known.accounting_failed:
-        return Unknown(
-            f"slurmctld does not know the job any more, and accounting cannot be asked: {known.accounting_failed}"
-        )
+        return Unknown(f"slurmctld does not know the job any more, and {known.accounting_failed}")
     if not known.noted and known.claim is None:
         return Present(State.QUEUED, "prepared", "not handed to Slurm yet")
     if is_new:
+        if known.claim is not None and known.not_begun:
+            return Present(State.PENDING, "RUNNING", known.not_begun)
         if known.claim is not None:
             return Present(State.RUNNING, "RUNNING", "", known.claim.at)
         return Present(State.PENDING, "PENDING", why_it_waits(""))

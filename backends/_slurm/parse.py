@@ -1,9 +1,10 @@
-"""What squeue and sacct print, and how they are told to print it. Pure.
+"""What squeue, sacct and sdiag print, and how they are told to print it. Pure.
 
 Names and comments hold anything, so fields end in the ASCII unit separator and records in the record separator.
-https://slurm.schedmd.com/squeue.html#OPT_Format https://slurm.schedmd.com/sacct.html#SECTION_Job-Accounting-Fields
+https://slurm.schedmd.com/sdiag.html https://slurm.schedmd.com/squeue.html#OPT_Format https://slurm.schedmd.com/sacct.html#SECTION_Job-Accounting-Fields
 """
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -120,3 +121,9 @@ def moment(text: str) -> datetime | None:
 
 def text_of(value: str) -> str:
     return "" if value in NOTHING else value
+
+
+def unaccounted_from_sdiag(text: str) -> int:
+    """Return how many messages wait for slurmdbd, as sdiag tells it; 0 where it tells nothing of them."""
+    found = re.search(r"^DBD Agent queue size:\s*(\d+)", text, re.MULTILINE)
+    return int(found[1]) if found else 0

@@ -25,7 +25,7 @@ from backends._slurm.rest_errors import (
     numbers_in,
 )
 from backends._slurm.rest_order import body_of
-from backends._slurm.rest_replies import accounted_from, job_from, job_id_from
+from backends._slurm.rest_replies import accounted_from, job_from, job_id_from, unaccounted_from
 from backends._slurm.rest_token import Tokens
 from backends._slurm.rest_version import Version, choose
 from backends._slurm.transport import NativeJob, NoAccounting, SbatchOrder
@@ -96,6 +96,10 @@ class RestTransport:
                 if is_ours and (job.submitted_at is None or job.submitted_at >= since.replace(microsecond=0)):
                     found[job.job_id] = _later(found.get(job.job_id), job)
         return list(found.values())
+
+    def unaccounted(self) -> int:
+        reply = self._call("GET", f"/slurm/{self._negotiated()}/diag")
+        return _read(unaccounted_from, reply)
 
     def cancel(self, job_ids: Collection[int], *, gently: bool = False) -> None:  # noqa: ARG002
         """See the protocol. slurmrestd knows one way only: SIGTERM, and SIGKILL after the cluster's KillWait."""

@@ -63,6 +63,15 @@ def job_id_from(data: Mapping[str, Any]) -> int:
     return int(result["job_id"])
 
 
+def unaccounted_from(data: Mapping[str, Any]) -> int:
+    """Read from the reply to ``diag`` how many messages wait for slurmdbd; 0 where it tells nothing of them.
+
+    Raises:
+        KeyError, TypeError, ValueError: it has another shape.
+    """
+    return _integer(data["statistics"].get("dbd_agent_queue_size")) or 0
+
+
 def _job(
     data: Mapping[str, Any],
     state: str,

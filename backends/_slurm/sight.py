@@ -8,6 +8,7 @@ from backends._hpc.control import JobFolder
 from backends._hpc.outcome import Verdict
 from backends._slurm.identity import generation_from, identity_from
 from backends._slurm.judge import Judgement, Known, Present, is_recent, judge, running, waiting
+from backends._slurm.start import why_not_begun
 from backends._slurm.state import Stage, meaning_of
 from backends._slurm.survey import Listing
 from backends._slurm.transport import NativeJob
@@ -109,17 +110,22 @@ def read_sight(folder: JobFolder, listing: Listing) -> Sight:
         return Sight(folder, Known(listed=listed), judgement=Unknown(str(error)))
     if verdict is not None:
         # Of the many jobs that ended long ago, a sweep reads no more than it needs.
-        known = Known(verdict=verdict, claim=folder.claim() if listed else None, listed=listed)
+        known = Known(verdict=verdict, listed=listed)
+        if listed:
+            known = replace(known, claim=folder.claim(), not_begun=why_not_begun(folder, listed[0].nodes))
     else:
-        known = Known(noted=folder.noted(), claim=folder.claim(), end=folder.end(), listed=listed)
+        claim = folder.claim()
+        not_begun = why_not_begun(folder, "" if claim is None else claim.host)
+        beat_at_s = None if listed else folder.beat_at_s()
+        known = Known(folder.noted(), claim, folder.end(), not_begun, beat_at_s, listed=listed)
     return Sight(folder, known, folder.spec())
 
 
 def quick_sighting(jobs: Sequence[NativeJob]) -> Observed | None:
     """Return how a job is of which the listing alone tells enough: one run, not ended, with its comment as it was.
 
-    So a poll reads no file of the jobs that wait and run; and what Slurm has not ended yet is not gone, although it
-    has been removed here.
+    So a poll reads no file of the jobs that wait, or have begun; and what Slurm has not ended yet is not gone, although
+    it has been removed here.
     """
     return _going_on(jobs[0]) if len(jobs) == 1 and not jobs[0].restarts else None
 

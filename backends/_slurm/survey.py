@@ -47,23 +47,27 @@ class Survey:
         self._instance = instance
         self._period_s = period_s
         self._lock = threading.Lock()
-        self._asked_at_s = float("-inf")
+        self._began_s = self._answered_s = float("-inf")
         self._answer: Listing | BackendError = Unparseable("never asked", "")
 
     def take(self, *, fresh: bool = False) -> Listing:
-        """Return a listing that is no older than the period; ``fresh``: one that begins now.
+        """Return a listing that is no older than the period; ``fresh``: one that has not begun before this call.
+
+        All who call while one is under way share the next one, so a hundred fresh ones at once are two questions.
 
         Raises:
             Unavailable, Unparseable: see :meth:`Transport.jobs`.
         """
+        called_s = time.monotonic()
         with self._lock:
-            if fresh or time.monotonic() - self._asked_at_s >= self._period_s:
-                began_at_s = time.time()
+            is_old = self._began_s <= called_s if fresh else time.monotonic() - self._answered_s >= self._period_s
+            if is_old:
+                self._began_s, began_at_s = time.monotonic(), time.time()
                 try:
                     self._answer = listing_of(self._transport.jobs(), self._instance, began_at_s)
                 except BackendError as error:
                     self._answer = error
-                self._asked_at_s = time.monotonic()
+                self._answered_s = time.monotonic()
             if isinstance(self._answer, BackendError):
                 raise self._answer
             return self._answer

@@ -116,6 +116,13 @@ class Transport(Protocol):
             NoAccounting: there is none on this cluster.
         """
 
+    def unaccounted(self) -> int:
+        """Return how many messages slurmctld has that slurmdbd has not taken yet.
+
+        While there are any, accounting may not have heard of the end of a job that slurmctld has forgotten.
+        https://slurm.schedmd.com/sdiag.html ("DBD Agent queue size")
+        """
+
     def cancel(self, job_ids: Collection[int], *, gently: bool = False) -> None:
         """End these jobs: SIGKILL at once; ``gently``, SIGTERM first and SIGKILL after the cluster's KillWait.
 

@@ -105,7 +105,7 @@ def test_of_two_orders_for_one_job_one_runs_and_both_are_ended(site: Site) -> No
     backend = site.backend()
     spec = site.spec('echo ran >> "$1/runs"; sleep 600', "twice")
     backend.submit(spec)
-    backend._hand_over(spec)
+    backend._submitter.hand_over(spec)
     assert len(backend._control.folder(spec.generation).noted()) == 2
     wait_for("it runs", (site.store / "twice/out/runs").exists, PATIENCE_S)
     wait_for("the other has ended", lambda: _states(backend, spec) == ["FAILED", "RUNNING"], PATIENCE_S)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from backends._hpc.control import Control
-from backends._hpc.files import Folders, files_of
+from backends._hpc.files import Folders, Watch, files_of
 from backends._hpc.settings import HpcSettings
 from pman_core.job import JobSpec, mint_generation
 from pman_core.request import JobRequest
@@ -18,7 +18,7 @@ class Node:
     """One store and its nodes, with the fake Apptainer or none."""
 
     def __init__(self, folder: Path, **own: Any) -> None:
-        self.heartbeat_s: int | None = None
+        self.watch = Watch(heartbeat_s=0.1, grace_s=1)
         self.store = folder / "store"
         self.store.mkdir()
         path = install(folder / "programs")
@@ -38,7 +38,7 @@ class Node:
         for name in ("in", "out"):
             (self.store / name).mkdir(exist_ok=True)
         folders = Folders(self.store, Path("in"), Path("out"))
-        assert self.control.take(spec, files_of(spec, self.own, self.common, folders, self.heartbeat_s))
+        assert self.control.take(spec, files_of(spec, self.own, self.common, folders, self.watch))
         return spec
 
     def start(self, spec: JobSpec, native_id: str = "7", **env: str) -> subprocess.Popen[bytes]:

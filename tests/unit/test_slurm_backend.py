@@ -6,10 +6,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
-import backends.slurm
+import backends._slurm.submit
 from backends._slurm.identity import comment_of
 from backends._slurm.settings import SlurmSettings
 from backends._slurm.transport import NativeJob, NoAccounting, SbatchOrder
@@ -32,6 +33,7 @@ class Memory:
         self.accounts: dict[int, NativeJob] | None = None
         self.cancelled: list[int] = []
         self.asked: list[set[int]] = []
+        self.unsent = 0
         self.listings = 0
         self.fails: dict[str, Exception] = {}
         self.loses_answer = False
@@ -67,6 +69,10 @@ class Memory:
             raise NoAccounting
         return [job for job_id, job in self.accounts.items() if job_id in job_ids]
 
+    def unaccounted(self) -> int:
+        self._fail("unaccounted")
+        return self.unsent
+
     def cancel(self, job_ids: Collection[int], *, gently: bool = False) -> None:
         self._fail("cancel")
         self.cancelled += sorted(job_ids)
@@ -91,10 +97,8 @@ class Site:
 
     def worker(self, **settings: Any) -> SlurmBackend:
         common = Settings(container_env="slurm", storebase=self.store, pman_instance="pman", **settings)
-        backend = SlurmBackend(common, SlurmSettings(slurm_poll_s=1e-9))
-        backend._transport = self.slurm
-        backend._survey._transport = self.slurm
-        return backend
+        with patch("backends.slurm.transport_of", return_value=self.slurm):
+            return SlurmBackend(common, SlurmSettings(slurm_poll_s=1e-9))
 
     def spec(self, **wish: Any) -> JobSpec:
         spec = JobSpec(mint_generation(), "pman", JobRequest(**(request("x") | wish)))
@@ -109,6 +113,10 @@ class Site:
 
     def look(self, spec: JobSpec) -> Sighting:
         return self.backend.observe([JobRef(spec.jid, spec.generation)])[spec.jid, spec.generation]
+
+    def begin(self, spec: JobSpec) -> None:
+        """Leave what the launcher leaves when the image is there."""
+        (self.backend._control.base / spec.generation / "log").touch()
 
     def end(self, spec: JobSpec, *facts: str, native_id: str = "1") -> None:
         """Leave what the launcher leaves."""
@@ -130,7 +138,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    monkeypatch.setattr(backends.slurm, "PEER_S", 0.05)  # nobody else is at work here
+    monkeypatch.setattr(backends._slurm.submit, "PEER_S", 0.05)  # nobody else is at work here
     return Site(tmp_path)
 
 
@@ -222,6 +230,39 @@ def test_accounting_that_is_away_loses_nobody(site: Site) -> None:
     assert owned.spec == spec
 
 
+@pytest.mark.parametrize("state", ["", "PENDING", "RUNNING"])
+def test_accounting_that_has_not_heard_all_loses_nobody(site: Site, state: str) -> None:
+    """slurmdbd was away; slurmctld has forgotten the job, and has not delivered the news of its end yet."""
+    spec = site.submitted()
+    site.slurm.accounts = {1: replace(site.slurm.known[1], state=state)} if state else {}
+    site.forget(spec)
+    site.slurm.unsent = 7
+    assert isinstance(unknown := site.look(spec), Unknown)
+    assert "7 messages wait" in unknown.why
+    site.slurm.fails["unaccounted"] = Unavailable("slurmctld is away")
+    assert isinstance(site.look(spec), Unknown)
+    site.slurm.fails.clear()
+    site.slurm.unsent = 0
+    assert site.look(spec) == Absent()
+    site.slurm.accounts = {1: NativeJob(1, "TIMEOUT", spec.native_name)}
+    assert isinstance(ended := site.look(spec), Observed)
+    assert ended.reason is Reason.TIME_LIMIT
+
+
+def test_a_job_that_slurm_does_not_know_and_whose_launcher_is_there_is_not_lost(site: Site) -> None:
+    spec = site.submitted()
+    site.end(spec, native_id="1")
+    site.forget(spec)
+    folder = site.backend._control.base / spec.generation
+    (folder / "end/facts").unlink()
+    assert site.look(spec) == Absent()
+    (folder / "alive").touch()
+    assert isinstance(found := site.look(spec), Observed)
+    assert (found.state, found.message) == (State.RUNNING, "Slurm does not know it; its launcher is there, on n1")
+    os.utime(folder / "alive", (1, 1))
+    assert site.look(spec) == Absent()
+
+
 def test_without_accounting_the_launchers_word_counts(site: Site) -> None:
     spec, other = site.submitted(), site.submitted(jid="other")
     site.end(spec, "cause=exited", "exit_code=3", "native_id=1", "finished_at=100")
@@ -268,6 +309,7 @@ def test_an_end_that_cannot_be_written_down_is_told_all_the_same(site: Site, mon
 def test_a_job_that_is_being_ended_is_not_over_before_slurm_says_so(site: Site) -> None:
     spec = site.submitted()
     site.slurm.become(1, "RUNNING")
+    site.begin(spec)
     site.backend.end(spec.jid, spec.generation)
     assert site.slurm.cancelled == [1]
     running = site.look(spec)
@@ -368,6 +410,7 @@ def test_a_number_that_slurm_has_given_anew_is_not_cancelled_with_the_old_job(si
     site.slurm.orders.clear()
     young = site.submitted(jid="young")
     site.slurm.become(1, "RUNNING")
+    site.begin(young)
     site.backend.end(old.jid, old.generation)
     site.backend.remove(old.jid, old.generation)
     assert site.slurm.cancelled == []
@@ -392,8 +435,11 @@ def test_a_job_that_nobody_has_noted_is_cancelled_by_its_claim(site: Site) -> No
     claim = site.backend._control.base / spec.generation / "claim/facts"
     claim.write_bytes(f"native_id=1\0host=n1\0at={int(datetime.now(UTC).timestamp())}\0".encode())
     site.slurm.known.clear()  # the listing is older than the job
-    assert isinstance(running := site.look(spec), Observed)
-    assert running.state is State.RUNNING
+    assert isinstance(found := site.look(spec), Observed)
+    assert (found.state, found.message) == (State.PENDING, "starting on n1")
+    site.begin(spec)
+    assert isinstance(found := site.look(spec), Observed)
+    assert found.state is State.RUNNING
     site.backend.remove(spec.jid, spec.generation)
     assert site.slurm.cancelled == [1]
 

@@ -9,7 +9,7 @@ import pytest
 
 from backends._slurm.commands import CommandTransport
 from backends._slurm.errors import error_from, is_over
-from backends._slurm.parse import exit_from, jobs_from_sacct, jobs_from_squeue
+from backends._slurm.parse import exit_from, jobs_from_sacct, jobs_from_squeue, unaccounted_from_sdiag
 from backends._slurm.settings import SlurmSettings
 from backends._slurm.transport import NativeJob
 from pman_core.errors import Rejected, Unavailable, Unparseable
@@ -139,3 +139,9 @@ def test_nothing_of_the_environment_reaches_a_command(tmp_path: Path, monkeypatc
         "LC_ALL": "C", "TZ": "UTC", "SLURM_TIME_FORMAT": "standard", "SLURM_CONF": "/etc/x.conf",
     }  # fmt: skip
     assert not {"SQUEUE_FORMAT", "SBATCH_PARTITION", "SQUEUE_STATES", "LANG"} & env.keys()
+
+
+def test_what_waits_for_slurmdbd_is_read_from_sdiag() -> None:
+    text = "Server thread count:  3\nAgent queue size:     5\nDBD Agent queue size: 12\n\nJobs submitted: 17\n"
+    assert unaccounted_from_sdiag(text) == 12
+    assert unaccounted_from_sdiag(text.replace("DBD Agent queue size: 12\n", "")) == 0

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backends._slurm.rest_replies import accounted_from, job_from
+from backends._slurm.rest_replies import accounted_from, job_from, unaccounted_from
 from backends._slurm.transport import NativeJob, NoAccounting
 from pman_core.errors import Unparseable
 from tests.unit.slurmrestd_replies import AT, RECORDED, FakeService, Replayed, modern_accounted, modern_job, number
@@ -158,3 +158,8 @@ def test_an_unknown_shape_is_no_list(answer: Any) -> None:
     fake.will("/slurm/v0.0.38/jobs", (200, answer))
     with pytest.raises(Unparseable):
         Replayed(fake).jobs()
+
+
+@pytest.mark.parametrize(("told", "waiting"), [(3, 3), (number(3), 3), (0, 0), (None, 0)])
+def test_what_waits_for_slurmdbd_is_read_in_every_shape(told: Any, waiting: int) -> None:
+    assert unaccounted_from({"statistics": {"agent_queue_size": 9, "dbd_agent_queue_size": told}}) == waiting

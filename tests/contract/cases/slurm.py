@@ -56,7 +56,7 @@ class SlurmCase(ContainerCase):
     def half_submit(self, spec: JobSpec) -> bool:
         backend = self.make()
         assert isinstance(backend, SlurmBackend)
-        backend._is_new(spec)
+        backend._submitter.prepare(spec)
         return True
 
     def run_for(self, seconds: float, say: bytes = b"") -> Program:

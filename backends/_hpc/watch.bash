@@ -1,0 +1,97 @@
+# The other half of launcher.bash: what the launcher hears while its job runs, from the scheduler and from the control
+# folder, and how it ends what is over.
+
+# watch SECONDS: every so often, touch `alive` and look whether the job is over, until stdin ends, which the launcher has
+# the other end of. A scheduler that loses sight of a job says that it has ended; `alive` says that it has not. And what
+# has been ended or removed, and is not reached by its scheduler any more, is ended here.
+watch() {
+  trap '' TERM
+  while
+    touch -c -- "$folder/alive"
+    if has_ended || is_gone; then kill -USR1 $$; fi
+    read -rt "$1"
+    (($? > 128))
+  do :; done
+}
+
+# has_ended: whether the folder says so. A listing: of a single name NFS may remember for long that it was not there.
+has_ended() {
+  local name
+  for name in "$folder"/*; do
+    [[ $name == */verdict || $name == */removed ]] && return
+  done
+  return 1
+}
+
+# is_gone: whether the store has no such folder any more. A store that is away for a while says nothing: its marker must
+# be there, and the answer be that one. By one `cd`, so that it is one file system that says both.
+is_gone() (
+  cd -- "${folder%/*}" && [[ -e .mounted ]] && ! said=$(stat -- "${folder##*/}" 2>&1) &&
+    [[ $said == *': No such file or directory' ]]
+)
+
+start_watch() {
+  trap on_term TERM
+  trap : USR1 # until it is known who the watch is, which repeats what it has to say
+  exec {life}> >(watch "${setting[heartbeat_s]}" >/dev/null 2>&1)
+  watcher=$!
+  trap on_over USR1
+}
+
+# await PID: wait for its end, whatever signals come meanwhile; return its exit code.
+await() {
+  local status
+  while
+    is_told=''
+    wait "$1"
+    status=$?
+    [[ $is_told ]]
+  do :; done
+  return $status
+}
+
+# A job that is told to end ends by itself, and its end is to be written down. A container that is not our child must be told.
+on_term() {
+  is_told=yes
+  [[ ${setting[kill]:-} ]] && env -i -- "${host[@]}" "${setting[program]}" kill "${setting[kill]}" >/dev/null 2>&1
+}
+
+# on_over: the folder says that the job is over, so nothing of it is to run on. It says so again and again: what is
+# started in the instant in which it is told first is ended by the next time.
+on_over() {
+  is_told=yes
+  [[ $is_ending ]] && return
+  is_over=yes is_ending=yes
+  local -i until_s=SECONDS+setting[grace_s]
+  find_family
+  ((${#family[@]})) && kill -TERM "${family[@]}" 2>/dev/null
+  while ((${#family[@]})); do
+    sleep 0.2
+    if ((SECONDS >= until_s)); then
+      on_term
+      kill -KILL "${family[@]}" 2>/dev/null
+    fi
+    find_family
+  done
+  is_ending=''
+}
+
+# find_family: set `family` to every process below this one, but the watch.
+find_family() {
+  local file line pid
+  local -i number
+  local -A children=()
+  for file in /proc/[0-9]*/stat; do
+    line=''
+    { IFS= read -r -d '' line <"$file"; } 2>/dev/null
+    # PID (NAME) STATE PARENT ...: the name may hold anything.
+    if [[ $line =~ ^([0-9]+)' '.*')'' '([^ZX ])' '([0-9]+)' ' ]]; then
+      children[${BASH_REMATCH[3]}]+=" ${BASH_REMATCH[1]}"
+    fi
+  done
+  family=($$)
+  for ((number = 0; number < ${#family[@]}; number++)); do
+    for pid in ${children[${family[number]}]-}; do [[ $pid == "$watcher" ]] || family+=("$pid"); done
+  done
+  family=("${family[@]:1}")
+}
