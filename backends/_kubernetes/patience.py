@@ -14,7 +14,9 @@ SILENT_S = 5.0
 AGAIN_S = 10.0
 """So long until events are asked for again, or a job that could not be ended is tried again."""
 BETWEEN_S = 0.2
-"""So far apart all these questions are: a thousand jobs may be waiting for one volume."""
+"""So far apart all these questions are: a thousand jobs may be waiting for one volume, and each has its turn."""
+GONE_S = 2.0
+"""Who has to wait for its turn and is still there has been looked at again by then."""
 
 EventsOf = Callable[[str], Iterable[Object] | None]
 """Lists the events of an object by its UID; ``None`` if that cannot be done now. What a kubelet or the Job controller
@@ -41,6 +43,10 @@ class Patience:
         self._lock = threading.Lock()
         self._memories: dict[str, _Memory] = {}
         self._asked_at_s = -math.inf
+        self._round_at_s = -math.inf
+        """Since when each job that waits has its turn once."""
+        self._kept_waiting_at_s = -math.inf
+        """When a job that has not had its turn was last made to wait for it."""
 
     def look(
         self, generation: str, job: Object, pods: Sequence[Object], events_of: EventsOf
@@ -89,11 +95,24 @@ class Patience:
             return self._memories.setdefault(generation, _Memory())
 
     def _may_ask(self, memory: _Memory, now_s: float) -> bool:
-        return now_s - memory.asked_at_s >= AGAIN_S and now_s - self._asked_at_s >= BETWEEN_S
+        """Whoever is looked at first must not be asked about again and again while others never are."""
+        if now_s - memory.asked_at_s < AGAIN_S:
+            return False
+        has_had_turn = memory.asked_at_s >= self._round_at_s
+        if has_had_turn and now_s - self._kept_waiting_at_s < GONE_S:
+            return False
+        if now_s - self._asked_at_s < BETWEEN_S:
+            if not has_had_turn:
+                self._kept_waiting_at_s = now_s
+            return False
+        if has_had_turn:
+            self._round_at_s = now_s
+        return True
 
     def _ask(self, memory: _Memory, uid: str, now_s: float, events_of: EventsOf) -> None:
         memory.asked_at_s = self._asked_at_s = now_s
         events = events_of(uid)
+        self._asked_at_s = self._clock_s()  # one that hangs must not be followed by the next at once
         if events is not None:
             memory.told = trouble_in(events)
 

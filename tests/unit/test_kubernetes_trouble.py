@@ -86,10 +86,12 @@ class Clock:
         self.now_s = 1000.0
         self.asked: list[str] = []
         self.events: list[Object] | None = []
+        self.answer_s = 0.0
         self.patience = Patience(GRACE_S, lambda: self.now_s)
 
     def events_of(self, uid: str) -> Iterable[Object] | None:
         self.asked.append(uid)
+        self.now_s += self.answer_s
         return self.events
 
     def look(self, *pods: Object, generation: str = "g") -> tuple[Trouble | None, bool]:
@@ -192,6 +194,43 @@ def test_many_jobs_that_wait_are_asked_for_one_after_the_other() -> None:
     assert len(clock.asked) == 1
     clock.later(BETWEEN_S).look(generation="2")
     assert len(clock.asked) == 2
+
+
+def test_a_question_that_hangs_is_not_followed_by_the_next_at_once() -> None:
+    """Whoever asks has changes of other jobs to tell."""
+    clock = Clock()
+    clock.answer_s = 10.0
+    for _ in range(2):
+        for number in range(50):
+            clock.look(generation=str(number))
+        clock.later(SILENT_S)
+    assert len(clock.asked) == 1
+
+
+def test_none_of_many_jobs_that_wait_for_long_is_left_out() -> None:
+    """An observer looks at all of them, twice a second, always in the same order."""
+    clock, asked, looks = Clock(), dict.fromkeys(map(str, range(100)), 0), 480
+    for _ in range(looks):
+        for generation in asked:
+            before = len(clock.asked)
+            clock.look(generation=generation)
+            asked[generation] += len(clock.asked) - before
+        clock.later(0.5)
+    assert set(asked.values()) <= {3, 4, 5}
+    assert sum(asked.values()) > looks * 0.75, "the questions are not fewer for that"
+
+
+def test_a_job_that_is_gone_keeps_no_other_from_its_turn() -> None:
+    clock = Clock()
+    for generation in ("first", "gone"):
+        clock.look(generation=generation)
+    clock.later(SILENT_S)
+    for generation in ("first", "gone"):
+        clock.look(generation=generation)
+    assert len(clock.asked) == 1, "the other one has to wait"
+    for _ in range(2):
+        clock.later(AGAIN_S).look(generation="first")
+    assert len(clock.asked) == 3
 
 
 def test_a_job_that_was_told_to_end_is_told_again_after_a_while() -> None:
