@@ -28,6 +28,9 @@ WAITING = {
     "RunContainerError": Reason.START_FAILED,
 }
 """``waiting.reason`` of a container."""
+BEING_MADE = frozenset({"ContainerCreating", "PodInitializing"})
+"""What a container waits for as long as its kubelet has nothing else to say; the latter in a pod with init containers:
+https://github.com/kubernetes/kubernetes/blob/v1.35.0/pkg/kubelet/kubelet_pods.go (convertToAPIContainerStatuses)"""
 EVENTS = {
     "FailedMount": Reason.START_FAILED,
     "FailedAttachVolume": Reason.START_FAILED,
@@ -55,8 +58,7 @@ class Trouble:
 
 def trouble_of(pods: Iterable[Object]) -> Trouble | None:
     """Return what the containers of a job's pods tell."""
-    for pod in pods:
-        waiting = container_state(pod).get("waiting") or {}
+    for waiting in (waiting for pod in pods for waiting in _waits_of(pod)):
         reason = WAITING.get(str(waiting.get("reason")))
         if reason is not None:
             native = str(waiting["reason"])
@@ -73,9 +75,8 @@ def who_is_silent(job: Object, pods: Sequence[Object]) -> str:
     if not pods:
         return str(job["metadata"]["uid"])
     for pod in pods:
-        waiting = container_state(pod).get("waiting") or {}
-        is_placed = bool((pod.get("spec") or {}).get("nodeName")) and not has_ended(pod)
-        if is_placed and waiting.get("reason", "ContainerCreating") == "ContainerCreating" and not has_begun(pod):
+        is_placed = bool((pod.get("spec") or {}).get("nodeName")) and not has_ended(pod) and not has_begun(pod)
+        if is_placed and all(waiting.get("reason", "ContainerCreating") in BEING_MADE for waiting in _waits_of(pod)):
             return str(pod["metadata"]["uid"])
     return ""
 
@@ -97,6 +98,18 @@ def trouble_in(events: Iterable[Object]) -> Trouble | None:
     if reason is None:
         return None
     return Trouble(native, reason, f"{native}: {message}", is_lasting=not WAITS_FOR_ROOM.search(message))
+
+
+def _waits_of(pod: Object) -> list[Object]:
+    """Return what the job's container waits for, and those that a site has start before it; nothing once it has begun.
+
+    https://kubernetes.io/docs/concepts/workloads/pods/init-containers/
+    """
+    if has_begun(pod):
+        return []
+    before = (pod.get("status") or {}).get("initContainerStatuses") or ()
+    states = (container_state(pod), *((status.get("state") or {}) for status in before))
+    return [state["waiting"] for state in states if state.get("waiting")]
 
 
 def _seen_at(event: Object) -> tuple[str, str]:

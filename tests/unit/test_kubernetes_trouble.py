@@ -36,6 +36,27 @@ def test_who_must_be_asked_for_events() -> None:
     assert who_is_silent(job("Suspended"), []) == ""
 
 
+def initializing(init: Object, state: Object | None = None) -> Object:
+    """A pod into which a webhook of the site has put an init container, as service meshes do."""
+    shown = pod(state=state or waiting("PodInitializing"))
+    return shown | {"status": shown["status"] | {"initContainerStatuses": [{"name": "mesh", "state": init}]}}
+
+
+def test_a_pod_with_an_init_container_is_as_silent_as_others_as_long_as_it_is_being_made() -> None:
+    """The kubelet's words for it are others."""
+    assert who_is_silent(job(), [initializing(waiting("PodInitializing"))]) == "uid-pod-0"
+    assert who_is_silent(job(), [initializing(running())]) == "uid-pod-0", "the image of the job is pulled after it"
+    assert who_is_silent(job(), [initializing(waiting("ErrImagePull"))]) == ""
+    assert who_is_silent(job(), [initializing(running(), running())]) == ""
+
+
+def test_an_init_container_that_waits_in_vain_keeps_the_job_from_starting() -> None:
+    assert trouble_of([initializing(waiting("ErrImagePull", "why"))]) == Trouble(
+        "ErrImagePull", Reason.IMAGE_PULL, "ErrImagePull: why"
+    )
+    assert trouble_of([initializing(waiting("ErrImagePull", "why"), running())]) is None, "the job has begun"
+
+
 @pytest.mark.parametrize("reason", EVENTS)
 def test_what_events_tell(reason: str) -> None:
     told = trouble_in([event("Scheduled", "", "Normal", STARTED), event(reason, "why", at=FINISHED)])
