@@ -58,8 +58,10 @@ from pman_core.states import TERMINAL, Reason
 
 log = logging.getLogger(__name__)
 
-DENIED = re.compile(r"\bdenied (the )?request\b")
-"""The words of webhooks and policies. They may dislike the image of the sample, which is not the overlay's."""
+NO_CHECK = re.compile(r"\bdenied (the )?request\b|\bdoes not support dry run\b")
+"""The words of webhooks and policies that may dislike the image of the sample, which is not the overlay's, and of a
+server whose webhooks cannot be asked without something being made:
+https://github.com/kubernetes/apiserver/blob/v0.35.0/pkg/admission/plugin/webhook/errors/statuserror.go"""
 LAST_WORDS_BYTES = 64 * 1024
 """So much is kept of a job whose workers are about to be deleted: all that a record takes."""
 LOOKS_MAX = 20_000
@@ -155,7 +157,7 @@ class KubernetesBackend(Backend):
         try:
             namespace.check(self._build(overlay.sample(self.common.pman_instance), Volumes()))
         except Rejected as error:
-            if not DENIED.search(str(error)):
+            if not NO_CHECK.search(str(error)):
                 raise Rejected(f"KUBE_POD_OVERLAY: {error}") from error
             log.warning("KUBE_POD_OVERLAY cannot be checked with a job that is only shown: %s", error)
         except Unavailable as error:  # a full quota, say: who did not start for it would not make room, either

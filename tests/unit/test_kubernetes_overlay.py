@@ -164,9 +164,10 @@ def test_an_overlay_that_the_server_does_not_take_is_a_fault() -> None:
     [
         'admission webhook "validate.kyverno.svc" denied the request: images must come from registry.example.org',
         "jobs.batch \"x\" is forbidden: ValidatingAdmissionPolicy 'images' with binding 'all' denied request: no check",
+        'admission webhook "sidecar.example.org" does not support dry run',
     ],
 )
-def test_a_policy_that_dislikes_the_sample_does_not_keep_pman_from_starting(words: str) -> None:
+def test_a_policy_that_dislikes_the_sample_or_cannot_be_shown_it_does_not_keep_pman_from_starting(words: str) -> None:
     check(words)
 
 
