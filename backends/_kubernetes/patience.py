@@ -27,11 +27,13 @@ cannot do is told nowhere else."""
 class _Memory:
     troubled_since_s: float | None = None
     ended_at_s: float = -math.inf
-    """When the job was last told to end, as far as this process knows."""
+    """When the job was last told to end, or would have been, as far as this process knows."""
     silent_since_s: float | None = None
     asked_at_s: float = -math.inf
+    heard_at_s: float = -math.inf
+    """When they could last be had."""
     told: Trouble | None = None
-    """What the events told when they were asked for."""
+    """What they told then."""
 
 
 class Patience:
@@ -61,9 +63,13 @@ class Patience:
         elif now_s - memory.silent_since_s >= SILENT_S and self._may_ask(memory, now_s):
             self._ask(memory, uid, now_s, events_of)
         is_over = self._is_over(memory, shown or memory.told, now_s)
-        if is_over and shown is None and memory.asked_at_s < now_s:  # it may have passed by now
-            self._ask(memory, uid, now_s, events_of)
-            is_over = self._is_over(memory, memory.told, now_s)
+        if is_over and shown is None:  # it may have passed by now
+            if memory.asked_at_s < now_s:
+                self._ask(memory, uid, now_s, events_of)
+            has_heard = memory.heard_at_s >= now_s  # a question that failed is no answer
+            is_over = has_heard and self._is_over(memory, memory.told, now_s)
+            if not has_heard:
+                memory.ended_at_s = now_s
         if is_over:
             memory.ended_at_s = now_s
         return shown or memory.told, is_over
@@ -114,7 +120,7 @@ class Patience:
         events = events_of(uid)
         self._asked_at_s = self._clock_s()  # one that hangs must not be followed by the next at once
         if events is not None:
-            memory.told = trouble_in(events)
+            memory.heard_at_s, memory.told = now_s, trouble_in(events)
 
     def _is_over(self, memory: _Memory, trouble: Trouble | None, now_s: float) -> bool:
         if trouble is None or not trouble.is_lasting:

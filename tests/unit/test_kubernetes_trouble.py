@@ -192,7 +192,12 @@ def test_events_that_cannot_be_had_change_nothing() -> None:
     told = clock.later(SILENT_S).look(pod())
     clock.events = None
     assert clock.later(AGAIN_S).look(pod()) == told
-    assert clock.later(GRACE_S).look(pod())[1] is True
+    assert clock.later(GRACE_S).look(pod()) == told, "the trouble may have passed: nobody can say"
+    asked = len(clock.asked)
+    assert clock.later(AGAIN_S - 1).look(pod()) == told
+    assert len(clock.asked) == asked, "nor is that asked again at once"
+    clock.events = [event("FailedMount", "why")]
+    assert clock.later(1).look(pod()) == (told[0], True)
 
 
 def test_what_events_told_is_asked_for_once_more_before_the_end() -> None:
