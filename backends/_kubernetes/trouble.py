@@ -41,8 +41,14 @@ EVENTS = {
 """Reasons of events of type Warning; any other event after one of these says that it has passed."""
 PULLING = "Pulling"
 """The reason of the event that says what a container waits for that is only being created: no trouble, but long."""
-WAITS_FOR_ROOM = re.compile("exceeded quota")
-"""A pod that a quota refuses: there is room when others have ended."""
+PASSES = re.compile(
+    r"exceeded quota|^Error creating: (Internal error occurred: |Timeout: |etcdserver: |Post |Too many requests|"
+    r"the server (has received too many|is currently unable|was unable)|The \w+ operation against |"
+    r"Operation cannot be fulfilled on )"
+)
+"""A pod that a quota refuses: there is room when others have ended. And one that nobody could decide on: a webhook or
+etcd does not answer, a quota was being counted. For a Job that pman itself makes the same is Unavailable.
+https://github.com/kubernetes/apimachinery/blob/v0.35.0/pkg/api/errors/errors.go"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +103,7 @@ def trouble_in(events: Iterable[Object]) -> Trouble | None:
     reason = EVENTS.get(native) if last.get("type") == "Warning" else None
     if reason is None:
         return None
-    return Trouble(native, reason, f"{native}: {message}", is_lasting=not WAITS_FOR_ROOM.search(message))
+    return Trouble(native, reason, f"{native}: {message}", is_lasting=not PASSES.search(message))
 
 
 def _waits_of(pod: Object) -> list[Object]:

@@ -11,7 +11,9 @@ from backends._kubernetes.trouble import EVENTS, WAITING, Trouble, trouble_in, t
 from pman_core.states import Reason
 from tests.unit.kube_objects import FINISHED, LATER, STARTED, Object, event, job, pod, running, waiting
 
-RECORDED = json.loads((Path(__file__).parents[1] / "recorded" / "kubernetes" / "refusals.json").read_text())
+RECORDINGS = Path(__file__).parents[1] / "recorded" / "kubernetes"
+RECORDED = json.loads((RECORDINGS / "refusals.json").read_text())
+ERRORS = json.loads((RECORDINGS / "errors.json").read_text())
 GRACE_S = 60.0
 
 
@@ -100,6 +102,19 @@ def test_pods_that_may_not_be_made(name: str, is_lasting: bool) -> None:
     assert told is not None
     assert (told.native, told.reason, told.is_lasting) == ("FailedCreate", Reason.REJECTED, is_lasting)
     assert "is forbidden" in told.message
+
+
+QUOTA_CHANGED = 'Operation cannot be fulfilled on resourcequotas "pods": the object has been modified'
+
+
+@pytest.mark.parametrize("refusal", ["500, webhook away", "504, list of the future", QUOTA_CHANGED])
+def test_pods_of_which_nobody_could_say_whether_they_may_be_made(refusal: str) -> None:
+    """The same answer to pman's own POST is no reason to give a job up, either."""
+    words = ERRORS[refusal]["body"]["message"] if refusal in ERRORS else refusal
+    told = trouble_in([event("FailedCreate", f"Error creating: {words}")])
+    assert told is not None
+    assert not told.is_lasting
+    assert words in told.message
 
 
 class Clock:
