@@ -18,6 +18,7 @@ container ``StartError``,                 no such command, not executable       
 container ``ContainerStatusUnknown``      the node has lost sight of it                         NODE_FAIL
 container exit code N                                                                           by N
 container exit code 0                     another container of the pod has failed               NONZERO_EXIT
+container not begun, init container N     a site's own, as of a service mesh, has failed        START_FAILED
 Job ``DeadlineExceeded``                                                                        TIME_LIMIT
 Job ``PodFailurePolicy``, exit code       the pod is gone, its code is in the text              by the code
 Job ``PodFailurePolicy``, condition       the pod is gone, it was disrupted                     NODE_FAIL
@@ -115,6 +116,9 @@ def _end_of(pod: Object) -> End:
         native, message = str(disruption.get("reason") or ""), str(disruption.get("message") or "")
     if native:
         return End(native, Reason.NODE_FAIL, f"{native}: {message}" if message else native, code)
+    if not terminated and (before := _failures_in(pod, "initContainerStatuses")):
+        said = f"an init container has failed, so the job's own was not started: {before}"
+        return End("Failed", Reason.START_FAILED, said)
     if not terminated:
         return End("Failed", Reason.NODE_FAIL, "its pod has failed and does not say why")
     return _end_of_container(pod)
@@ -132,7 +136,7 @@ def _end_of_container(pod: Object) -> End:
         return End(native, Reason.NODE_FAIL, message or native, code)
     exit_code = int(code or 0)
     if exit_code == 0:
-        return End("Failed", Reason.NONZERO_EXIT, f"a container beside the job's own has failed: {_others(pod)}")
+        return End("Failed", Reason.NONZERO_EXIT, f"a container beside the job's own has failed: {_failures_in(pod)}")
     return End("Failed", reason_of(exit_code), describe_exit(exit_code), exit_code)
 
 
@@ -192,10 +196,10 @@ def _goes_on(pod: Object) -> bool:
     return any("terminated" not in (status.get("state") or {}) for status in statuses)
 
 
-def _others(pod: Object) -> str:
+def _failures_in(pod: Object, statuses: str = "containerStatuses") -> str:
     ends = {
         status["name"]: (status.get("state") or {}).get("terminated") or {}
-        for status in (pod.get("status") or {}).get("containerStatuses") or ()
+        for status in (pod.get("status") or {}).get(statuses) or ()
     }
     return ", ".join(f"{name}, exit code {end['exitCode']}" for name, end in ends.items() if end.get("exitCode"))
 

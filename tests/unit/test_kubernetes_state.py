@@ -191,6 +191,12 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
         job("Failed"), [pod("Failed")], State.FAILED, Reason.NODE_FAIL, None,
         "its pod has failed and does not say why",
     ),
+    "an init container of the site has failed": (
+        job("Failed"),
+        [pod("Failed", waiting("PodInitializing"), initContainerStatuses=[{"name": "mesh", "state": terminated(3)}])],
+        State.FAILED, Reason.START_FAILED, None,
+        "an init container has failed, so the job's own was not started: mesh, exit code 3",
+    ),
     "exit code, its pod gone": (
         job(("Failed", POLICY, EXITED)),
         [], State.FAILED, Reason.SIGNALLED, 137, "ended by signal 9 (SIGKILL); its pod is gone",
