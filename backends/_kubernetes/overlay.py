@@ -98,6 +98,8 @@ def faults_of(overlay: object) -> list[Fault]:
         look.mapping(where, container, CONTAINER_FIELDS)
         look.entries(f"{where}.env", container.get("env"))
         for at, mount in look.entries(f"{where}.volumeMounts", container.get("volumeMounts")):
+            if mount["name"] in VOLUMES:
+                look.fault(f"{at}.name", f"{mount['name']} is a volume of pman")
             path = PurePosixPath(normpath("/" + str(mount.get("mountPath") or "").lstrip("/")))
             if path == PurePosixPath("/") or any(path.is_relative_to(taken) for taken in MOUNTS):
                 look.fault(f"{at}.mountPath", f"{path} is not free")

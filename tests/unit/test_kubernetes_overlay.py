@@ -117,6 +117,7 @@ def test_an_empty_overlay_changes_nothing(tmp_path: Path, nothing: str) -> None:
         ("spec: {containers: [{name: plugin, volumeMounts: [{name: x}]}]}", "/ is not free"),
         ("spec: {containers: [{name: plugin, volumeMounts: [{name: x, mountPath: /a/../share}]}]}", "is not free"),
         ("spec: {containers: [{name: plugin, volumeMounts: [{name: x, mountPath: //share/.}]}]}", "/share is not free"),
+        ("spec: {containers: [{name: plugin, volumeMounts: [{name: store, mountPath: /x}]}]}", "store is a volume"),
         ("spec: {containers: [{name: plugin, env: [{value: x}]}]}", "spec.containers[0].env[0].name: must be there"),
         ("spec: {containers: [{name: plugin, env: [{name: [A]}]}]}", "spec.containers[0].env[0].name: must be there"),
         ("spec: {volumes: [{name: [a]}]}", "spec.volumes[0].name: must be there, and be text"),
