@@ -106,7 +106,10 @@ def observed_from_pods(pods: Sequence[Object]) -> Sighting:
     job: Object = {"metadata": {"uid": uid, "name": name}}
     if end_of_pods(pods) is not None:
         return _failed(identity, job, pods, {})
-    if len(pods) < int(metadata["annotations"][WORKERS]):
+    wanted = str(metadata["annotations"].get(WORKERS, ""))
+    if not wanted.isdecimal():
+        return Unknown("its Job is gone, and how many workers it had is not known any more")
+    if len(pods) < int(wanted):
         return Unknown("its Job is gone, and not all of its pods are known")
     return _succeeded(identity, job, pods, {})
 

@@ -62,6 +62,17 @@ def test_orphaned_pods_end_a_job_when_nothing_of_it_can_go_on(
     assert sighting.handle == handle_of({"metadata": {"uid": "uid-of-the-job", "name": JOB_NAME}})
 
 
+@pytest.mark.parametrize("said", ["many", None])
+def test_orphaned_pods_whose_number_somebody_has_changed_are_unknown_and_no_fault_of_pmans(
+    caplog: pytest.LogCaptureFixture, said: str | None
+) -> None:
+    orphan = pod("Succeeded", terminated(0))
+    annotations = {name: text for name, text in orphan["metadata"]["annotations"].items() if name != WORKERS}
+    orphan["metadata"]["annotations"] = annotations | ({} if said is None else {WORKERS: said})
+    assert isinstance(Survey([], [orphan]).sight(REF), Unknown)
+    assert caplog.records == [], "it would be written with every listing"
+
+
 def test_a_generation_of_another_jid_is_absent() -> None:
     assert Survey([job()], [pod()]).sight(JobRef("another", GENERATION)) == Absent()
 
