@@ -150,13 +150,15 @@ def strike(text: str, forms: Iterable[str]) -> str:
 
 
 def forms_of(secrets: Iterable[str]) -> tuple[str, ...]:
-    """Return how values of variables may be quoted: as they are or as they were sent, plain or in JSON of Python or Go.
+    """Return how values of variables may be quoted: as they are or as they were sent, plain or in JSON of Python or Go,
+    or in JSON within JSON, as the spec among the annotations of a Job that is quoted.
 
     The longest first: one may be a part of another.
     """
     hidden = [value for value in secrets if len(value) >= SECRET_CHARS_MIN and value.lower() not in NO_SECRETS]
     plain = {form for value in hidden for form in (value, verbatim(value))}
-    quoted = {json.dumps(form, ensure_ascii=is_ascii)[1:-1] for form in plain for is_ascii in (True, False)}
+    once = {json.dumps(form, ensure_ascii=is_ascii)[1:-1] for form in plain for is_ascii in (True, False)}
+    quoted = once | {json.dumps(form, ensure_ascii=is_ascii)[1:-1] for form in once for is_ascii in (True, False)}
     return tuple(sorted(plain | quoted | {form.translate(GO_ESCAPES) for form in quoted}, key=len, reverse=True))
 
 

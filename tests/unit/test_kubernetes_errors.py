@@ -19,6 +19,7 @@ from backends._kubernetes.errors import (
     explain,
     scrub,
 )
+from backends._kubernetes.identity import SPEC
 from pman_core.errors import BackendError, Rejected, Unavailable, Unparseable
 from pman_core.states import Reason
 
@@ -140,6 +141,20 @@ def test_a_secret_is_struck_out_however_it_is_quoted(secret: str) -> None:
         text = scrub(f"Invalid value: {quoted}: must be ...", [secret])
         assert "***" in text
         assert json.dumps(secret)[1:-1] not in text
+
+
+@pytest.mark.parametrize("secret", ['with "quotes"', "back\\slash", "line\nbreak", "ünïcode", "<&>html", "pa$$word"])
+@pytest.mark.parametrize("is_ascii", [True, False])
+def test_a_secret_is_struck_out_of_a_job_that_is_quoted_with_its_annotations(secret: str, is_ascii: bool) -> None:
+    """They hold the spec, which is JSON within JSON then. A webhook may write down what it has refused."""
+
+    def quote(value: str) -> str:
+        spec = json.dumps({"env": {"SECRET": value}})
+        return json.dumps({"metadata": {"annotations": {SPEC: spec}}}, ensure_ascii=is_ascii)
+
+    quoted = quote(secret)
+    for words in (quoted, re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", quoted)):
+        assert scrub(f"denied the request: {words}", [secret]) == f"denied the request: {quote('***')}"
 
 
 def test_a_secret_is_struck_out_before_it_is_cut() -> None:
