@@ -91,7 +91,7 @@ class Patience:
         return is_due
 
     def forget_all_but(self, generations: Iterable[str]) -> None:
-        """Forget the jobs that have ended or are gone."""
+        """Forget the jobs whose Jobs are gone."""
         with self._lock:
             for known in self._memories.keys() - set(generations):
                 del self._memories[known]

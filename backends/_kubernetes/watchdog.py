@@ -33,7 +33,7 @@ class Watchdog:
         self._node_lost_grace_s = own.node_lost_grace_s
 
     def forget_all_but(self, generations: Iterable[str]) -> None:
-        """Forget the jobs that have ended or are gone."""
+        """Forget the jobs whose Jobs are gone."""
         self._patience.forget_all_but(generations)
 
     def look(self, cluster: Namespace, observed: Observed, job: Object, pods: Sequence[Object]) -> Sighting:
