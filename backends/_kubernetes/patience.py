@@ -12,7 +12,8 @@ from backends._kubernetes.trouble import Trouble, trouble_in, trouble_of, who_is
 SILENT_S = 5.0
 """So long a pod or a Job may be without a word before its events are asked for: most start within that time."""
 AGAIN_S = 10.0
-"""So long until events are asked for again, or a job that could not be ended is tried again."""
+"""So long until events are asked for again, of anybody if they could not be had, or a job that could not be ended is
+tried again."""
 BETWEEN_S = 0.2
 """So far apart all these questions are: a thousand jobs may be waiting for one volume, and each has its turn."""
 GONE_S = 2.0
@@ -44,7 +45,7 @@ class Patience:
         self._clock_s = clock_s
         self._lock = threading.Lock()
         self._memories: dict[str, _Memory] = {}
-        self._asked_at_s = -math.inf
+        self._asked_at_s = self._failed_at_s = -math.inf
         self._round_at_s = -math.inf
         """Since when each job that waits has its turn once."""
         self._kept_waiting_at_s = -math.inf
@@ -64,7 +65,7 @@ class Patience:
             self._ask(memory, uid, now_s, events_of)
         is_over = self._is_over(memory, shown or memory.told, now_s)
         if is_over and shown is None:  # it may have passed by now
-            if memory.asked_at_s < now_s:
+            if memory.asked_at_s < now_s and not self._is_deaf(now_s):
                 self._ask(memory, uid, now_s, events_of)
             has_heard = memory.heard_at_s >= now_s  # a question that failed is no answer
             is_over = has_heard and self._is_over(memory, memory.told, now_s)
@@ -102,7 +103,7 @@ class Patience:
 
     def _may_ask(self, memory: _Memory, now_s: float) -> bool:
         """Whoever is looked at first must not be asked about again and again while others never are."""
-        if now_s - memory.asked_at_s < AGAIN_S:
+        if now_s - memory.asked_at_s < AGAIN_S or self._is_deaf(now_s):
             return False
         has_had_turn = memory.asked_at_s >= self._round_at_s
         if has_had_turn and now_s - self._kept_waiting_at_s < GONE_S:
@@ -115,11 +116,17 @@ class Patience:
             self._round_at_s = now_s
         return True
 
+    def _is_deaf(self, now_s: float) -> bool:
+        """Whoever asks has other jobs to look at: it must not wait for a time-out for each of them."""
+        return now_s - self._failed_at_s < AGAIN_S
+
     def _ask(self, memory: _Memory, uid: str, now_s: float, events_of: EventsOf) -> None:
         memory.asked_at_s = self._asked_at_s = now_s
         events = events_of(uid)
         self._asked_at_s = self._clock_s()  # one that hangs must not be followed by the next at once
-        if events is not None:
+        if events is None:
+            self._failed_at_s = self._asked_at_s
+        else:
             memory.heard_at_s, memory.told = now_s, trouble_in(events)
 
     def _is_over(self, memory: _Memory, trouble: Trouble | None, now_s: float) -> bool:

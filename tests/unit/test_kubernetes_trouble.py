@@ -248,6 +248,22 @@ def test_a_question_that_hangs_is_not_followed_by_the_next_at_once() -> None:
     assert len(clock.asked) == 1
 
 
+def test_events_that_cannot_be_had_are_not_asked_for_by_each_of_many_jobs_whose_grace_is_over() -> None:
+    clock, jobs = Clock(), [str(number) for number in range(50)]
+    clock.events = [event("FailedMount", "why")]
+    for _ in range(100):
+        for generation in jobs:
+            clock.look(generation=generation)
+        clock.later(0.5)
+    clock.events, clock.asked, clock.answer_s = None, [], 10.0
+    clock.later(GRACE_S)
+    assert not [generation for generation in jobs if clock.look(generation=generation)[1]]
+    assert len(clock.asked) == 1
+    clock.events, clock.answer_s = [event("FailedMount", "why")], 0.0
+    clock.later(AGAIN_S)
+    assert [generation for generation in jobs if clock.look(generation=generation)[1]] == jobs
+
+
 def test_none_of_many_jobs_that_wait_for_long_is_left_out() -> None:
     """An observer looks at all of them, twice a second, always in the same order."""
     clock, asked, looks = Clock(), dict.fromkeys(map(str, range(100)), 0), 480
