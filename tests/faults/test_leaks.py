@@ -51,6 +51,13 @@ def test_one_stroke_is_no_slope_and_many_are() -> None:
     assert kib_per_1000(*range(100, 1000, 100)) > 4_000
 
 
+@pytest.mark.parametrize("highs", [range(504, 505), range(300, 400)])
+def test_memory_that_is_given_back_hides_no_slope(highs: range) -> None:
+    leak = [(jobs, 50_000.0 + 3 * jobs + 6_000 * (jobs in highs)) for jobs in range(0, 1000, 12)]
+    samples = [Sample(jobs, kib, fds=20, threads=7) for jobs, kib in leak]
+    assert measure.growth(samples, warm_jobs=0).kib_per_1000 > 1_000
+
+
 FLAT = measure.growth([Sample(jobs, 50_000.0, 20, 7) for jobs in range(10)], warm_jobs=0)
 QUIET = Outcome(
     seconds=1.0,

@@ -78,10 +78,16 @@ def growth(samples: Sequence[Sample], warm_jobs: int, room: Room = Room()) -> Gr
 
 
 def _smooth(uss_kib: Sequence[float]) -> list[float]:
-    """Return the same values with the largest steps between neighbours cut down to the next smaller one."""
+    """Return the same values with the largest steps between neighbours cut down to the next smaller one.
+
+    What is given back later stays: it is no growth, and its way down alone would hide any other.
+    """
     steps = [after - before for before, after in pairwise(uss_kib)]
     usual = sorted(steps)[-1 - STEPS] if len(steps) > STEPS else 0.0
-    return list(accumulate((min(step, usual) for step in steps), initial=uss_kib[0]))
+    lowest_from = list(accumulate(reversed(uss_kib), min))[::-1]
+    lasting = [lowest - before for before, lowest in zip(uss_kib[:-1], lowest_from[1:], strict=True)]
+    cuts = [max(0.0, min(step - usual, kept)) for step, kept in zip(steps, lasting, strict=True)]
+    return list(accumulate((step - cut for step, cut in zip(steps, cuts, strict=True)), initial=uss_kib[0]))
 
 
 @dataclass
