@@ -1,16 +1,19 @@
 """Clears away what a dead run of the tests has left: ``kill -9`` of it leaves mounts, engines and jobs behind.
 
 A run that mounts, or starts what outlives it, does that in a folder of :func:`make_folder`. A file in it says whose it
-is. Only folders whose owner is dead, as that file has it, are touched; all that is in them and of them ends.
+is. Only folders of this user whose owner is surely dead, as that file has it, are touched; all that is in them and of
+them ends.
 """
 
 import fcntl
 import json
 import os
+import platform
 import shutil
 import signal
+import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from tempfile import gettempdir, mkdtemp
@@ -27,7 +30,14 @@ def make_folder(prefix: str) -> Path:
     """Return a new folder of this process below the system's folder for temporary files. First clear the dead ones'."""
     clear_dead()
     folder = Path(mkdtemp(prefix=prefix))
-    ours = {"pid": os.getpid(), "ticks": start_ticks(os.getpid()), "boot": boot_id(), "namespace": _namespace()}
+    pid = os.getpid()
+    ours = {
+        "host": platform.node(),
+        "boot": boot_id(),
+        "namespace": _namespace(),
+        "pid": pid,
+        "ticks": start_ticks(pid),
+    }
     written = folder / f"{OWNER}.tmp"
     written.write_text(json.dumps(ours))
     written.rename(folder / OWNER)
@@ -43,16 +53,33 @@ def clear_dead() -> None:
     """End and delete what is in the folders of dead owners."""
     for path in Path(gettempdir()).glob(f"pman-*/{OWNER}"):
         # Another run may do the same at the same time: what it has cleared is gone, what it clears is locked.
-        with suppress(FileNotFoundError, BlockingIOError), path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.stat().st_uid == os.geteuid() and _is_dead(json.load(file)):
-                _clear(path.parent)
+        with suppress(FileNotFoundError, BlockingIOError):
+            # Neither may be another user's, nor a link of his to what is ours.
+            if not (_is_mine(path.parent, stat.S_ISDIR) and _is_mine(path, stat.S_ISREG)):
+                continue
+            with path.open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_dead(file.read()):
+                    _clear(path.parent)
 
 
-def _is_dead(owner: dict[str, object]) -> bool:
-    """Whether the owner has ended. Who lives in another namespace is not known here, but none outlives a boot."""
-    pid, ticks, boot = int(str(owner["pid"])), int(str(owner["ticks"])), str(owner["boot"])
-    return (boot != boot_id() or owner["namespace"] == _namespace()) and not is_alive(pid, ticks, boot)
+def _is_mine(path: Path, is_kind: Callable[[int], bool]) -> bool:
+    found = path.lstat()
+    return is_kind(found.st_mode) and found.st_uid == os.geteuid()
+
+
+def _is_dead(text: str) -> bool:
+    """Whether the owner has ended. Who lives on another host or in another namespace is not known here.
+
+    None of this host outlives a boot. Of whom a power cut has left half a file, nothing is known either.
+    """
+    try:
+        owner = json.loads(text)
+        host, boot, namespace, pid, ticks = (owner[key] for key in ("host", "boot", "namespace", "pid", "ticks"))
+    except (ValueError, TypeError, KeyError):
+        return False
+    is_known = host == platform.node() and (boot != boot_id() or namespace == _namespace())
+    return is_known and not is_alive(pid, ticks, boot)
 
 
 def _namespace() -> str:

@@ -93,6 +93,7 @@ def test_what_is_kept_is_left_alone(run: tuple[subprocess.Popen[str], list[psuti
         ({"boot": "an-earlier-one"}, True),
         ({"ticks": 1, "namespace": "pid:[1]"}, False),
         ({"boot": "an-earlier-one", "namespace": "pid:[1]"}, True),
+        ({"boot": "its own", "host": "another-one-with-this-folder"}, False),
     ],
 )
 def test_only_an_owner_that_is_surely_dead_is_dead(changes: dict[str, object], is_cleared: bool) -> None:
@@ -101,6 +102,33 @@ def test_only_an_owner_that_is_surely_dead_is_dead(changes: dict[str, object], i
     (made / OWNER).write_text(json.dumps(owner | changes))
     clear_dead()
     assert made.exists() is not is_cleared
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_an_owner_that_cannot_be_read_is_left_alone_and_keeps_nobody_from_beginning(text: str) -> None:
+    made = make_folder("pman-damaged-")
+    (made / OWNER).write_text(text)
+    assert make_folder("pman-next-").exists()
+    assert made.exists()
+
+
+@pytest.mark.parametrize("whose", ["link", "stranger"])
+def test_what_another_user_has_made_to_look_like_ours_is_left_alone(folder: Path, whose: str) -> None:
+    dead = make_folder("pman-dead-")
+    owner = json.loads((dead / OWNER).read_text()) | {"ticks": 1}
+    keep(dead)
+    (dead / "owner").write_text(json.dumps(owner))
+    foreign = folder / "pman-foreign"
+    foreign.mkdir()
+    if whose == "link":
+        (foreign / OWNER).symlink_to(dead / "owner")
+    elif os.geteuid() == 0:
+        (foreign / OWNER).hardlink_to(dead / "owner")
+        os.chown(foreign, 65534, 65534)
+    else:
+        pytest.skip("only root can give a folder away")
+    clear_dead()
+    assert foreign.exists()
 
 
 def test_a_folder_without_an_owner_is_nobodys(folder: Path) -> None:
