@@ -2,7 +2,7 @@
 
 import json
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
 from backends._time_limit import describe_time_limit
@@ -61,14 +61,16 @@ class JobState:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "JobState":
-        """Read the file.
+        """Read the file. What a newer release has added to this version is left out.
 
         Raises:
             ValueError: it is not of a known version.
         """
+        data = json.loads(text)
+        names = {one.name for one in fields(cls)}
         try:
-            state = cls(**json.loads(text))
-        except TypeError as error:
+            state = cls(**{name: value for name, value in data.items() if name in names})
+        except (AttributeError, TypeError) as error:
             raise ValueError(f"not a job's state: {error}") from None
         if state.v != VERSION:
             raise ValueError(f"version {state.v} of a job's state is not known")

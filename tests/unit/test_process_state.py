@@ -75,4 +75,11 @@ def test_a_damaged_file_is_not_guessed_at(text: str | bytes) -> None:
 
 def test_a_newer_file_is_not_guessed_at() -> None:
     with pytest.raises(ValueError, match="version 2"):
-        JobState.from_json(json.dumps(asdict(ENDED) | {"v": 2}))
+        JobState.from_json(json.dumps(asdict(ENDED) | {"v": 2, "added": 1}))
+
+
+def test_what_releases_add_keeps_neither_from_reading_the_other() -> None:
+    """A worker is upgraded while the observer of its host is not, or back again; the jobs go on."""
+    older = {name: value for name, value in asdict(ENDED).items() if name != "time_limit_s"}
+    assert JobState.from_json(json.dumps(older)) == ENDED
+    assert JobState.from_json(json.dumps(asdict(ENDED) | {"added": 1})) == ENDED
