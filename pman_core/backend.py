@@ -275,7 +275,7 @@ class Backend(ABC):
     def end_overdue(self, jid: str, generation: str) -> None:  # noqa: ARG002
         """:meth:`end` a job that is past its time limit: its object is FAILED with TIME_LIMIT from then on.
 
-        The message says how long the limit was: the job's own, as the object carries it.
+        The message says how long the limit was, the job's own, if the object carries what tells it.
 
         Only if ``capabilities.ends_overdue`` is false.
         """

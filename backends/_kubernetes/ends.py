@@ -35,6 +35,7 @@ from typing import Any
 from backends._exit_codes import describe_exit, reason_of
 from backends._kubernetes.identity import Object
 from backends._kubernetes.job import CONTAINER
+from backends._time_limit import describe_time_limit
 from pman_core.states import Reason
 
 NOT_STARTED = frozenset({"StartError", "ContainerCannotRun"})
@@ -110,7 +111,7 @@ def _end_of(pod: Object) -> End:
     native, message = str(status.get("reason") or ""), str(status.get("message") or "")
     if native == "DeadlineExceeded":
         limit_s = pod["spec"].get("activeDeadlineSeconds")
-        return End(native, Reason.TIME_LIMIT, f"ended at its time limit of {limit_s} s", code)
+        return End(native, Reason.TIME_LIMIT, describe_time_limit(limit_s), code)
     disruption = _disruption_of(pod)
     if disruption is not None and not native:
         native, message = str(disruption.get("reason") or ""), str(disruption.get("message") or "")

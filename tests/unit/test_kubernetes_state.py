@@ -167,7 +167,7 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
     ),
     "time limit": (
         job("Failed"), [pod("Failed", terminated(137), reason="DeadlineExceeded", message="Pod was active ...")],
-        State.FAILED, Reason.TIME_LIMIT, 137, "ended at its time limit of 60 s",
+        State.FAILED, Reason.TIME_LIMIT, 137, "ended at its time limit of 1 min",
     ),
     "evicted by its node": (
         job(("Failed", POLICY, "")),
