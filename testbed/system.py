@@ -120,6 +120,7 @@ class System:
             load_settings(
                 container_env=self.backend,
                 redis_url=self.redis_url,
+                redis_timeout_s=float(REDIS_TIMEOUT_S),
                 storebase=self.store_base,
                 pman_instance=self.env["PMAN_INSTANCE"],
             )
