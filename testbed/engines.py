@@ -54,6 +54,15 @@ def lack(url: str | None, image: str, script: str) -> str:
     return ""
 
 
+def lack_of_swarm(url: str | None, image: str, script: str) -> str:
+    """The same of a swarm whose manager is at ``url``."""
+    if (lacking := lack(url, image, script)) or url is None:
+        return lacking
+    with contextlib.closing(docker.APIClient(url, timeout=BUSY_TIMEOUT_S)) as client:
+        is_manager = client.info()["Swarm"]["ControlAvailable"]
+    return "" if is_manager else f"the engine at {url} is no manager of a swarm; {script} makes it one"
+
+
 def answers(url: str, tls: TLSConfig | bool = False) -> bool:
     """Whether an engine answers there within two seconds; one that is silent, not absent, is asked thrice.
 

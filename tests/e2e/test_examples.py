@@ -14,7 +14,7 @@ import requests
 
 from backends._engine.labels import INSTANCE
 from pman_core import registry
-from testbed.engines import docker_url, lack
+from testbed.engines import docker_url, lack, lack_of_swarm
 from testbed.system import System, wait_for
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -100,7 +100,8 @@ def test_the_scenario_on_a_real_engine(
     required = backend in request.config.getoption("--require")
     if backend not in registry.names():
         pytest.skip(f"there is no backend {backend}")
-    if reason := lack(url, IMAGE, START_DOCKER):
+    lacking = lack_of_swarm if backend == "swarm" else lack
+    if reason := lacking(url, IMAGE, START_DOCKER):
         (pytest.fail if required else pytest.skip)(reason)
     # Other tests' jobs on the same engine are not ours.
     system = run_system(start, backend, DOCKER_HOST=str(url), PMAN_INSTANCE=f"t{secrets.token_hex(6)}")

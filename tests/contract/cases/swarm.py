@@ -1,16 +1,13 @@
 """Swarm's case: a real manager on this machine, and its workers if it has any, all with the test image."""
 
-from contextlib import closing
 from typing import ClassVar
-
-import docker
 
 from backends.swarm import SwarmBackend, SwarmSettings
 from cases._containers import ContainerCase
 from pman_core.backend import Backend
 from pman_core.job import JobSpec
 from pman_core.settings import Settings
-from testbed.engines import docker_url, lack
+from testbed.engines import docker_url, lack_of_swarm
 
 
 class SwarmCase(ContainerCase):
@@ -22,11 +19,7 @@ class SwarmCase(ContainerCase):
     @classmethod
     def missing(cls) -> str:
         cls.url = cls.url or docker_url()  # asked once: a busy engine may not answer within that short time
-        if lacking := lack(cls.url, cls.image, "testbed/docker/up.sh"):
-            return lacking
-        with closing(docker.APIClient(cls.url, timeout=20)) as client:
-            is_manager = client.info()["Swarm"]["ControlAvailable"]
-        return "" if is_manager else f"the engine at {cls.url} is no manager of a swarm: see testbed/docker/up.sh"
+        return lack_of_swarm(cls.url, cls.image, "testbed/docker/up.sh")
 
     def build(self, common: Settings) -> Backend:
         # Without reservations: the suite asks for more CPUs at once than a small machine has.
