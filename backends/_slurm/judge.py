@@ -134,7 +134,10 @@ def _unlisted(known: Known, now: datetime) -> Judgement:
     )
     if not is_new and known.end is not None and (verdict := verdict_of(known.end)) is not None:
         return verdict
-    if known.claim is not None and known.beat_at_s is not None and now.timestamp() - known.beat_at_s < SILENCE_S:
+    is_there = known.beat_at_s is not None and now.timestamp() - known.beat_at_s < SILENCE_S
+    if not is_new and known.claim is not None and is_there:
+        if known.not_begun:
+            return Present(State.PENDING, "", f"Slurm does not know it; {known.not_begun}")
         where = known.claim.host
         return Present(State.RUNNING, "", f"Slurm does not know it; its launcher is there, on {where}", known.claim.at)
     if known.accounting_failed:

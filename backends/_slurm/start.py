@@ -1,6 +1,6 @@
 """Whether a job that Slurm runs has begun: to Slurm it runs as soon as it has a node, and fetches its image there."""
 
-from collections.abc import Container
+from collections.abc import Iterable
 from dataclasses import replace
 
 from backends._hpc.control import CLAIM, FETCHING, LOG, REMOVED, JobFolder
@@ -29,9 +29,10 @@ class Starts:
         self._begun.add(observed.generation)
         return observed
 
-    def keep(self, generations: Container[str]) -> None:
+    def keep(self, generations: Iterable[str]) -> None:
         """Forget all but these."""
-        self._begun = {generation for generation in self._begun if generation in generations}
+        # Other threads add to the set meanwhile: it must not be iterated over. What is lost is looked at once more.
+        self._begun = self._begun.intersection(generations)
 
 
 def why_not_begun(folder: JobFolder, where: str) -> str:

@@ -255,6 +255,7 @@ def test_a_job_that_slurm_does_not_know_and_whose_launcher_is_there_is_not_lost(
     site.forget(spec)
     folder = site.backend._control.base / spec.generation
     (folder / "end/facts").unlink()
+    site.begin(spec)
     assert site.look(spec) == Absent()
     (folder / "alive").touch()
     assert isinstance(found := site.look(spec), Observed)

@@ -1,10 +1,13 @@
 """A job that Slurm runs is PENDING until it has begun on its node, and RUNNING from then on; what it costs to know."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from backends._hpc.control import JobFolder
+from backends._slurm.sight import quick_sighting
+from backends._slurm.start import Starts
 from pman_core.backend import JobRef, Observed, Unknown
 from pman_core.job import JobSpec
 from pman_core.states import State
@@ -40,7 +43,7 @@ def told(site: Site, spec: JobSpec) -> tuple[State, str]:
 def write(site: Site, spec: JobSpec, name: str) -> None:
     path = site.backend._control.base / spec.generation / name
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(b"native_id=1\0host=n1\0" if name.endswith("facts") else b"")
+    path.write_bytes(b"native_id=1\0host=n1\0at=1\0" if name.endswith("facts") else b"")
 
 
 def test_a_job_with_a_node_is_pending_until_it_has_begun_there(site: Site) -> None:
@@ -106,3 +109,51 @@ def test_a_removed_job_that_slurm_has_not_ended_yet_runs(site: Site) -> None:
     site.slurm.become(1, "RUNNING")
     site.backend.remove(spec.jid, spec.generation)
     assert told(site, spec)[0] is State.RUNNING
+
+
+def test_a_job_that_is_younger_than_the_listing_is_pending_until_it_has_begun(site: Site) -> None:
+    spec = site.submitted(image="fnndsc/pl-mri:1")
+    for name in ("claim/facts", "alive", "fetching"):
+        write(site, spec, name)
+    site.slurm.known.clear()
+    assert told(site, spec) == (State.PENDING, "fetching image fnndsc/pl-mri:1 on n1")
+    write(site, spec, "log")
+    assert told(site, spec) == (State.RUNNING, "")
+
+
+def test_a_job_that_slurm_has_forgotten_is_pending_until_it_has_begun(site: Site) -> None:
+    spec = site.submitted(image="fnndsc/pl-mri:1")
+    for name in ("claim/facts", "alive", "fetching"):
+        write(site, spec, name)
+    site.forget(spec)
+    assert told(site, spec) == (State.PENDING, "Slurm does not know it; fetching image fnndsc/pl-mri:1 on n1")
+
+
+def test_what_one_thread_sees_begin_does_not_disturb_another_that_forgets(site: Site) -> None:
+    """The observer and the tasks of a worker share one backend."""
+    specs = [site.submitted(jid=f"job-{number}") for number in range(3)]
+    jobs = list(site.slurm.known.values())
+    starts = Starts()
+
+    def begin(number: int) -> None:
+        site.slurm.become(number + 1, "RUNNING")
+        site.begin(specs[number])
+        seen = quick_sighting([site.slurm.known[number + 1]])
+        assert seen is not None
+        folder = site.backend._control.folder(specs[number].generation)
+        assert starts.seen(seen, folder, jobs[number]) == seen
+
+    class Listed(dict[str, None]):
+        """A listing that is looked at while another job begins."""
+
+        def __contains__(self, generation: object) -> bool:
+            begin(2)
+            return super().__contains__(generation)
+
+        def __iter__(self) -> Iterator[str]:
+            begin(2)
+            return super().__iter__()
+
+    begin(0)
+    begin(1)
+    starts.keep(Listed({spec.generation: None for spec in specs}))
