@@ -40,16 +40,26 @@ class Looks:
 
     def _accounted(self, job_ids: set[int]) -> tuple[dict[int, NativeJob], str]:
         """Return what accounting knows, and why it can say nothing of the others, if it cannot."""
-        if not job_ids:
-            return {}, ""
         try:
-            jobs = self._transport.accounted(job_ids, datetime.now(UTC) - ACCOUNTED_SINCE)
-            is_late = any(map(goes_on, jobs)) or len(jobs) < len(job_ids)
-            waiting = self._transport.unaccounted() if is_late else 0
+            jobs = self._ask(job_ids)
+            late = {job_id for job_id in job_ids if job_id not in jobs or goes_on(jobs[job_id])}
         except NoAccounting:
             return {}, ""
         except BackendError as error:
             log.warning("accounting cannot be asked: %s", error)
             return {}, f"accounting cannot be asked: {error}"
-        late = f"accounting has not heard all of slurmctld yet: {waiting} messages wait" if waiting else ""
-        return {job.job_id: job for job in jobs}, late
+        if not late:
+            return jobs, ""
+        try:
+            if waiting := self._transport.unaccounted():
+                return jobs, f"accounting has not heard all of slurmctld yet: {waiting} messages wait"
+            # It has heard all by now. When it was asked, it may not have.
+            return jobs | self._ask(late), ""
+        except (NoAccounting, BackendError) as error:
+            log.warning("whether accounting has heard all of slurmctld cannot be asked: %s", error)
+            return jobs, f"whether accounting has heard all of slurmctld is not known: {error}"
+
+    def _ask(self, job_ids: set[int]) -> dict[int, NativeJob]:
+        if not job_ids:
+            return {}
+        return {job.job_id: job for job in self._transport.accounted(job_ids, datetime.now(UTC) - ACCOUNTED_SINCE)}

@@ -249,6 +249,35 @@ def test_accounting_that_has_not_heard_all_loses_nobody(site: Site, state: str) 
     assert ended.reason is Reason.TIME_LIMIT
 
 
+def test_what_accounting_knows_is_told_whatever_sdiag_says_of_the_others(site: Site) -> None:
+    ended, lost = site.submitted(jid="ended"), site.submitted(jid="lost")
+    site.slurm.accounts = {1: NativeJob(1, "TIMEOUT", ended.native_name)}
+    site.slurm.fails["unaccounted"] = Unavailable("sdiag: Access/permission denied")
+    for spec in (ended, lost):
+        site.forget(spec)
+    found = site.backend.observe([JobRef(spec.jid, spec.generation) for spec in (ended, lost)])
+    assert isinstance(told := found["ended", ended.generation], Observed)
+    assert told.reason is Reason.TIME_LIMIT
+    assert isinstance(unknown := found["lost", lost.generation], Unknown)
+    assert "permission denied" in unknown.why
+
+
+def test_an_end_that_accounting_hears_of_between_two_questions_is_not_missed(site: Site) -> None:
+    spec = site.submitted()
+    site.slurm.accounts = {1: NativeJob(1, "RUNNING", spec.native_name)}
+    site.forget(spec)
+
+    def delivered() -> int:
+        assert site.slurm.accounts is not None
+        site.slurm.accounts[1] = NativeJob(1, "TIMEOUT", spec.native_name)
+        return 0
+
+    with patch.object(site.slurm, "unaccounted", delivered):
+        site.backend.end(spec.jid, spec.generation)
+    assert isinstance(told := site.look(spec), Observed)
+    assert told.reason is Reason.TIME_LIMIT
+
+
 def test_a_job_that_slurm_does_not_know_and_whose_launcher_is_there_is_not_lost(site: Site) -> None:
     spec = site.submitted()
     site.end(spec, native_id="1")
