@@ -30,7 +30,7 @@ export LC_ALL=C
 readonly NOT_OURS=113 OWN_FAULT=114 TEXT_BYTES_MAX=2000
 readonly folder=$1 native_id=$2
 readonly nonce=$native_id.${SLURM_RESTART_COUNT:-0}.$HOSTNAME.$$
-is_over='' is_ending='' is_told=''
+is_over='' is_hinted='' is_told=''
 
 now() { printf '%(%s)T' -1; }
 say() { printf 'pman: %s\n' "$*" >&2; }
@@ -66,7 +66,10 @@ fail() {
   exit $OWN_FAULT
 }
 
-leave_if_over() { [[ ! $is_over ]] || fail start_failed "the job was ended before it began"; }
+leave_if_over() {
+  look
+  [[ ! $is_over ]] || fail start_failed "the job was ended before it began"
+}
 
 # quote FILE: print its end without control characters, for people.
 quote() { tail -c "$TEXT_BYTES_MAX" -- "$1" | tr -d '\000-\010\013-\037\177'; }

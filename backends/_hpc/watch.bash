@@ -5,7 +5,7 @@
 # the other end of. A scheduler that loses sight of a job says that it has ended; `alive` says that it has not. And what
 # has been ended or removed, and is not reached by its scheduler any more, is ended here.
 watch() {
-  trap '' TERM
+  trap '' TERM USR1
   while
     touch -c -- "$folder/alive"
     if has_ended || is_gone; then kill -USR1 $$; fi
@@ -30,50 +30,61 @@ is_gone() (
     [[ $said == *': No such file or directory' ]]
 )
 
+# The traps only note what came. They do nothing themselves: `read` in a trap takes its time-out from a `read` that it
+# interrupts, and of a child that ends in the instant in which a trap interrupts `wait`, bash loses the exit code, and
+# then waits for ever.
 start_watch() {
-  trap on_term TERM
-  trap : USR1 # until it is known who the watch is, which repeats what it has to say
-  exec {life}> >(watch "${setting[heartbeat_s]}" >/dev/null 2>&1)
+  trap is_told=yes TERM
+  trap is_hinted=yes USR1
+  # Open for both, so that it has a reader that nothing ever comes to: `await` waits on it.
+  exec {life}<> >(watch "${setting[heartbeat_s]}" >/dev/null 2>&1)
   watcher=$!
-  trap on_over USR1
 }
 
 # await PID: wait for its end, whatever signals come meanwhile; return its exit code.
 await() {
   local status
-  while
-    is_told=''
+  while kill -0 "$1" 2>/dev/null; do
+    read -rt 0.2 -u "$life"
+    [[ $is_told ]] && { is_told=''; pass_on_term; }
+    look
+    [[ $is_over ]] && end_family
+  done
+  # Its exit code is known now. That of a signal may be told in its place, once.
+  until
     wait "$1"
     status=$?
-    [[ $is_told ]]
+    wait "$1"
+    (($? == status))
   do :; done
   return $status
 }
 
+# look: set `is_over` if the watch has hinted that the job is over. Others may send its signal, too, so the folder decides.
+look() {
+  [[ $is_hinted ]] || return
+  is_hinted=''
+  if has_ended || is_gone; then is_over=yes; fi
+}
+
 # A job that is told to end ends by itself, and its end is to be written down. A container that is not our child must be told.
-on_term() {
-  is_told=yes
+pass_on_term() {
   [[ ${setting[kill]:-} ]] && env -i -- "${host[@]}" "${setting[program]}" kill "${setting[kill]}" >/dev/null 2>&1
 }
 
-# on_over: the folder says that the job is over, so nothing of it is to run on. It says so again and again: what is
-# started in the instant in which it is told first is ended by the next time.
-on_over() {
-  is_told=yes
-  [[ $is_ending ]] && return
-  is_over=yes is_ending=yes
+# end_family: of a job that is over, nothing is to run on.
+end_family() {
   local -i until_s=SECONDS+setting[grace_s]
   find_family
   ((${#family[@]})) && kill -TERM "${family[@]}" 2>/dev/null
   while ((${#family[@]})); do
     sleep 0.2
     if ((SECONDS >= until_s)); then
-      on_term
+      pass_on_term
       kill -KILL "${family[@]}" 2>/dev/null
     fi
     find_family
   done
-  is_ending=''
 }
 
 # find_family: set `family` to every process below this one, but the watch.

@@ -46,6 +46,7 @@ def test_a_launcher_says_that_it_is_there_as_long_as_it_is(bare: Node) -> None:
     wait_for("another sign", lambda: beaten_at_s(bare, spec) > first)
     wait_for("the job runs", lambda: sleeping(launcher))
     (job,) = sleeping(launcher)
+    wait_for("nobody else is there", lambda: len(psutil.Process(launcher.pid).children()) == 2)
     (beat,) = [one for one in psutil.Process(launcher.pid).children() if one != job]
     for process in (launcher, beat):  # as a batch system does it
         process.send_signal(signal.SIGTERM)
@@ -55,6 +56,42 @@ def test_a_launcher_says_that_it_is_there_as_long_as_it_is(bare: Node) -> None:
     launcher.communicate(timeout=20)
     assert launcher.returncode == 128 + signal.SIGTERM
     wait_for("nobody is left", lambda: not beat.is_running())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_job_that_ends_in_the_instant_of_a_signal_has_its_own_exit_code(bare: Node, number: signal.Signals) -> None:
+    """As it is told to end by a batch system, which tells all at once. One launcher alone may be lucky."""
+    specs = [bare.prepare(*SLEEP, jid=f"job-{turn}") for turn in range(8)]
+    launchers = [bare.start(spec) for spec in specs]
+    for launcher in launchers:
+        wait_for("the job runs", lambda launcher=launcher: sleeping(launcher))
+    for launcher in launchers:
+        (job,) = sleeping(launcher)
+        job.terminate()
+        launcher.send_signal(number)
+    for launcher, spec in zip(launchers, specs, strict=True):
+        launcher.communicate(timeout=20)
+        assert bare.end(spec) == ("exited", 128 + signal.SIGTERM, "")
+
+
+def test_a_signal_of_somebody_else_ends_nobody(bare: Node) -> None:
+    """SIGUSR1 is what sites send to jobs as a warning; it is also what the watch sends."""
+    spec = bare.prepare(*SLEEP)
+    launcher = bare.start(spec)
+    wait_for("the job runs", lambda: sleeping(launcher))
+    (job,) = sleeping(launcher)
+    wait_for("nobody else is there", lambda: len(psutil.Process(launcher.pid).children()) == 2)
+    for process in psutil.Process(launcher.pid).children():
+        if process != job:
+            process.send_signal(signal.SIGUSR1)
+    launcher.send_signal(signal.SIGUSR1)
+    beaten = beaten_at_s(bare, spec)
+    wait_for("it says again that it is there", lambda: beaten_at_s(bare, spec) > beaten)
+    with pytest.raises(subprocess.TimeoutExpired):
+        launcher.wait(timeout=0.7)
+    job.kill()
+    launcher.communicate(timeout=20)
+    assert bare.end(spec) == ("exited", 128 + signal.SIGKILL, "")
 
 
 def test_the_signs_of_a_launcher_that_is_killed_stop(bare: Node) -> None:
