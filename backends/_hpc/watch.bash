@@ -75,6 +75,7 @@ pass_on_term() {
 # end_family: of a job that is over, nothing is to run on.
 end_family() {
   local -i until_s=SECONDS+setting[grace_s]
+  local -A born=()
   find_family
   ((${#family[@]})) && kill -TERM "${family[@]}" 2>/dev/null
   while ((${#family[@]})); do
@@ -87,22 +88,30 @@ end_family() {
   done
 }
 
-# find_family: set `family` to every process below this one, but the watch.
+# find_family: set `family` to every process below this one, but the watch. `born` has those that were found before, with
+# their times: whose parent has ended meanwhile is found by nothing else.
 find_family() {
   local file line pid
   local -i number
-  local -A children=()
+  local -a fields
+  local -A children=() times=() found=([$$]=yes [$watcher]=yes)
   for file in /proc/[0-9]*/stat; do
     line=''
     { IFS= read -r -d '' line <"$file"; } 2>/dev/null
-    # PID (NAME) STATE PARENT ...: the name may hold anything.
-    if [[ $line =~ ^([0-9]+)' '.*')'' '([^ZX ])' '([0-9]+)' ' ]]; then
-      children[${BASH_REMATCH[3]}]+=" ${BASH_REMATCH[1]}"
-    fi
+    # PID (NAME) STATE PARENT ... START: the name may hold anything.
+    fields=(${line##*')'})
+    [[ ${fields[0]-Z} == [ZX] ]] && continue
+    pid=${line%%' '*}
+    children[${fields[1]}]+=" $pid"
+    times[$pid]=${fields[19]}
   done
   family=($$)
+  for pid in "${!born[@]}"; do [[ ${times[$pid]-} == "${born[$pid]}" ]] && found[$pid]=yes family+=("$pid"); done
   for ((number = 0; number < ${#family[@]}; number++)); do
-    for pid in ${children[${family[number]}]-}; do [[ $pid == "$watcher" ]] || family+=("$pid"); done
+    for pid in ${children[${family[number]}]-}; do
+      [[ ${found[$pid]-} ]] || found[$pid]=yes family+=("$pid")
+    done
   done
   family=("${family[@]:1}")
+  for pid in "${family[@]}"; do born[$pid]=${times[$pid]}; done
 }

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.exhaustive  # each waits for the launcher to look again
 
 SLEEP = ("sh", "-c", "exec sleep 60")
 STUBBORN = ("sh", "-c", "trap '' TERM; sleep 60 & exec sleep 60")
+ORPHANED = ("sh", "-c", "(trap '' TERM; sleep 60) & exec sleep 60")
 GENTLE = ("sh", "-c", "trap 'echo told; exit 9' TERM; sleep 60 & wait")
 CANCELLED = Verdict(State.CANCELLED, Reason.CANCELLED)
 
@@ -166,6 +167,18 @@ def test_a_job_that_ignores_it_is_killed_with_all_that_it_has_started(bare: Node
     over(bare, spec, "removed")
     launcher.communicate(timeout=20)
     assert launcher.returncode == 128 + signal.SIGKILL
+    wait_for("nobody is left", lambda: not any(process.is_running() for process in family))
+
+
+def test_whoever_has_lost_its_parent_on_the_way_is_ended_too(bare: Node) -> None:
+    spec = bare.prepare(*ORPHANED)
+    launcher = bare.start(spec)
+    wait_for("the job runs", lambda: [one for one in sleeping(launcher) if one.children()])
+    wait_for("its child, too", lambda: sleeping(launcher)[0].children()[0].name() == "sleep")
+    family = psutil.Process(launcher.pid).children(recursive=True)
+    over(bare, spec, "removed")
+    launcher.communicate(timeout=20)
+    assert launcher.returncode == 128 + signal.SIGTERM
     wait_for("nobody is left", lambda: not any(process.is_running() for process in family))
 
 
