@@ -64,7 +64,8 @@ def judge(known: Known, now: datetime) -> Judgement:
     if known.verdict is not None:
         return _after_verdict(known, known.verdict)
     job = _the_run(known)
-    if job is None:
+    # Accounting has an end for whom slurmctld has lost, too (``slurmctld -c``, ``sacctmgr show runawayjobs``).
+    if job is None or (job not in known.listed and known.end is None and _is_there(known, now)):
         return _unlisted(known, now)
     meaning = meaning_of(job.state)
     if meaning is None:
@@ -134,8 +135,7 @@ def _unlisted(known: Known, now: datetime) -> Judgement:
     )
     if not is_new and known.end is not None and (verdict := verdict_of(known.end)) is not None:
         return verdict
-    is_there = known.beat_at_s is not None and now.timestamp() - known.beat_at_s < SILENCE_S
-    if not is_new and known.claim is not None and is_there:
+    if not is_new and known.claim is not None and _is_there(known, now):
         if known.not_begun:
             return Present(State.PENDING, "", f"Slurm does not know it; {known.not_begun}")
         where = known.claim.host
@@ -151,6 +151,11 @@ def _unlisted(known: Known, now: datetime) -> Judgement:
             return Present(State.RUNNING, "RUNNING", "", known.claim.at)
         return Present(State.PENDING, "PENDING", why_it_waits(""))
     return Absent()
+
+
+def _is_there(known: Known, now: datetime) -> bool:
+    """Whether the launcher of a job that slurmctld does not know has said just now that it is there."""
+    return known.claim is not None and known.beat_at_s is not None and now.timestamp() - known.beat_at_s < SILENCE_S
 
 
 def is_recent(noted: Noted, now: datetime) -> bool:

@@ -243,3 +243,15 @@ def test_a_listing_that_failed_is_not_repeated_for_everybody() -> None:
         with pytest.raises(Unavailable, match="away"):
             survey.take()
     assert transport.calls == 1
+
+
+@pytest.mark.parametrize("state", ["NODE_FAIL", "COMPLETED"])
+def test_an_end_that_accounting_has_made_up_is_not_told_of_a_job_whose_launcher_is_there(state: str) -> None:
+    """slurmctld was started without its state, or an administrator has put runaway jobs right."""
+    accounted = {7: native(state, exit_status=0)}
+    there = judge(known(accounted=accounted, beat_at_s=NOW.timestamp() - 5), NOW)
+    assert isinstance(there, Present)
+    assert there.state is State.RUNNING
+    assert isinstance(judge(known(accounted=accounted, beat_at_s=NOW.timestamp() - 60), NOW), Verdict)
+    assert isinstance(judge(known(accounted=accounted, beat_at_s=NOW.timestamp() - 5, end=end()), NOW), Verdict)
+    assert isinstance(judge(known(native(state, exit_status=0), beat_at_s=NOW.timestamp() - 5), NOW), Verdict)
