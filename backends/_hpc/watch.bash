@@ -33,9 +33,10 @@ is_gone() (
 # The traps only note what came. They do nothing themselves: `read` in a trap takes its time-out from a `read` that it
 # interrupts, and of a child that ends in the instant in which a trap interrupts `wait`, bash loses the exit code, and
 # then waits for ever.
+hear() { trap is_told=yes TERM && trap is_hinted=yes USR1; }
+
 start_watch() {
-  trap is_told=yes TERM
-  trap is_hinted=yes USR1
+  hear
   # Open for both, so that it has a reader that nothing ever comes to: `await` waits on it.
   exec {life}<> >(watch "${setting[heartbeat_s]}" >/dev/null 2>&1)
   watcher=$!
@@ -50,13 +51,11 @@ await() {
     look
     [[ $is_over ]] && end_family
   done
-  # Its exit code is known now. That of a signal may be told in its place, once.
-  until
-    wait "$1"
-    status=$?
-    wait "$1"
-    (($? == status))
-  do :; done
+  # Its exit code is known now. A signal would be told in its place; the watch gives its own again.
+  trap '' TERM USR1
+  wait "$1"
+  status=$?
+  hear
   return $status
 }
 
