@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-STARTS_PROGRAMS = {"cromwell", "lives"}
-"""Fixtures that are a fake Cromwell: a server, and several shells for each job, each look and each abort."""
+STARTS_PROGRAMS = {"cromwell", "lives", "kube"}
+"""Fixtures that are a fake Cromwell (a server, and several shells for each job, each look and each abort) or a whole
+fake cluster: a server, controllers and a kubelet that runs the jobs."""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -77,7 +77,7 @@ def test_a_job_makes_no_more_pods_when_its_controller_has_said_so(condition: str
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(patience, "AGAIN_S", 0.05)
     with FakeCluster() as cluster:
         cluster.node.second_s = cluster.controller.second_s = 0.02
@@ -87,97 +87,97 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         made.close()
 
 
-def running_job(world: World, **fields: Any) -> tuple[KubernetesBackend, JobSpec]:
-    backend, spec = world.worker(), world.spec(BEAT, **fields)
+def running_job(kube: World, **fields: Any) -> tuple[KubernetesBackend, JobSpec]:
+    backend, spec = kube.worker(), kube.spec(BEAT, **fields)
     backend.submit(spec)
     seen(backend, spec, lambda found: found.state is State.RUNNING)
-    wait_for("all workers have begun", lambda: world.runs(spec) == spec.request.number_of_workers)
+    wait_for("all workers have begun", lambda: kube.runs(spec) == spec.request.number_of_workers)
     return backend, spec
 
 
-def pods_of(world: World) -> list[dict[str, Any]]:
-    return sorted(world.cluster.pods(), key=lambda found: str(found["metadata"]["name"]))
+def pods_of(kube: World) -> list[dict[str, Any]]:
+    return sorted(kube.cluster.pods(), key=lambda found: str(found["metadata"]["name"]))
 
 
-def lose(world: World, *pods: dict[str, Any]) -> None:
+def lose(kube: World, *pods: dict[str, Any]) -> None:
     """The node of these pods is silent, they are given up, and that was long ago."""
-    world.cluster.node.silent_for |= {found["metadata"]["uid"] for found in pods}
+    kube.cluster.node.silent_for |= {found["metadata"]["uid"] for found in pods}
     for found in pods:
-        world.cluster.disrupt(found, TAINT_MANAGER, "Taint manager: deleting due to NoExecute taint")
-        world.cluster.storage.update(key_of(found), lambda found: found["metadata"].update(deletionTimestamp=LONG_AGO))
+        kube.cluster.disrupt(found, TAINT_MANAGER, "Taint manager: deleting due to NoExecute taint")
+        kube.cluster.storage.update(key_of(found), lambda found: found["metadata"].update(deletionTimestamp=LONG_AGO))
 
 
-def test_a_node_that_is_lost_fails_its_job_and_has_ended_it_when_it_is_back(world: World) -> None:
-    backend, spec = running_job(world)
-    lose(world, *pods_of(world))
+def test_a_node_that_is_lost_fails_its_job_and_has_ended_it_when_it_is_back(kube: World) -> None:
+    backend, spec = running_job(kube)
+    lose(kube, *pods_of(kube))
     ended = seen(backend, spec)
     assert (ended.state, ended.reason, ended.exit_code) == (State.FAILED, Reason.NODE_FAIL, None)
     assert "node node1 is lost" in ended.message
-    assert world.cluster.pods() == []
-    world.cluster.node.silent_for.clear()
-    wait_for("its container is ended", lambda: not world.cluster.node.runs())
-    assert seen(world.worker(), spec) == ended, "the node is back and tells another story"
-    assert world.runs(spec) == 1
+    assert kube.cluster.pods() == []
+    kube.cluster.node.silent_for.clear()
+    wait_for("its container is ended", lambda: not kube.cluster.node.runs())
+    assert seen(kube.worker(), spec) == ended, "the node is back and tells another story"
+    assert kube.runs(spec) == 1
 
 
-def test_a_node_that_is_back_within_the_grace_tells_the_end_itself(world: World) -> None:
-    backend, spec = running_job(world)
-    [found] = pods_of(world)
-    world.cluster.node.is_silent = True
-    world.cluster.disrupt(found, TAINT_MANAGER, "Taint manager: deleting due to NoExecute taint")
+def test_a_node_that_is_back_within_the_grace_tells_the_end_itself(kube: World) -> None:
+    backend, spec = running_job(kube)
+    [found] = pods_of(kube)
+    kube.cluster.node.is_silent = True
+    kube.cluster.disrupt(found, TAINT_MANAGER, "Taint manager: deleting due to NoExecute taint")
     told = look(backend, spec)
     assert isinstance(told, Observed)
     assert (told.state, TAINT_MANAGER in told.message) == (State.RUNNING, True)
-    world.cluster.node.is_silent = False
+    kube.cluster.node.is_silent = False
     ended = seen(backend, spec)
     assert (ended.state, ended.reason) == (State.FAILED, Reason.NODE_FAIL)
-    assert verdict_of(world.cluster.jobs()[0]["metadata"]["annotations"]) is None
-    assert world.runs(spec) == 1
+    assert verdict_of(kube.cluster.jobs()[0]["metadata"]["annotations"]) is None
+    assert kube.runs(spec) == 1
 
 
-def test_a_job_that_is_ended_on_request_on_a_lost_node_is_cancelled(world: World) -> None:
-    backend, spec = running_job(world)
-    lose(world, *pods_of(world))
+def test_a_job_that_is_ended_on_request_on_a_lost_node_is_cancelled(kube: World) -> None:
+    backend, spec = running_job(kube)
+    lose(kube, *pods_of(kube))
     backend.end(spec.jid, spec.generation)
     ended = seen(backend, spec)
     assert (ended.state, ended.reason) == (State.CANCELLED, Reason.CANCELLED)
-    assert world.runs(spec) == 1
+    assert kube.runs(spec) == 1
 
 
-def test_a_lost_node_does_not_block_a_removal(world: World) -> None:
-    backend, spec = running_job(world)
-    world.cluster.node.is_silent = True
+def test_a_lost_node_does_not_block_a_removal(kube: World) -> None:
+    backend, spec = running_job(kube)
+    kube.cluster.node.is_silent = True
     assert backend.remove(spec.jid, spec.generation) is False
-    wait_for("the Job is gone", lambda: not world.cluster.jobs())
-    other = world.worker()
+    wait_for("the Job is gone", lambda: not kube.cluster.jobs())
+    other = kube.worker()
     assert isinstance(look(other, spec), Unknown), "its pod may still run"
-    lose(world, *pods_of(world))
-    world.cluster.node.is_silent = False
+    lose(kube, *pods_of(kube))
+    kube.cluster.node.is_silent = False
     wait_for("it is gone", lambda: look(other, spec) == Absent())
-    world.cluster.node.silent_for.clear()
-    wait_for("its container is ended", lambda: not world.cluster.node.runs())
-    assert world.runs(spec) == 1
+    kube.cluster.node.silent_for.clear()
+    wait_for("its container is ended", lambda: not kube.cluster.node.runs())
+    assert kube.runs(spec) == 1
 
 
-def test_one_worker_that_is_lost_ends_the_others_and_none_begins_anew(world: World) -> None:
-    backend, spec = running_job(world, number_of_workers=2)
-    lose(world, pods_of(world)[0])
+def test_one_worker_that_is_lost_ends_the_others_and_none_begins_anew(kube: World) -> None:
+    backend, spec = running_job(kube, number_of_workers=2)
+    lose(kube, pods_of(kube)[0])
     ended = seen(backend, spec)
     assert (ended.state, ended.reason) == (State.FAILED, Reason.NODE_FAIL)
     assert "node node1 is lost" in ended.message
-    assert world.runs(spec) == 2
+    assert kube.runs(spec) == 2
 
 
-def test_a_worker_that_failed_before_its_sibling_was_lost_is_the_end(world: World) -> None:
+def test_a_worker_that_failed_before_its_sibling_was_lost_is_the_end(kube: World) -> None:
     gate = 'while ! test -e "$FAKE_MOUNT__share_outgoing/gate"; do sleep 0.02; done; exit 9'
     script = sh(f'test "$JOB_COMPLETION_INDEX" = 1 && {{ {gate}; }}; trap "" TERM; sleep 1000 & wait')
-    backend, spec = world.worker(), world.spec(script, number_of_workers=2)
+    backend, spec = kube.worker(), kube.spec(script, number_of_workers=2)
     backend.submit(spec)
-    wait_for("both run", lambda: [found["status"].get("phase") for found in pods_of(world)] == ["Running"] * 2)
-    (world.folder / spec.request.output_dir / "gate").touch()
-    wait_for("one has failed", lambda: any(found["status"].get("phase") == "Failed" for found in pods_of(world)))
-    [lost] = [found for found in pods_of(world) if found["metadata"]["name"].rsplit("-", 2)[1] == "0"]
-    lose(world, lost)
+    wait_for("both run", lambda: [found["status"].get("phase") for found in pods_of(kube)] == ["Running"] * 2)
+    (kube.folder / spec.request.output_dir / "gate").touch()
+    wait_for("one has failed", lambda: any(found["status"].get("phase") == "Failed" for found in pods_of(kube)))
+    [lost] = [found for found in pods_of(kube) if found["metadata"]["name"].rsplit("-", 2)[1] == "0"]
+    lose(kube, lost)
     ended = seen(backend, spec)
     assert (ended.state, ended.reason, ended.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, 9)
 
@@ -192,11 +192,11 @@ def a_day_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection.Api, "now", lambda api: (told := now(api)) and told + timedelta(days=1))
 
 
-def silence(world: World) -> None:
+def silence(kube: World) -> None:
     """What Kubernetes does when no node answers: it marks pods as not ready, and leaves it at that."""
-    world.cluster.node.is_silent = True
-    for found in pods_of(world):
-        world.cluster.storage.update(key_of(found), mark_not_ready)
+    kube.cluster.node.is_silent = True
+    for found in pods_of(kube):
+        kube.cluster.storage.update(key_of(found), mark_not_ready)
 
 
 def mark_not_ready(found: dict[str, Any]) -> None:
@@ -206,41 +206,41 @@ def mark_not_ready(found: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("a_day_later")
-def test_jobs_on_nodes_that_are_all_silent_go_on_and_their_message_tells_it(world: World) -> None:
+def test_jobs_on_nodes_that_are_all_silent_go_on_and_their_message_tells_it(kube: World) -> None:
     """However long ago that was, and whatever the grace; the node that is back tells how they ended."""
     gate = 'while ! test -e "$FAKE_MOUNT__share_outgoing/gate"; do sleep 0.02; done; exit 9'
-    backend, spec = world.worker(node_lost_grace_s=0), world.spec(sh(gate))
+    backend, spec = kube.worker(node_lost_grace_s=0), kube.spec(sh(gate))
     backend.submit(spec)
     seen(backend, spec, lambda found: found.state is State.RUNNING)
-    silence(world)
+    silence(kube)
     heard = seen(backend, spec, lambda found: bool(found.message))
     assert (heard.state, heard.message) == (
         State.RUNNING,
         f"node node1 does not answer since {LONG_AGO}; the job may go on there",
     )
     for _ in range(5):
-        assert look(world.worker(node_lost_grace_s=0), spec) == heard, "whoever looks"
-    assert verdict_of(world.cluster.jobs()[0]["metadata"]["annotations"]) is None
-    (world.folder / spec.request.output_dir / "gate").touch()
-    world.cluster.node.is_silent = False
+        assert look(kube.worker(node_lost_grace_s=0), spec) == heard, "whoever looks"
+    assert verdict_of(kube.cluster.jobs()[0]["metadata"]["annotations"]) is None
+    (kube.folder / spec.request.output_dir / "gate").touch()
+    kube.cluster.node.is_silent = False
     ended = seen(backend, spec)
     assert (ended.state, ended.exit_code, ended.message) == (State.FAILED, 9, describe_exit(9))
 
 
 @pytest.mark.usefixtures("a_day_later")
-def test_a_removal_waits_for_a_node_that_nobody_has_given_up(world: World) -> None:
+def test_a_removal_waits_for_a_node_that_nobody_has_given_up(kube: World) -> None:
     """The job may go on there, so nothing may run in its folders."""
-    backend, spec = running_job(world)
-    silence(world)
+    backend, spec = running_job(kube)
+    silence(kube)
     backend.remove(spec.jid, spec.generation)
-    other = world.worker(node_lost_grace_s=0)
-    wait_for("the Job is gone", lambda: not world.cluster.jobs())
+    other = kube.worker(node_lost_grace_s=0)
+    wait_for("the Job is gone", lambda: not kube.cluster.jobs())
     for _ in range(5):
         assert isinstance(look(other, spec), Unknown)
-    assert world.cluster.pods(), "its pod is there"
-    world.cluster.node.is_silent = False
+    assert kube.cluster.pods(), "its pod is there"
+    kube.cluster.node.is_silent = False
     wait_for("it is gone", lambda: look(other, spec) == Absent())
-    assert not world.cluster.node.runs()
+    assert not kube.cluster.node.runs()
 
 
 def test_terminated_pods_are_never_lost() -> None:

@@ -15,15 +15,15 @@ ABSENT = 'JOB_NAMESPACE: namespaces "plugin" not found'
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def kube(tmp_path: Path) -> Iterator[World]:
     with FakeCluster() as cluster:
         made = World(cluster, tmp_path)
         yield made
         made.close()
 
 
-def test_nothing_is_said_of_jobs_in_a_namespace_that_is_not_there(world: World) -> None:
-    backend, spec = world.worker(namespace="plugin"), world.spec(COUNT)
+def test_nothing_is_said_of_jobs_in_a_namespace_that_is_not_there(kube: World) -> None:
+    backend, spec = kube.worker(namespace="plugin"), kube.spec(COUNT)
     with pytest.raises(Unavailable, match=ABSENT):
         look(backend, spec)
     with pytest.raises(Unavailable, match=ABSENT):
@@ -33,36 +33,36 @@ def test_nothing_is_said_of_jobs_in_a_namespace_that_is_not_there(world: World) 
     with pytest.raises(Unavailable, match=ABSENT):
         backend.end(spec.jid, spec.generation)
     assert (backend.health().ok, ABSENT in backend.health().message) == (False, True)
-    world.cluster.api.namespaces.add("plugin")
+    kube.cluster.api.namespaces.add("plugin")
     assert look(backend, spec) == Absent()
     assert backend.remove(spec.jid, spec.generation) is True
     assert backend.health().ok
 
 
-def test_it_is_asked_for_once(world: World) -> None:
-    backend = world.worker()
+def test_it_is_asked_for_once(kube: World) -> None:
+    backend = kube.worker()
     for _ in range(3):
-        assert look(backend, world.spec(COUNT)) == Absent()
+        assert look(backend, kube.spec(COUNT)) == Absent()
         backend.remove("none", mint_generation())
-    assert world.cluster.faults.count("get namespaces") == 1
-    other = world.worker()
-    other.submit(world.spec(COUNT))
+    assert kube.cluster.faults.count("get namespaces") == 1
+    other = kube.worker()
+    other.submit(kube.spec(COUNT))
     list(other.owned())
-    assert world.cluster.faults.count("get namespaces") == 1, "a namespace with a Job in it is there"
+    assert kube.cluster.faults.count("get namespaces") == 1, "a namespace with a Job in it is there"
 
 
-def test_who_may_not_ask_has_a_role_in_it_and_goes_on(world: World) -> None:
-    world.cluster.add_user("modest", "get namespaces")
-    backend = world.worker("modest")
-    assert look(backend, world.spec(COUNT)) == Absent()
-    look(backend, world.spec(COUNT))
-    assert world.cluster.faults.count("get namespaces") == 1
+def test_who_may_not_ask_has_a_role_in_it_and_goes_on(kube: World) -> None:
+    kube.cluster.add_user("modest", "get namespaces")
+    backend = kube.worker("modest")
+    assert look(backend, kube.spec(COUNT)) == Absent()
+    look(backend, kube.spec(COUNT))
+    assert kube.cluster.faults.count("get namespaces") == 1
     assert backend.health().ok
 
 
-def test_a_question_that_fails_is_no_answer(world: World) -> None:
-    backend, spec = world.worker(), world.spec(COUNT)
-    world.cluster.faults.refuse("get namespaces", recorded("503, nobody serves this API"), times=1)
+def test_a_question_that_fails_is_no_answer(kube: World) -> None:
+    backend, spec = kube.worker(), kube.spec(COUNT)
+    kube.cluster.faults.refuse("get namespaces", recorded("503, nobody serves this API"), times=1)
     with pytest.raises(Unavailable):
         look(backend, spec)
     assert look(backend, spec) == Absent()

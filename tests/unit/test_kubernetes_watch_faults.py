@@ -30,7 +30,7 @@ GATED = sh('until test -e "$FAKE_MOUNT__share_outgoing/go"; do sleep 0.02; done'
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def kube(tmp_path: Path) -> Iterator[World]:
     with FakeCluster() as cluster:
         cluster.node.second_s = 0.02
         made = World(cluster, tmp_path)
@@ -39,19 +39,19 @@ def world(tmp_path: Path) -> Iterator[World]:
         made.close()
 
 
-def have_begun(world: World) -> bool:
+def have_begun(kube: World) -> bool:
     """Whether both streams have been asked for."""
-    return all(map(world.cluster.faults.count, ("watch jobs", "watch pods")))
+    return all(map(kube.cluster.faults.count, ("watch jobs", "watch pods")))
 
 
-def submit_gated(world: World) -> JobSpec:
+def submit_gated(kube: World) -> JobSpec:
     """Submit a job that goes on until both streams have begun: its end comes by them, not by a listing."""
-    spec = world.spec(GATED)
-    world.worker().submit(spec)
+    spec = kube.spec(GATED)
+    kube.worker().submit(spec)
 
     def open_gate() -> None:
-        wait_for("both streams have begun", lambda: have_begun(world))
-        (world.folder / spec.request.output_dir / "go").touch()
+        wait_for("both streams have begun", lambda: have_begun(kube))
+        (kube.folder / spec.request.output_dir / "go").touch()
 
     threading.Thread(target=open_gate, daemon=True).start()
     return spec
@@ -89,40 +89,40 @@ class Observer:
 
 
 @pytest.fixture
-def observer(world: World) -> Observer:
-    return Observer(world.worker())
+def observer(kube: World) -> Observer:
+    return Observer(kube.worker())
 
 
 @pytest.mark.parametrize("resource", ["jobs", "pods"])
-def test_a_stream_that_is_cut_in_a_line(world: World, observer: Observer, resource: str) -> None:
-    world.cluster.faults.cut(f"watch {resource}", times=2)
-    spec = submit_gated(world)
+def test_a_stream_that_is_cut_in_a_line(kube: World, observer: Observer, resource: str) -> None:
+    kube.cluster.faults.cut(f"watch {resource}", times=2)
+    spec = submit_gated(kube)
     assert observer.until_end_of(spec).state is State.SUCCEEDED
     assert observer.breaks >= 1
     assert len(observer.ends(spec)) == 1
 
 
 @pytest.mark.parametrize("name", ["410, continue", "500, webhook away"])
-def test_a_stream_that_the_server_ends_with_an_error(world: World, observer: Observer, name: str) -> None:
-    world.cluster.faults.interrupt("watch *", recorded(name))
-    spec = submit_gated(world)
+def test_a_stream_that_the_server_ends_with_an_error(kube: World, observer: Observer, name: str) -> None:
+    kube.cluster.faults.interrupt("watch *", recorded(name))
+    spec = submit_gated(kube)
     assert observer.until_end_of(spec).state is State.SUCCEEDED
     assert observer.breaks >= 1
 
 
-def test_a_cursor_that_is_too_old(world: World, observer: Observer) -> None:
-    spec = world.spec(COUNT)
-    worker = world.worker()
+def test_a_cursor_that_is_too_old(kube: World, observer: Observer) -> None:
+    spec = kube.spec(COUNT)
+    worker = kube.worker()
     worker.submit(spec)
     seen(worker, spec)
-    world.cluster.expire_watches()
+    kube.cluster.expire_watches()
     assert observer.until_end_of(spec).state is State.SUCCEEDED
 
 
-def test_a_server_that_is_killed_and_comes_back_with_an_empty_cache(world: World, observer: Observer) -> None:
-    worker, spec = world.worker(), world.spec(sh("sleep 0.3; exit 3"))
+def test_a_server_that_is_killed_and_comes_back_with_an_empty_cache(kube: World, observer: Observer) -> None:
+    worker, spec = kube.worker(), kube.spec(sh("sleep 0.3; exit 3"))
     worker.submit(spec)
-    killer = threading.Timer(0.1, world.cluster.restart)
+    killer = threading.Timer(0.1, kube.cluster.restart)
     killer.start()
     ended = observer.until_end_of(spec)
     killer.join()
@@ -130,60 +130,60 @@ def test_a_server_that_is_killed_and_comes_back_with_an_empty_cache(world: World
     assert len(observer.ends(spec)) == 1
 
 
-def test_a_server_that_is_away_for_a_while(world: World, observer: Observer) -> None:
-    worker, spec = world.worker(), world.spec(COUNT)
+def test_a_server_that_is_away_for_a_while(kube: World, observer: Observer) -> None:
+    worker, spec = kube.worker(), kube.spec(COUNT)
     worker.submit(spec)
-    world.cluster.server.stop()
-    back = threading.Thread(target=start_when_missed, args=(world, observer))
+    kube.cluster.server.stop()
+    back = threading.Thread(target=start_when_missed, args=(kube, observer))
     back.start()
     assert observer.until_end_of(spec).state is State.SUCCEEDED
     back.join()
 
 
-def start_when_missed(world: World, observer: Observer) -> None:
+def start_when_missed(kube: World, observer: Observer) -> None:
     wait_for("it was missed", lambda: observer.breaks)
-    world.cluster.server.start()
+    kube.cluster.server.start()
 
 
 @pytest.mark.parametrize("name", ["429", "503, nobody serves this API", "401", "403, watch jobs"])
-def test_a_watch_that_is_refused(world: World, observer: Observer, name: str) -> None:
-    world.cluster.faults.refuse("watch *", recorded(name), times=1)
-    spec = submit_gated(world)
+def test_a_watch_that_is_refused(kube: World, observer: Observer, name: str) -> None:
+    kube.cluster.faults.refuse("watch *", recorded(name), times=1)
+    spec = submit_gated(kube)
     assert observer.until_end_of(spec).state is State.SUCCEEDED
     assert observer.breaks >= 1
 
 
-def test_a_stream_that_is_ended_for_want_of_patience_is_not_followed_at_once(world: World) -> None:
-    backend = world.worker()
+def test_a_stream_that_is_ended_for_want_of_patience_is_not_followed_at_once(kube: World) -> None:
+    backend = kube.worker()
     watching = backend.watch(backend.cursor(), threading.Event())
     details = {"retryAfterSeconds": 29}
-    world.cluster.faults.interrupt("watch jobs", status(429, "TooManyRequests", "later", details))
+    kube.cluster.faults.interrupt("watch jobs", status(429, "TooManyRequests", "later", details))
     with pytest.raises(Unavailable, match="later"):
         list(watching)
     with pytest.raises(Unavailable, match=r"left alone for another 2\d s"):
         backend.cursor()
-    assert world.worker().cursor(), "another process has to find out itself"
+    assert kube.worker().cursor(), "another process has to find out itself"
 
 
 @pytest.mark.parametrize(
     "line", [b"garbage\n", b"{}\n", b'{"type": "MODIFIED"}\n', b'{"type": "SURPRISE", "object": {"metadata": {}}}\n']
 )
-def test_garbage_in_a_stream(world: World, observer: Observer, line: bytes) -> None:
-    world.cluster.faults.insert("watch *", line)
-    spec = submit_gated(world)
+def test_garbage_in_a_stream(kube: World, observer: Observer, line: bytes) -> None:
+    kube.cluster.faults.insert("watch *", line)
+    spec = submit_gated(kube)
     assert observer.until_end_of(spec).state is State.SUCCEEDED
 
 
-def test_lines_that_come_twice_are_told_once(world: World, observer: Observer) -> None:
+def test_lines_that_come_twice_are_told_once(kube: World, observer: Observer) -> None:
     """Each change is told once. (A job that waits is told anew with each thing that it waits for.)"""
-    world.cluster.faults.repeat("watch *", times=1000)
-    world.cluster.node.full = "1 Insufficient cpu"  # until both streams have begun: what is listed comes once
-    spec = world.spec(COUNT)
-    world.worker().submit(spec)
+    kube.cluster.faults.repeat("watch *", times=1000)
+    kube.cluster.node.full = "1 Insufficient cpu"  # until both streams have begun: what is listed comes once
+    spec = kube.spec(COUNT)
+    kube.worker().submit(spec)
 
     def make_room() -> None:
-        wait_for("both streams have begun", lambda: have_begun(world))
-        world.cluster.node.full = ""
+        wait_for("both streams have begun", lambda: have_begun(kube))
+        kube.cluster.node.full = ""
 
     room = threading.Thread(target=make_room)
     room.start()
@@ -195,10 +195,10 @@ def test_lines_that_come_twice_are_told_once(world: World, observer: Observer) -
 
 
 @pytest.mark.parametrize("late", ["jobs", "pods"])
-def test_one_stream_that_is_late_changes_nothing(world: World, observer: Observer, late: str) -> None:
-    world.cluster.faults.delay(f"watch {late}", 0.05, times=1000)
-    spec = world.spec(sh("exit 7"))
-    world.worker().submit(spec)
+def test_one_stream_that_is_late_changes_nothing(kube: World, observer: Observer, late: str) -> None:
+    kube.cluster.faults.delay(f"watch {late}", 0.05, times=1000)
+    spec = kube.spec(sh("exit 7"))
+    kube.worker().submit(spec)
     ended = observer.until_end_of(spec)
     assert (ended.state, ended.exit_code) == (State.FAILED, 7)
     order = [State.PENDING, State.RUNNING, State.FAILED]
@@ -207,22 +207,22 @@ def test_one_stream_that_is_late_changes_nothing(world: World, observer: Observe
 
 
 @pytest.mark.parametrize("resource", ["jobs", "pods"])
-def test_lines_that_are_lost_do_not_lose_the_end(world: World, observer: Observer, resource: str) -> None:
+def test_lines_that_are_lost_do_not_lose_the_end(kube: World, observer: Observer, resource: str) -> None:
     """A real server loses none; a proxy may. The end is heard by the stream, or seen by the next listing."""
-    world.cluster.faults.skip(f"watch {resource}", times=1000)
-    worker, spec = world.worker(), world.spec(COUNT)
+    kube.cluster.faults.skip(f"watch {resource}", times=1000)
+    worker, spec = kube.worker(), kube.spec(COUNT)
     worker.submit(spec)
     assert seen(worker, spec).state is State.SUCCEEDED
-    world.cluster.faults.clear()
+    kube.cluster.faults.clear()
     again = Observer(observer.backend)
     again.cursor = observer.cursor
     assert again.until_end_of(spec).state is State.SUCCEEDED
 
 
-def test_a_bookmark_moves_the_cursor_and_tells_nothing(world: World, observer: Observer) -> None:
-    world.cluster.server.bookmark_s = 0.05
+def test_a_bookmark_moves_the_cursor_and_tells_nothing(kube: World, observer: Observer) -> None:
+    kube.cluster.server.bookmark_s = 0.05
     before, stop = observer.cursor, threading.Event()
-    world.cluster.storage.forget()  # the version goes on without an object of ours
+    kube.cluster.storage.forget()  # the version goes on without an object of ours
     for event in observer.backend.watch(before, stop):
         assert event.observed is None
         if event.cursor != before:
@@ -230,10 +230,10 @@ def test_a_bookmark_moves_the_cursor_and_tells_nothing(world: World, observer: O
     assert stop.is_set()
 
 
-def test_no_thread_outlives_its_stream(world: World) -> None:
+def test_no_thread_outlives_its_stream(kube: World) -> None:
     """Not even one that was about to ask when the stream ended: it would hold its connection for a minute."""
-    version = str(world.cluster.storage.version)
-    api = connect(KubernetesSettings(kubeconfig=str(world.cluster.kubeconfig(world.folder / "access"))))
+    version = str(kube.cluster.storage.version)
+    api = connect(KubernetesSettings(kubeconfig=str(kube.cluster.kubeconfig(kube.folder / "access"))))
     for _ in range(20):
         with Streams(api, "", {"jobs": JOBS}, {"jobs": version}):
             pass
@@ -241,12 +241,12 @@ def test_no_thread_outlives_its_stream(world: World) -> None:
     api.close()
 
 
-def test_a_job_that_is_deleted_by_hand_ends_no_stream(world: World, observer: Observer) -> None:
-    worker, lost, spec = world.worker(), world.spec(STUBBORN, jid="lost"), world.spec(COUNT)
+def test_a_job_that_is_deleted_by_hand_ends_no_stream(kube: World, observer: Observer) -> None:
+    worker, lost, spec = kube.worker(), kube.spec(STUBBORN, jid="lost"), kube.spec(COUNT)
     worker.submit(lost)
     seen(worker, lost, lambda found: found.state is State.RUNNING)
-    for job in world.cluster.jobs():
-        world.cluster.storage.delete(key_of(job))
+    for job in kube.cluster.jobs():
+        kube.cluster.storage.delete(key_of(job))
     worker.submit(spec)
     assert observer.until_end_of(spec).state is State.SUCCEEDED
     assert observer.ends(lost) == []

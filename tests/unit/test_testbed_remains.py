@@ -60,6 +60,7 @@ def run(folder: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Proce
                 subprocess.run(["umount", "--lazy", made / "disk"], capture_output=True, check=False)
 
 
+@pytest.mark.exhaustive  # starts a Python with the testbed in it
 def test_what_a_killed_run_has_left_is_cleared_away(
     run: tuple[subprocess.Popen[str], list[psutil.Process], Path],
 ) -> None:
@@ -76,6 +77,7 @@ def test_what_a_killed_run_has_left_is_cleared_away(
     assert bystander.is_running(), "somebody has a shell there"
 
 
+@pytest.mark.exhaustive  # likewise
 def test_what_is_kept_is_left_alone(run: tuple[subprocess.Popen[str], list[psutil.Process], Path]) -> None:
     process, _, made = run
     keep(made)
