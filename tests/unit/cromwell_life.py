@@ -73,6 +73,11 @@ def counting(seconds: float) -> tuple[str, ...]:
     return ("/bin/bash", "-c", f"echo ran >> runs; sleep {seconds}")
 
 
+def waiting_for(gate: Path) -> tuple[str, ...]:
+    """As ``counting``; it lasts until there is such a file, however busy the machine is, or for a minute."""
+    return ("/bin/bash", "-c", f"echo ran >> runs; for _ in {{1..600}}; do [ -e {gate} ] && break; sleep 0.1; done")
+
+
 def kill_from_outside(job_id: str) -> None:
     """End a job as somebody does who is not Cromwell."""
     subprocess.run(["pkill", "-KILL", "-s", job_id], check=True)

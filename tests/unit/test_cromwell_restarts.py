@@ -21,6 +21,7 @@ from tests.unit.cromwell_life import (
     statuses,
     submits,
     timing,
+    waiting_for,
 )
 
 pytestmark = pytest.mark.exhaustive
@@ -28,10 +29,11 @@ pytestmark = pytest.mark.exhaustive
 
 def test_after_sigterm_it_goes_on_at_once_without_a_second_submit(tmp_path: Path) -> None:
     with FakeCromwell(tmp_path, LOCAL.but(timing=timing(heartbeat_ttl_s=NEVER))) as cromwell:
-        post(cromwell, IDS[0], *counting(1))
+        post(cromwell, IDS[0], *waiting_for(tmp_path / "go"))
         wait_for("it runs", lambda: submits(cromwell, IDS[0]) == 1)
         cromwell.stop()
         cromwell.start()
+        (tmp_path / "go").touch()
         statuses(cromwell, IDS[0], "Succeeded")
         assert submits(cromwell, IDS[0]) == 1
         assert events(cromwell, IDS[0]) == ["Finished", "PickedUp", "PickedUp"]
@@ -44,12 +46,13 @@ def events(cromwell: FakeCromwell, workflow_id: str) -> list[str]:
 
 def test_after_sigkill_it_goes_on_when_its_heartbeat_is_old(tmp_path: Path) -> None:
     with FakeCromwell(tmp_path, LOCAL.but(timing=timing(heartbeat_ttl_s=2.0, heartbeat_s=0.5))) as cromwell:
-        post(cromwell, IDS[0], *counting(0.5))
+        post(cromwell, IDS[0], *waiting_for(tmp_path / "go"))
         wait_for("its id is safe", lambda: cromwell.workflows[0].job_id and submits(cromwell, IDS[0]) == 1)
         killed_s = time.monotonic()
         cromwell.kill()
         cromwell.start()
         assert cromwell.workflows[0].state == "Running"
+        (tmp_path / "go").touch()
         wait_for("it has ended", (execution(cromwell, IDS[0]) / "rc").exists)
         time.sleep(0.2)
         told = get(cromwell, IDS[0], "status")["status"]
@@ -76,21 +79,23 @@ def test_metadata_that_were_not_written_are_lost_by_sigkill_and_the_workflow_run
 
 def test_a_job_id_that_was_not_written_is_lost_by_sigkill_and_the_job_runs_twice(tmp_path: Path) -> None:
     with FakeCromwell(tmp_path, LOCAL.but(timing=timing(key_value_flush_s=NEVER))) as cromwell:
-        post(cromwell, IDS[0], *counting(2))
+        post(cromwell, IDS[0], *waiting_for(tmp_path / "go"))
         wait_for("it runs", lambda: submits(cromwell, IDS[0]) == 1)
         cromwell.kill()
         cromwell.start()
         wait_for("it runs again", lambda: submits(cromwell, IDS[0]) == 2)
+        (tmp_path / "go").touch()
 
 
 def test_what_ended_or_was_lost_while_it_was_down(tmp_path: Path) -> None:
     """(84)"""
     with FakeCromwell(tmp_path) as cromwell:
-        post(cromwell, IDS[0], *counting(0.5))
+        post(cromwell, IDS[0], *waiting_for(tmp_path / "go"))
         post(cromwell, IDS[1], *counting(600))
         wait_for("both run", lambda: submits(cromwell, IDS[0]) == submits(cromwell, IDS[1]) == 1)
         wait_for("ids are safe", lambda: all(one.job_id for one in cromwell.workflows))
         cromwell.stop()
+        (tmp_path / "go").touch()
         wait_for("one has ended", (execution(cromwell, IDS[0]) / "rc").exists)
         lost = next(one for one in cromwell.workflows if one.id == IDS[1])
         kill_from_outside(lost.job_id)
