@@ -1,4 +1,4 @@
-"""A system of pman on a real engine, through a proxy that counts its calls."""
+"""A system of pman on a real engine, through a proxy that counts its calls; a namespace of a real cluster."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +12,7 @@ from testbed.engine_proxy import EngineProxy
 from testbed.private_engine import PrivateEngine
 from testbed.system import System
 from tests.engines.jobs import IMAGE, remove_all
+from tests.engines.kube import Cluster, cluster, need_cluster
 
 FAST = {"RECONCILE_S": "2", "REQUEUE_S": "1", "SUBMIT_LEASE_S": "45", "LOST_GRACE_S": "5"}
 
@@ -100,6 +101,13 @@ def docker_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def podman_url(request: pytest.FixtureRequest) -> str:
     return _url("podman", engines.podman_url(), "testbed/podman/up.sh", request)
+
+
+@pytest.fixture(scope="module")
+def kube(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    need_cluster(request)
+    with cluster() as made:
+        yield made
 
 
 def _url(name: str, url: str | None, script: str, request: pytest.FixtureRequest) -> str:

@@ -2,7 +2,6 @@
 
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -18,7 +17,7 @@ from pman_core.settings import Settings
 from pman_core.states import State
 from testbed.system import wait_for
 from tests.engines.jobs import body
-from tests.engines.slurm import native_state, need_slurm, slurm
+from tests.engines.slurm import native_state, need_slurm, shared_folder, slurm
 from tests.fakes.cromwell import FakeCromwell, read_site
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(120)]
@@ -32,9 +31,7 @@ def test_a_job_that_cromwell_has_given_up_is_ended_on_its_node(
     need_slurm(request)
     monkeypatch.setattr(backends.cromwell, "files_of", partial(files_of, watch=Watch(heartbeat_s=0.5, grace_s=1)))
     monkeypatch.setattr(looks, "LAST_WORD_S", 0.0)
-    with TemporaryDirectory(prefix="pman-cromwell-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        folder.chmod(0o755)
+    with shared_folder() as folder:
         site = read_site(CONF).but(root=folder / "executions", exit_code_timeout_s=1, check_alive="exit 1")
         with FakeCromwell(folder / "cromwell", site) as cromwell:
             backend = CromwellBackend(

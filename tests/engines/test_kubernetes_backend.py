@@ -1,6 +1,5 @@
 """What a job is on a real cluster, what it costs, and which rights pman needs for it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,17 +9,10 @@ from pman_core.backend import Absent, JobRef, Observed
 from pman_core.errors import Rejected, Unavailable
 from pman_core.job import JobSpec
 from pman_core.states import TERMINAL, State
-from tests.engines.kube import Cluster, Counted, cluster, look, need_cluster, ref, seen
+from tests.engines.kube import Cluster, Counted, look, ref, seen
 from tests.engines.kube_system import poor_access
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180)]
-
-
-@pytest.fixture(scope="module")
-def kube(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    need_cluster(request)
-    with cluster() as made:
-        yield made
 
 
 # What it is

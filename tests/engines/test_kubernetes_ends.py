@@ -5,27 +5,27 @@ from collections.abc import Iterator
 import pytest
 
 from backends._kubernetes.identity import job_name
+from backends.kubernetes import KubernetesBackend
 from pman_core.backend import Absent
+from pman_core.job import JobSpec
 from pman_core.states import Reason, State
 from testbed.system import wait_for
-from tests.engines.kube import IMAGE, LONG, NOWHERE, PATIENCE_S, Cluster, cluster, kubectl, look, need_cluster, seen
+from tests.engines.kube import IMAGE, LONG, NOWHERE, PATIENCE_S, Cluster, kubectl, look, seen
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180)]
 
 
-@pytest.fixture(scope="module")
-def kube(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    need_cluster(request)
-    with cluster() as made:
-        yield made
+def begin(kube: Cluster, backend: KubernetesBackend, spec: JobSpec) -> None:
+    """Submit a job, and wait until the cluster says that it runs and its program that it has begun."""
+    backend.submit(spec)
+    seen(backend, spec, State.RUNNING)
+    wait_for("it has begun", lambda: kube.runs(spec), PATIENCE_S)
 
 
 def test_a_pod_that_is_deleted_by_hand_fails_the_job_once(kube: Cluster) -> None:
     backend = kube.backend()
     spec = kube.spec(LONG)
-    backend.submit(spec)
-    seen(backend, spec, State.RUNNING)
-    wait_for("it has begun", lambda: kube.runs(spec), PATIENCE_S)
+    begin(kube, backend, spec)
     kube.kubectl("delete", *kube.pods(spec), "--wait=false")
     found = seen(backend, spec)
     assert (found.state, found.exit_code) == (State.FAILED, 137)
@@ -35,9 +35,7 @@ def test_a_pod_that_is_deleted_by_hand_fails_the_job_once(kube: Cluster) -> None
 def test_a_pod_that_is_evicted_fails_the_job_once(kube: Cluster) -> None:
     backend = kube.backend()
     spec = kube.spec(LONG)
-    backend.submit(spec)
-    seen(backend, spec, State.RUNNING)
-    wait_for("it has begun", lambda: kube.runs(spec), PATIENCE_S)
+    begin(kube, backend, spec)
     [pod] = kube.pods(spec)
     name = pod.removeprefix("pod/")
     body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
@@ -63,9 +61,7 @@ def test_a_pod_that_is_preempted_fails_the_job_once(kube: Cluster, urgent: str) 
     cpus = int(kubectl("get", "nodes", "-o", "jsonpath={.items[0].status.allocatable.cpu}"))
     backend = kube.backend(kube_request_ratio=1)
     spec = kube.spec(LONG, cpu_limit=500 * cpus)
-    backend.submit(spec)
-    seen(backend, spec, State.RUNNING)
-    wait_for("it has begun", lambda: kube.runs(spec), PATIENCE_S)
+    begin(kube, backend, spec)
     container = {"name": "urgent", "image": IMAGE, "command": LONG.split()}
     container["resources"] = {"requests": {"cpu": f"{750 * cpus}m"}}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "urgent"}}

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,16 +15,9 @@ from pman_core.job import JobSpec
 from pman_core.states import TERMINAL, Reason, State
 from testbed.system import wait_for
 from tests.engines.jobs import IMAGE
-from tests.engines.kube import NOWHERE, PATIENCE_S, Cluster, cluster, kubectl, look, need_cluster, seen
+from tests.engines.kube import NOWHERE, PATIENCE_S, Cluster, cluster, kubectl, look, seen
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180)]
-
-
-@pytest.fixture(scope="module")
-def kube(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    need_cluster(request)
-    with cluster() as made:
-        yield made
 
 
 def message_of(kube: Cluster, spec: JobSpec, part: str) -> Observed:

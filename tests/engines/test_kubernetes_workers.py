@@ -2,7 +2,6 @@
 
 import json
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,16 +15,9 @@ from pman_core.backend import Absent
 from pman_core.job import JobSpec
 from pman_core.states import TERMINAL, Reason, State
 from testbed.system import wait_for
-from tests.engines.kube import IMAGE, LONG, PATIENCE_S, Cluster, cluster, look, need_cluster, ref, seen
+from tests.engines.kube import IMAGE, LONG, PATIENCE_S, Cluster, look, ref, seen
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180)]
-
-
-@pytest.fixture(scope="module")
-def kube(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    need_cluster(request)
-    with cluster() as made:
-        yield made
 
 
 def test_all_workers_run_and_each_has_its_log(kube: Cluster) -> None:
