@@ -48,8 +48,8 @@ class GuardedStore:
     def read(self, jid: str) -> JobRecord | None:
         return self._ask(self._store.read, jid)
 
-    def delete(self, jid: str) -> Deletion:
-        return self._ask(self._store.delete, jid)
+    def delete(self, jid: str, claim_s: float) -> Deletion:
+        return self._ask(self._store.delete, jid, claim_s)
 
     def postpone(self, backend: str, obligation: Obligation, delay_s: float) -> None:
         self._ask(self._store.postpone, backend, obligation, delay_s)

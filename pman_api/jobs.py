@@ -77,11 +77,12 @@ class Jobs:
             jid = g.jid = normalize_jid(raw_jid)
         except ValueError as error:
             raise InvalidRequest([Fault("jid", str(error))]) from None
-        deletion = self._store.delete(jid)
+        # Claimed in the same step: the observer would do the same work in the moment before the message is out.
+        deletion = self._store.delete(jid, self._requeue_s)
         if obligation := deletion.obligation:
-            if enqueue(self._publisher, Task.DELETE, obligation.jid, obligation.generation, obligation.host):
-                with suppress(StoreUnavailable):  # it only keeps the observer from doing the same work
-                    self._store.postpone(deletion.backend, obligation, self._requeue_s)
+            if not enqueue(self._publisher, Task.DELETE, obligation.jid, obligation.generation, obligation.host):
+                with suppress(StoreUnavailable):  # then it is due when the claim is over
+                    self._store.postpone(deletion.backend, obligation, 0)
             log.info("deleted: jid=%s generation=%s", obligation.jid, obligation.generation)
         return no_content()
 

@@ -195,7 +195,7 @@ class MemoryStore(MemoryPulls, MemoryObligations, MemoryLists, MemoryLeaders):
             job.record = replace(job.record, logs=clip_logs(logs), logs_at_ms=self.now_ms(), logs_missing=False)
             return True
 
-    def delete(self, jid: str) -> Deletion:
+    def delete(self, jid: str, claim_s: float = 0) -> Deletion:
         with self._lock:
             job = self._jobs.pop(jid, None)
             tomb = self._tombs.setdefault(jid, Tomb())
@@ -208,7 +208,7 @@ class MemoryStore(MemoryPulls, MemoryObligations, MemoryLists, MemoryLeaders):
             if job.fence_until_ms > self.now_ms():
                 tomb.fences[record.generation] = job.fence_until_ms
             obligation = Obligation(jid, record.generation, record.host)
-            self._oblige(record.backend, obligation, self.now_ms())
+            self._oblige(record.backend, obligation, self.now_ms() + round(claim_s * 1000))
             for other in tomb.open.keys() - {record.generation}:
                 held_back = Obligation(jid, other)
                 self._obligations[record.backend].setdefault(held_back, self.now_ms())

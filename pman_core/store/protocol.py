@@ -191,8 +191,11 @@ class Store(Pulls, Protocol):
     def fill_logs(self, jid: str, generation: str, logs: str, *, only_running: bool = False) -> bool:
         """Write the log of a RUNNING job, or once of a terminal one that ended with ``logs_missing``."""
 
-    def delete(self, jid: str) -> Deletion:
-        """Hide the record at once and leave a tombstone; a known job also leaves an obligation."""
+    def delete(self, jid: str, claim_s: float = 0) -> Deletion:
+        """Hide the record at once and leave a tombstone; a known job also leaves an obligation.
+
+        For ``claim_s`` the obligation is the caller's, to be enqueued; only then it is due.
+        """
 
     def expire(self, jid: str, generation: str) -> bool:
         """Drop a terminal record whose native object is gone; the tombstone stops a late re-adoption."""

@@ -243,8 +243,8 @@ class RedisStore(RedisPulls):
     def fill_logs(self, jid: str, generation: str, logs: str, *, only_running: bool = False) -> bool:
         return bool(self._run("fill_logs", jid, generation, wire.clip_logs(logs), int(only_running)))
 
-    def delete(self, jid: str) -> Deletion:
-        reply = self._run("delete", jid, mint_generation(), self._policy.tombstone_ms)
+    def delete(self, jid: str, claim_s: float = 0) -> Deletion:
+        reply = self._run("delete", jid, mint_generation(), self._policy.tombstone_ms, round(claim_s * 1000))
         if not reply:
             return Deletion(None)
         generation, host, backend = reply

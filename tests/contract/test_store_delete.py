@@ -62,6 +62,16 @@ def test_an_unknown_job_leaves_a_tombstone_and_no_obligation(store: Store) -> No
     assert adopt(store, spec_of(generation=generation)) is Adopted.REMOVE
 
 
+def test_the_one_who_deletes_may_claim_the_obligation_in_the_same_step(store: Store, clock: Clock) -> None:
+    earlier = bring(store, State.RUNNING)
+    store.delete(JID)
+    record = post(store)
+    store.delete(JID, claim_s=10)
+    assert store.obligations(BACKEND, 10) == [of(earlier)]
+    clock.advance(10)
+    assert store.obligations(BACKEND, 10) == [of(earlier), of(record)]
+
+
 def test_a_second_delete_changes_nothing(store: Store) -> None:
     record = bring(store, State.RUNNING)
     store.delete(JID)

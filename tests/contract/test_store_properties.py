@@ -109,11 +109,11 @@ class Writers(RuleBasedStateMachine):
             self.know(jid, creation.record.generation, body)
             self.before[jid] = creation.record
 
-    @rule(jid=jids)
-    def delete(self, jid: str) -> None:
+    @rule(jid=jids, claim_s=st.sampled_from([0, 0, 5]))
+    def delete(self, jid: str, claim_s: float) -> None:
         self.minted, self.skew = self.minted + 1, 0
         record = self.before[jid]
-        deletion = self.both(lambda store: store.delete(jid))
+        deletion = self.both(lambda store: store.delete(jid, claim_s))
         expected = record and Obligation(jid, record.generation, record.host)
         assert deletion.obligation == expected
         self.dead.update(self.known[jid])

@@ -26,7 +26,7 @@ def test_fifty_jobs_of_sixteen_clients_are_true_and_cheap(
     start: Start, docker_url: str, proxied: Callable[[str], EngineProxy]
 ) -> None:
     proxy = proxied(docker_url)
-    system = start(proxy.url, LIVE_LOGS_S="0", RECONCILE_S="10", REQUEUE_S="10")
+    system = start(proxy.url, LIVE_LOGS_S="0", RECONCILE_S="10", REQUEUE_S="60")
     proxy.forget()
 
     def live(number: int) -> None:

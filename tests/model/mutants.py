@@ -41,8 +41,8 @@ def no_wait_for_lease(standing: Any, store: MemoryStore, jid: str, generation: s
     return Standing(is_leased=False, is_fenced=False)
 
 
-def lease_not_kept(delete: Any, store: MemoryStore, jid: str) -> Deletion:
-    deletion: Deletion = delete(store, jid)
+def lease_not_kept(delete: Any, store: MemoryStore, jid: str, claim_s: float = 0) -> Deletion:
+    deletion: Deletion = delete(store, jid, claim_s)
     if deletion.obligation:
         store._tombs[jid].open[deletion.obligation.generation] = 0
     return deletion
@@ -60,14 +60,14 @@ def frees_the_jid(unsettled: Any, store: MemoryStore, jid: str) -> list[str]:
     return []
 
 
-def no_tombstone(delete: Any, store: MemoryStore, jid: str) -> Deletion:
-    deletion: Deletion = delete(store, jid)
+def no_tombstone(delete: Any, store: MemoryStore, jid: str, claim_s: float = 0) -> Deletion:
+    deletion: Deletion = delete(store, jid, claim_s)
     store._tombs.pop(jid)
     return deletion
 
 
-def no_obligation(delete: Any, store: MemoryStore, jid: str) -> Deletion:
-    delete(store, jid)
+def no_obligation(delete: Any, store: MemoryStore, jid: str, claim_s: float = 0) -> Deletion:
+    delete(store, jid, claim_s)
     store._obligations.clear()
     return Deletion(None)
 

@@ -1,10 +1,13 @@
 """What the API does with the store and the queue: once, in the right order, and never more than it must."""
 
+from typing import Any
+
 import pytest
 
 from pman_core.backend import Capabilities
 from pman_core.queues import Task
 from pman_core.states import State
+from pman_core.store.protocol import Obligation
 from tests.unit.api_harness import BACKEND, PFCON_BODY, Harness
 
 JID = PFCON_BODY["jid"]
@@ -308,11 +311,27 @@ class TestDelete:
         harness.clock.at_s += 11
         assert [obligation.jid for obligation in harness.store.obligations(BACKEND, 10)] == [JID]
 
+    def test_nor_in_the_moment_before_the_message_is_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        harness = Harness()
+        harness.post()
+        due: list[list[Obligation]] = []
+
+        def publish(*_: Any) -> bool:
+            due.append(harness.store.obligations(BACKEND, 10))
+            return True
+
+        monkeypatch.setattr(harness.publisher, "publish", publish)
+        assert harness.delete().status_code == 204
+        assert due == [[]]
+
     def test_a_store_that_goes_away_after_the_delete_does_not_matter(self) -> None:
         harness = Harness()
         harness.post()
+        harness.publisher.answer = False
         harness.store.away = {"postpone"}
         assert harness.delete().status_code == 204
+        harness.clock.at_s += 11
+        assert [obligation.jid for obligation in harness.store.obligations(BACKEND, 10)] == [JID]
 
     @pytest.mark.parametrize("jid", ["a:b", "a%20b", "a%2Fb", "%0A", "a%0Ab", "%2E%2E", "%00"])
     def test_a_malformed_jid_leaves_no_tombstone(self, jid: str) -> None:

@@ -1,5 +1,5 @@
 -- Hide the record at once; remember what must still be removed.
--- ARGV: now, jid, generation that covers all earlier ones, ttl_ms
+-- ARGV: now, jid, generation that covers all earlier ones, ttl_ms, claim_ms
 -- Returns {generation, host, backend} | {} when nothing is known to be left
 local jid, ttl_ms = ARGV[2], ARGV[4]
 local tomb = key('tomb', jid)
@@ -18,7 +18,7 @@ if fence_until > now then redis.call('HSET', tomb, 'f:' .. generation, text(fenc
 redis.call('PERSIST', tomb)
 bury(jid, generation, ttl_ms)
 local obligations = key('obligations', backend)
-redis.call('ZADD', obligations, text(now), member(jid, generation, host))
+redis.call('ZADD', obligations, text(now + tonumber(ARGV[5])), member(jid, generation, host))
 -- Objects that only held this job back are covered by its deletion.
 for _, field in ipairs(redis.call('HKEYS', tomb)) do
   local other = string.sub(field, 3)
