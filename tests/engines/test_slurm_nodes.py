@@ -17,6 +17,7 @@ from backends._hpc.outcome import Verdict
 from backends.slurm import SlurmBackend
 from pman_core.job import JobSpec
 from pman_core.states import Reason, State
+from testbed.processes import naming
 from testbed.system import wait_for
 from tests.engines import registry
 from tests.engines.jobs import PATIENCE_S
@@ -110,8 +111,7 @@ def test_jobs_that_are_ended_at_once_are_few_questions(site: Site) -> None:
 def _sleepers(site: Site) -> list[psutil.Process]:
     """Return what the launchers of the site have started of the jobs themselves."""
     found = []
-    for one in psutil.process_iter(["cmdline"]):
+    for one in naming(site.store):
         with suppress(psutil.NoSuchProcess):
-            if str(site.store) in " ".join(one.info["cmdline"] or ()):
-                found += [child for child in one.children(recursive=True) if child.name() in {"sleep", "busybox"}]
+            found += [child for child in one.children(recursive=True) if child.name() in {"sleep", "busybox"}]
     return found

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-import psutil
 import pytest
 
 from backends._cromwell import facts, looks
@@ -23,6 +22,7 @@ from pman_core.backend import Absent, JobRef, Observed
 from pman_core.errors import Conflict, Rejected, Unavailable
 from pman_core.job import JobSpec
 from pman_core.states import TERMINAL, Reason, State
+from testbed.processes import kill_naming
 from testbed.system import wait_for
 from tests.fakes.cromwell import FAST, LOCAL, FakeCromwell
 from tests.unit.cromwell_recordings import RECORDED, read
@@ -50,9 +50,7 @@ def lives(tmp_path: Path) -> Iterator[Lives]:
     yield make
     for cromwell in opened:
         cromwell.__exit__(None, None, None)
-    for process in psutil.process_iter(["cmdline"]):
-        if str(tmp_path) in " ".join(process.info["cmdline"] or ()):
-            process.kill()
+    kill_naming(tmp_path)
 
 
 @pytest.fixture

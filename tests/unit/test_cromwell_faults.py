@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
 from backends.cromwell import CromwellBackend
@@ -12,6 +11,7 @@ from pman_core.backend import Observed
 from pman_core.errors import Unavailable, Unparseable
 from pman_core.job import JobSpec
 from pman_core.states import TERMINAL, State
+from testbed.processes import kill_naming
 from testbed.system import wait_for
 from tests.fakes.cromwell import FakeCromwell, Refused, fail
 from tests.fakes.cromwell.replies import Reply, plain
@@ -44,9 +44,7 @@ REFUSALS = {
 def cromwell(tmp_path: Path) -> Iterator[FakeCromwell]:
     with FakeCromwell(tmp_path / "cromwell") as cromwell:
         yield cromwell
-    for process in psutil.process_iter(["cmdline"]):
-        if str(tmp_path) in " ".join(process.info["cmdline"] or ()):
-            process.kill()
+    kill_naming(tmp_path)
 
 
 @pytest.fixture

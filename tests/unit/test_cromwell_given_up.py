@@ -15,6 +15,7 @@ from backends._hpc.files import Watch, files_of
 from pman_core.backend import Absent, Observed
 from pman_core.job import JobSpec
 from pman_core.states import State
+from testbed.processes import kill_naming, naming
 from testbed.system import wait_for
 from tests.fakes.cromwell import FAST, LOCAL, FakeCromwell
 from tests.unit.cromwell_server import NOT_THERE, SUBMITTED, Scripted, Site, serving
@@ -39,8 +40,7 @@ def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
 def cromwell(tmp_path: Path) -> Iterator[FakeCromwell]:
     with FakeCromwell(tmp_path / "cromwell", LOCAL.but(timing=FAST, **BLIND)) as fake:
         yield fake
-    for process in processes(tmp_path):
-        process.kill()
+    kill_naming(tmp_path)
 
 
 @pytest.fixture
@@ -50,15 +50,10 @@ def site(tmp_path: Path, cromwell: FakeCromwell) -> Site:
     return made
 
 
-def processes(folder: Path) -> list[psutil.Process]:
-    """Return every process whose command line names the folder."""
-    return [one for one in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(one.info["cmdline"] or ())]
-
-
 def family(site: Site) -> list[psutil.Process]:
     """Return the launchers of the site, and what they have started."""
     found = []
-    for one in processes(site.control.base):
+    for one in naming(site.control.base):
         with suppress(psutil.NoSuchProcess):
             found += [one, *one.children(recursive=True)]
     return found

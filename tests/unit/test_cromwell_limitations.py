@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from pman_core.backend import Absent, Backend, JobRef, Observed
 from pman_core.errors import Rejected
 from pman_core.job import JobSpec
 from pman_core.states import TERMINAL, Reason, State
+from testbed.processes import naming
 from testbed.system import wait_for
 from tests.fakes.cromwell import FakeCromwell
 from tests.unit.cromwell_server import Site
@@ -70,9 +70,7 @@ def test_a_running_job_is_deleted_with_all_that_cromwell_had_of_it(site: Site, c
     site.backend.remove(spec.jid, spec.generation)
     wait_for("its absence", lambda: site.look(spec) == Absent())
     assert list(executions.iterdir()) == []
-    assert not [
-        process for process in psutil.process_iter(["cmdline"]) if spec.generation in str(process.info["cmdline"])
-    ]
+    assert not naming(spec.generation)
 
 
 def test_an_execution_folder_that_is_not_the_workflows_is_left_alone(site: Site, cromwell: FakeCromwell) -> None:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import psutil
 import pytest
 
 from backends.cromwell import CromwellBackend, CromwellSettings
@@ -11,6 +10,7 @@ from cases.process import ProcessCase
 from pman_core.errors import Unavailable
 from pman_core.job import JobSpec
 from pman_core.settings import Settings
+from testbed.processes import naming
 from tests.fakes.cromwell import FakeCromwell
 
 
@@ -51,13 +51,7 @@ class CromwellCase(ProcessCase):
 
     def alive(self, spec: JobSpec) -> bool:
         """The launcher is a process of the job, too; it has the job's control folder as an argument."""
-        living = psutil.process_iter(["cmdline", "status"])
-        is_launcher = any(
-            any(spec.generation in argument for argument in process.info["cmdline"] or ())
-            and process.info["status"] != psutil.STATUS_ZOMBIE
-            for process in living
-        )
-        return is_launcher or super().alive(spec)
+        return bool(naming(spec.generation)) or super().alive(spec)
 
     def read_dump(self, spec: JobSpec) -> Dump:
         """Nothing limits the CPUs here."""
