@@ -120,6 +120,7 @@ class KubernetesBackend(Backend):
         self._namespace = namespace
 
     def close(self) -> None:
+        self._watchdog.close()
         namespace, self._namespace = self._namespace, None
         if namespace is not None:
             namespace.close()
@@ -217,7 +218,7 @@ class KubernetesBackend(Backend):
     def _sight(self, ref: JobRef, survey: Survey) -> Sighting:
         sighting, job = survey.sight(ref), survey.job(ref.generation)
         if job is None or job["metadata"].get("deletionTimestamp"):
-            self._watchdog.let_go(self._cluster, survey.pods(ref.generation))
+            self._watchdog.let_go(self._cluster, ref.generation, survey.pods(ref.generation))
             return sighting
         if not isinstance(sighting, Observed) or sighting.state in TERMINAL:
             return sighting
