@@ -135,4 +135,6 @@ class Patience:
             return False
         if memory.troubled_since_s is None:
             memory.troubled_since_s = now_s
+        if trouble.is_tried_again:
+            return False
         return now_s - memory.troubled_since_s >= self._grace_s and now_s - memory.ended_at_s >= AGAIN_S

@@ -138,8 +138,10 @@ def test_jobs_whose_end_hangs_keep_nobody_from_hearing_of_the_others(kube: World
     observer.submit(listed)
     wait_for(
         "the listing tells its end",
-        lambda: isinstance(found := observer.observe(refs([*stuck, listed]))["listed", listed.generation], Observed)
-        and found.state is State.SUCCEEDED,
+        lambda: (
+            isinstance(found := observer.observe(refs([*stuck, listed]))["listed", listed.generation], Observed)
+            and found.state is State.SUCCEEDED
+        ),
     )
     observer.submit(watched)
     for event in observer.watch(cursor, stop):
