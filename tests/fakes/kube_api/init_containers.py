@@ -1,4 +1,4 @@
-"""The init containers of a pod: one after the other runs before its own; a sidecar stays, and is begun again at its end.
+"""The init containers of a pod, which run before its own; a sidecar stays, and is begun again when it ends.
 
 A sidecar is up as soon as it runs, if it has no startup probe, or when that succeeds: a command, run here.
 https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
