@@ -1,4 +1,4 @@
-"""What ``health`` of a backend says of the questions that it asks its scheduler. It raises nothing, whatever they do."""
+"""What ``health`` of a backend says of the questions that it asks its scheduler: it never raises, whatever they do."""
 
 from collections.abc import Callable
 

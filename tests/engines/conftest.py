@@ -68,10 +68,7 @@ def start(folder: Path, request: pytest.FixtureRequest) -> Iterator[Callable[...
         )
         systems.append(system)
         urls[system] = url
-        system.start_redis()
-        system.start_api()
-        system.start_worker()
-        system.start_observer()
+        system.start_all()
         system.wait_ready()
         return system
 

@@ -64,10 +64,7 @@ def slurm_system(folder: Path, kind: str, **env: str) -> Iterator[System]:
     }
     system = System(folder / name, "slurm", env=settings | env)
     try:
-        system.start_redis()
-        system.start_api()
-        system.start_worker()
-        system.start_observer()
+        system.start_all()
         system.wait_ready()
         yield system
     finally:

@@ -28,10 +28,7 @@ def cromwell_system(folder: Path, name: str, cromwell: FakeCromwell) -> Iterator
     env = {"CROMWELL_URL": cromwell.url, "HPC_IMAGES": str(images), "HPC_IMAGE_CACHE": str(folder / "cache")}
     system = System(folder / f"pman-{name}", backend="cromwell", env={"PMAN_INSTANCE": name} | env)
     try:
-        system.start_redis()
-        system.start_api()
-        system.start_worker()
-        system.start_observer()
+        system.start_all()
         system.wait_ready()
         yield system
     finally:
