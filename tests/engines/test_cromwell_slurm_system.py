@@ -9,11 +9,10 @@ import pytest
 
 from testbed.system import System, wait_for
 from tests.contract.corpus import ARGUMENTS
-from tests.engines.jobs import PATIENCE_S, body, delete, get, post, traced, wait_end, wait_status
+from tests.engines.jobs import PATIENCE_S, UNTIL_TOLD, body, delete, get, go, post, traced, wait_end, wait_status
 from tests.engines.slurm import need_slurm, put_archive, shared_folder, slurm
 from tests.engines.slurm_cromwell import site_in
 from tests.engines.slurm_cromwell import wait_status as wait_workflow
-from tests.engines.slurm_system import UNTIL_TOLD, go
 from tests.fakes.cromwell import FakeCromwell
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.xdist_group("cromwell")]
