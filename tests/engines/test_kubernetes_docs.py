@@ -11,7 +11,7 @@ from backends._kubernetes.identity import job_name
 from testbed.system import wait_for
 from tests.engines.kube import LONG, PATIENCE_S, Cluster, access
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
 
 DOCS = Path(__file__).parents[2] / "docs" / "kubernetes.md"
 JIDS = ["short-1", "chris-jid_of.a~pipeline-" + "x" * 229, "chris-jid_of.a~pipeline-" + "x" * 228, "_x_"]

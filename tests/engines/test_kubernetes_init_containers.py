@@ -16,7 +16,7 @@ from testbed.system import wait_for
 from tests.engines.jobs import IMAGE
 from tests.engines.kube import NOWHERE, PATIENCE_S, Cluster, look, ref, seen
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
 
 SIDECAR = {"restartPolicy": "Always"}
 CRASHES = "echo no certificate; exit 7"

@@ -13,7 +13,7 @@ from pman_core.states import TERMINAL, Reason, State
 from testbed.system import wait_for
 from tests.engines.kube import NOWHERE, PATIENCE_S, Cluster, cluster, kubectl, look, seen
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
 
 
 def message_of(kube: Cluster, spec: JobSpec, part: str) -> Observed:
