@@ -55,13 +55,12 @@ def test_a_job_is_found_by_its_jid_whatever_that_is(kube: Cluster) -> None:
 
 @pytest.fixture
 def no_pman(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No pman is in the cluster that has the names which the page gives it, before and after."""
+    """No pman is in the cluster that has the names which the page gives it."""
     need_kit(request)
-    names = ("pman", "pman-jobs")
-    delete = ("delete", "namespaces", *names, "--ignore-not-found", f"--timeout={PATIENCE_S}s")
-    kubectl(*delete)
+    delete = ("delete", "namespaces", "pman", "pman-jobs", "--ignore-not-found")
+    kubectl(*delete, f"--timeout={PATIENCE_S}s")
     yield
-    kubectl(*delete)
+    kubectl(*delete, "--wait=false")
 
 
 @pytest.mark.e2e  # its pods take room on the node that other tests count on
