@@ -41,7 +41,7 @@ engines: $(VENV)/.dev ## the tests on real engines, which must be there (see tes
 
 kubernetes: $(VENV)/.dev ## the tests on a real Kubernetes cluster, which must be there (see testbed/README.md)
 	$(BIN)/pytest -m 'kubernetes and not e2e' --require kubernetes -n 4 --dist worksteal tests/contract tests/engines
-	$(BIN)/pytest -m 'kubernetes and e2e' --require kubernetes -n 0 tests/engines/test_kubernetes_load.py tests/engines/test_kubernetes_faults.py tests/engines/test_kubernetes_nodes.py
+	$(BIN)/pytest -m 'kubernetes and e2e' --require kubernetes -n 0 tests/engines/test_kubernetes_load.py tests/engines/kube_faults tests/engines/test_kubernetes_nodes.py tests/engines/test_kubernetes_docs.py
 
 slurm: $(VENV)/.dev ## the tests on a real Slurm, which must be there (see testbed/README.md)
 	$(BIN)/pytest -m 'slurm and not exclusive' --require slurm --timeout 300 -n 6 --dist loadgroup tests/contract tests/engines

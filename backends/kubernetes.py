@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
+from backends._health import health_by
 from backends._identity import Identity
 from backends._kubernetes import overlay
 from backends._kubernetes.connection import connect
@@ -120,6 +121,7 @@ class KubernetesBackend(Backend):
         self._namespace = namespace
 
     def close(self) -> None:
+        self._watchdog.close()
         namespace, self._namespace = self._namespace, None
         if namespace is not None:
             namespace.close()
@@ -217,7 +219,7 @@ class KubernetesBackend(Backend):
     def _sight(self, ref: JobRef, survey: Survey) -> Sighting:
         sighting, job = survey.sight(ref), survey.job(ref.generation)
         if job is None or job["metadata"].get("deletionTimestamp"):
-            self._watchdog.let_go(self._cluster, survey.pods(ref.generation))
+            self._watchdog.let_go(self._cluster, ref.generation, survey.pods(ref.generation))
             return sighting
         if not isinstance(sighting, Observed) or sighting.state in TERMINAL:
             return sighting
@@ -264,15 +266,12 @@ class KubernetesBackend(Backend):
     # Health and events
 
     def health(self) -> Health:
-        try:
-            self._cluster.ping()
-            self._cluster.make_sure_it_is_there()
-            lacking = self._lacking()
-        except Unavailable as error:
-            return Health(ok=False, message=str(error))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is not well
-            return Health(ok=False, message=f"{type(error).__name__}: {error}")
-        return Health(ok=not lacking, message=lacking)
+        return health_by(self._trouble)
+
+    def _trouble(self) -> str:
+        self._cluster.ping()
+        self._cluster.make_sure_it_is_there()
+        return self._lacking()
 
     def _lacking(self) -> str:
         """Say which rights are missing. As long as none is, that is asked seldom: it is a dozen calls."""

@@ -114,6 +114,8 @@ class Call:
     resource: str
     """With its subresource, ``pods/log``; empty for what is no resource."""
     uri: str
+    code: int
+    """Of the answer."""
 
 
 class AuditedServer:
@@ -158,7 +160,8 @@ class AuditedServer:
                 if entry["userAgent"] == user_agent:
                     what = entry.get("objectRef") or {}
                     parts = (what.get("resource"), what.get("subresource"))
-                    found.append(Call(entry["verb"], "/".join(filter(None, parts)), entry["requestURI"]))
+                    code = entry["responseStatus"]["code"]
+                    found.append(Call(entry["verb"], "/".join(filter(None, parts)), entry["requestURI"], code))
         return found
 
     def close(self) -> None:

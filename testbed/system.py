@@ -98,6 +98,13 @@ class System:
 
     # Redis
 
+    def start_all(self) -> None:
+        """Start one of each: Redis, API, worker, observer. They are not :meth:`wait_ready` yet."""
+        self.start_redis()
+        self.start_api()
+        self.start_worker()
+        self.start_observer()
+
     def start_redis(self, *, aof: bool = True) -> None:
         """Start Redis on its port, with what it had before if it kept it."""
         config = {"appendonly": "yes" if aof else "no", "maxmemory-policy": "noeviction"}

@@ -26,7 +26,16 @@ from backends._engine.post_mortem import post_mortem
 from backends._engine.pull import pull
 from backends._engine.settings import ContainerSettings
 from backends._engine.sightings import Sightings
-from backends._engine.state import HANDLE_VERSION, RUNNING, Container, Verdict, handle_of, moment, observed_from
+from backends._engine.state import (
+    HANDLE_VERSION,
+    LOOK_AGAIN_S,
+    RUNNING,
+    Container,
+    Verdict,
+    handle_of,
+    moment,
+    observed_from,
+)
 from backends._engine.volumes import find_volume
 from backends._identity import Identity
 from pman_core.backend import (
@@ -48,7 +57,6 @@ from pman_core.settings import Settings as CommonSettings
 from pman_core.states import Reason, State
 
 log = logging.getLogger(__name__)
-LOOK_AGAIN_S = 0.05
 PULL_SILENCE_S = 300.0
 
 

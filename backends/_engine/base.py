@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from backends._engine.client import Client
 from backends._engine.mounts import Mount, Storage
+from backends._health import health_by
 from backends._users import choose_user
 from pman_core.backend import Backend, Health
 from pman_core.errors import Unavailable
@@ -40,13 +41,7 @@ class EngineBackend(Backend):
         return self._storage.mounts(spec, choose_user(self.common.container_user, spec.generation))
 
     def health(self) -> Health:
-        try:
-            trouble = self._trouble()
-        except Unavailable as error:
-            return Health(ok=False, message=str(error))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is not well
-            return Health(ok=False, message=f"{type(error).__name__}: {error}")
-        return Health(ok=not trouble, message=trouble)
+        return health_by(self._trouble)
 
     @abstractmethod
     def _trouble(self) -> str:

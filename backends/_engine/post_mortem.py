@@ -6,10 +6,8 @@ from backends._engine import marks
 from backends._engine.client import Client, translated
 from backends._engine.dialect import Dialect
 from backends._engine.errors import Doing
-from backends._engine.state import Container, Verdict, is_killed, moment, observed_from
+from backends._engine.state import LOOK_AGAIN_S, Container, Verdict, is_killed, moment, observed_from
 from pman_core.backend import Sighting
-
-LOOK_AGAIN_S = 0.05
 
 
 def post_mortem(client: Client, dialect: Dialect, container: Container) -> Sighting:

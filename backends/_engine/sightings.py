@@ -13,12 +13,11 @@ from typing import Any
 
 from backends._engine.errors import NotThere
 from backends._engine.labels import identity_of
-from backends._engine.state import RUNNING, Container, observed_gone, observed_running, observed_success
+from backends._engine.state import LOOK_AGAIN_S, RUNNING, Container, observed_gone, observed_running, observed_success
 from pman_core.backend import Observed, Sighting, Unknown
 from pman_core.errors import Unavailable
 from pman_core.states import TERMINAL
 
-LOOK_AGAIN_S = 0.05
 log = logging.getLogger(__name__)
 
 

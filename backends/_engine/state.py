@@ -40,6 +40,8 @@ Container = Mapping[str, Any]
 """One that was listed or inspected, as the engine answers."""
 
 HANDLE_VERSION = 1
+LOOK_AGAIN_S = 0.05
+"""What an engine shows of a container may be a moment behind what it has told or done: so soon it is asked again."""
 RUNNING = frozenset({"running", "paused", "restarting", "stopping"})
 ENDED = frozenset({"exited", "stopped", "dead"})
 NATIVE_ALIASES = {"stopped": "exited"}

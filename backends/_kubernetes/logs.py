@@ -12,6 +12,7 @@ from types import MappingProxyType
 from backends._kubernetes.connection import Api
 from backends._kubernetes.errors import NotThere
 from backends._kubernetes.identity import WORKERS, Object
+from backends._kubernetes.init_containers import failed_init_container
 from backends._kubernetes.job import CONTAINER
 from pman_core.errors import Unavailable
 from pman_core.log_tail import tail
@@ -32,6 +33,8 @@ class Worker:
     pod_name: str
     count: int = 1
     """How many there are of its job, whichever of their pods are left."""
+    container: str = CONTAINER
+    """Whose log it is: that of the job, or of what has kept it from being started."""
 
 
 def workers_of(pods: Iterable[Object]) -> tuple[Worker, ...]:
@@ -83,7 +86,13 @@ def logs_of(
 def _worker_of(pod: Object) -> Worker:
     metadata = pod["metadata"]
     annotations = metadata.get("annotations") or {}
-    return Worker(_number(annotations.get(INDEX), 0), str(metadata["name"]), _number(annotations.get(WORKERS), 1))
+    failed = failed_init_container(pod)
+    return Worker(
+        _number(annotations.get(INDEX), 0),
+        str(metadata["name"]),
+        _number(annotations.get(WORKERS), 1),
+        CONTAINER if failed is None else str(failed["name"]),
+    )
 
 
 def _number(text: object, default: int) -> int:
@@ -94,13 +103,17 @@ def _number(text: object, default: int) -> int:
 def log_of(api: Api, path: str, worker: Worker, tail_lines: int, max_bytes: int, *, timeout_s: float) -> str:
     """Return the end of the log of one worker; ``""`` if it has none, or none any more.
 
+    That of a container that is not the job's own has a first line which says so.
+
     Raises:
         Unavailable: it cannot be read now.
     """
     # One byte more than asked for tells a log that is cut from one that is not.
+    head = "" if worker.container == CONTAINER else f"--- init container {worker.container} ---\n"
+    max_bytes = max(0, max_bytes - len(head))
     end, wanted = bytearray(), max_bytes + 1
     until_s = time.monotonic() + timeout_s
-    query = {"container": CONTAINER, "tailLines": str(tail_lines + wanted // ENTRY_BYTES + 2)}
+    query = {"container": worker.container, "tailLines": str(tail_lines + wanted // ENTRY_BYTES + 2)}
     try:
         with api.stream(f"{path}/{worker.pod_name}/log", query, timeout_s) as response:
             for chunk in response.stream(65536, decode_content=True):
@@ -111,4 +124,5 @@ def log_of(api: Api, path: str, worker: Worker, tail_lines: int, max_bytes: int,
                     del end[:-wanted]
     except NotThere:
         return ""
-    return tail(bytes(end[-wanted:]), tail_lines, max_bytes)
+    text = tail(bytes(end[-wanted:]), max(0, tail_lines - bool(head)), max_bytes)
+    return f"{head}{text}" if text else ""

@@ -12,8 +12,10 @@ from backends._kubernetes.trouble import Trouble, trouble_in, trouble_of, who_is
 SILENT_S = 5.0
 """So long a pod or a Job may be without a word before its events are asked for: most start within that time."""
 AGAIN_S = 10.0
-"""So long until events are asked for again, of anybody if they could not be had, or a job that could not be ended is
-tried again."""
+"""So long until events are asked for again, of anybody if they could not be had or came slowly, or a job that could not
+be ended is tried again."""
+SLOW_S = 1.0
+"""Whoever asks has other jobs to look at, so an answer that takes this long is not followed by the next question."""
 BETWEEN_S = 0.2
 """So far apart all these questions are: a thousand jobs may be waiting for one volume, and each has its turn."""
 GONE_S = 2.0
@@ -45,7 +47,7 @@ class Patience:
         self._clock_s = clock_s
         self._lock = threading.Lock()
         self._memories: dict[str, _Memory] = {}
-        self._asked_at_s = self._failed_at_s = -math.inf
+        self._asked_at_s = self._deaf_since_s = -math.inf
         self._round_at_s = -math.inf
         """Since when each job that waits has its turn once."""
         self._kept_waiting_at_s = -math.inf
@@ -118,15 +120,15 @@ class Patience:
 
     def _is_deaf(self, now_s: float) -> bool:
         """Whoever asks has other jobs to look at: it must not wait for a time-out for each of them."""
-        return now_s - self._failed_at_s < AGAIN_S
+        return now_s - self._deaf_since_s < AGAIN_S
 
     def _ask(self, memory: _Memory, uid: str, now_s: float, events_of: EventsOf) -> None:
         memory.asked_at_s = self._asked_at_s = now_s
         events = events_of(uid)
         self._asked_at_s = self._clock_s()  # one that hangs must not be followed by the next at once
-        if events is None:
-            self._failed_at_s = self._asked_at_s
-        else:
+        if events is None or self._asked_at_s - now_s >= SLOW_S:
+            self._deaf_since_s = self._asked_at_s
+        if events is not None:
             memory.heard_at_s, memory.told = now_s, trouble_in(events)
 
     def _is_over(self, memory: _Memory, trouble: Trouble | None, now_s: float) -> bool:
@@ -135,4 +137,6 @@ class Patience:
             return False
         if memory.troubled_since_s is None:
             memory.troubled_since_s = now_s
+        if trouble.is_tried_again:
+            return False
         return now_s - memory.troubled_since_s >= self._grace_s and now_s - memory.ended_at_s >= AGAIN_S

@@ -8,10 +8,18 @@ https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from backends._kubernetes.identity import Object
+from backends._kubernetes.init_containers import (
+    CRASHES,
+    failed_init_container,
+    init_statuses,
+    is_crashing,
+    waits_to_be_tried,
+    words_of,
+)
 from backends._kubernetes.state import conditions_of, container_state, has_begun, has_ended
 from pman_core.states import Reason
 
@@ -60,16 +68,15 @@ class Trouble:
     message: str
     is_lasting: bool = True
     """It will not pass by itself; if not, it is only told."""
+    is_tried_again: bool = False
+    """Just now Kubernetes does try it again: it lasts, but is not over before that has failed, too."""
 
 
 def trouble_of(pods: Iterable[Object]) -> Trouble | None:
     """Return what the containers of a job's pods tell."""
-    for waiting in (waiting for pod in pods for waiting in _waits_of(pod)):
-        reason = WAITING.get(str(waiting.get("reason")))
-        if reason is not None:
-            native = str(waiting["reason"])
-            return Trouble(native, reason, f"{native}: {waiting.get('message') or ''}".removesuffix(": "))
-    return None
+    return min(
+        (trouble for pod in pods for trouble in _troubles_of(pod)), key=lambda found: found.is_tried_again, default=None
+    )
 
 
 def who_is_silent(job: Object, pods: Sequence[Object]) -> str:
@@ -89,7 +96,8 @@ def who_is_silent(job: Object, pods: Sequence[Object]) -> str:
 
 def may_be_stuck(job: Object, pods: Sequence[Object]) -> bool:
     """Whether a pod still waits in vain, or may: what was in trouble a while ago may run by now."""
-    return trouble_of(pods) is not None or bool(who_is_silent(job, pods))
+    trouble = trouble_of(pods)
+    return bool(who_is_silent(job, pods)) if trouble is None else not trouble.is_tried_again
 
 
 def trouble_in(events: Iterable[Object]) -> Trouble | None:
@@ -106,6 +114,17 @@ def trouble_in(events: Iterable[Object]) -> Trouble | None:
     return Trouble(native, reason, f"{native}: {message}", is_lasting=not PASSES.search(message))
 
 
+def _troubles_of(pod: Object) -> Iterator[Trouble]:
+    for waiting in _waits_of(pod):
+        native = str(waiting.get("reason"))
+        if native in WAITING:
+            yield Trouble(native, WAITING[native], f"{native}: {waiting.get('message') or ''}".removesuffix(": "))
+    failed = None if has_ended(pod) else failed_init_container(pod)
+    if failed is not None and is_crashing(failed):
+        said, is_tried_again = f"{CRASHES}: {words_of(failed)}", not waits_to_be_tried(failed)
+        yield Trouble(CRASHES, Reason.START_FAILED, said, is_tried_again=is_tried_again)
+
+
 def _waits_of(pod: Object) -> list[Object]:
     """Return what the job's container waits for, and those that a site has start before it; nothing once it has begun.
 
@@ -113,8 +132,7 @@ def _waits_of(pod: Object) -> list[Object]:
     """
     if has_begun(pod):
         return []
-    before = (pod.get("status") or {}).get("initContainerStatuses") or ()
-    states = (container_state(pod), *((status.get("state") or {}) for status in before))
+    states = (container_state(pod), *((status.get("state") or {}) for status in init_statuses(pod)))
     return [state["waiting"] for state in states if state.get("waiting")]
 
 

@@ -1,13 +1,15 @@
 """Ends the jobs that Kubernetes itself would wait for for ever, and lets go of pods that are lost.
 
-Whoever observes a job asks here, once the job is known not to have ended. Everything that is judged by is in the
-cluster, but for how long trouble has lasted: see :mod:`backends._kubernetes.patience`.
+Whoever observes a job asks here, once the job is known not to have ended, and never waits for what is done about it:
+see :mod:`backends._kubernetes.orders`. Everything that is judged by is in the cluster, but for how long trouble has
+lasted: see :mod:`backends._kubernetes.patience`.
 """
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from backends._kubernetes.ending import always, end_job
 from backends._kubernetes.ends import unnoticed_failure
@@ -15,6 +17,7 @@ from backends._kubernetes.errors import forms_of, strike
 from backends._kubernetes.identity import Object, secrets_of
 from backends._kubernetes.lost_nodes import is_tracked, lost_pods, verdict_on
 from backends._kubernetes.namespace import Namespace
+from backends._kubernetes.orders import Orders
 from backends._kubernetes.patience import Patience
 from backends._kubernetes.settings import KubernetesSettings
 from backends._kubernetes.trouble import may_be_stuck
@@ -31,6 +34,11 @@ class Watchdog:
     def __init__(self, own: KubernetesSettings) -> None:
         self._patience = Patience(own.kube_start_grace_s)
         self._node_lost_grace_s = own.node_lost_grace_s
+        self._orders = Orders()
+
+    def close(self) -> None:
+        """Give no more orders; what is under way ends within its time-out."""
+        self._orders.forget()
 
     def forget_all_but(self, generations: Iterable[str]) -> None:
         """Forget the jobs whose Jobs are gone."""
@@ -67,15 +75,21 @@ class Watchdog:
         """Return those of a job's pods whose nodes are given up."""
         return lost_pods(pods, cluster.now(), self._node_lost_grace_s)
 
-    def let_go(self, cluster: Namespace, pods: Sequence[Object]) -> None:
+    def let_go(self, cluster: Namespace, generation: str, pods: Sequence[Object]) -> None:
         """Let what is left of a Job that is gone not wait for a node that is lost."""
         for pod in self.lost(cluster, pods):
-            if is_tracked(pod):  # the Job controller does not know yet, and would put another in its place
-                continue
-            try:
-                cluster.forsake(pod)
-            except BackendError as error:
-                log.warning("not taken away yet: pod=%s %s", pod["metadata"]["name"], error)
+            if not is_tracked(pod):  # else the Job controller does not know yet, and would put another in its place
+                name = str(pod["metadata"]["name"])
+                self._orders.give(name, partial(self._forsake, cluster, generation, name))
+
+    def _forsake(self, cluster: Namespace, generation: str, name: str) -> None:
+        """Take a pod out of the cluster, if it is still lost: its node may be back since it was seen."""
+        try:
+            for pod in self.lost(cluster, cluster.survey(generation).pods(generation)):
+                if pod["metadata"]["name"] == name and not is_tracked(pod):
+                    cluster.forsake(pod)
+        except BackendError as error:
+            log.warning("not taken away yet: pod=%s %s", name, error)
 
     def _end(
         self,
@@ -84,21 +98,17 @@ class Watchdog:
         verdict: Verdict,
         is_due: Callable[[Object, Sequence[Object]], bool],
     ) -> None:
-        """End a job that is observed. It is told when it is so: whoever looks next must tell the same.
+        """Have a job ended that is observed. It is told when it is so: whoever looks next must tell the same."""
+        jid, generation = observed.jid, observed.generation
 
-        That it cannot be done now must not hide the other jobs; it is tried again.
-        """
-        try:
-            end_job(
-                cluster,
-                observed.jid,
-                observed.generation,
-                verdict,
-                is_due=is_due,
-                find_lost=lambda pods: self.lost(cluster, pods),
-            )
-        except BackendError as error:
-            log.warning("not ended yet: jid=%s %s: %s", observed.jid, verdict.message, error)
+        def order() -> None:
+            find_lost = partial(self.lost, cluster)
+            try:
+                end_job(cluster, jid, generation, verdict, is_due=is_due, find_lost=find_lost)
+            except BackendError as error:  # it is tried again
+                log.warning("not ended yet: jid=%s %s: %s", jid, verdict.message, error)
+
+        self._orders.give(generation, order)
 
 
 def _events_of(cluster: Namespace, uid: str) -> Sequence[Object] | None:

@@ -10,14 +10,12 @@ from collections.abc import Iterable
 from backends._engine.client import Client, translated
 from backends._engine.errors import Doing, NotThere
 from backends._engine.labels import identity_of, of_instance
-from backends._engine.state import moment
+from backends._engine.state import LOOK_AGAIN_S, moment
 from backends._swarm.nodes import Nodes, nodes_by_id
 from backends._swarm.replica import Facts
 from backends._swarm.service import Service
 from backends._swarm.task import Task, container_of, identity_of_task, is_on_node, is_puzzling
 from pman_core.backend import JobRef
-
-LOOK_AGAIN_S = 0.05
 
 
 class Survey:

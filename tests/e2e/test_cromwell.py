@@ -24,10 +24,7 @@ SCALE = 0.1
 
 def begin(start: Start, url: str) -> System:
     system = start(backend="cromwell", env=BARE | {"CROMWELL_URL": url})
-    system.start_redis()
-    system.start_api()
-    system.start_worker()
-    system.start_observer()
+    system.start_all()
     return system
 
 

@@ -26,10 +26,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(500)]
 
 def run_system(start: Callable[..., System], backend: str, **env: str) -> System:
     system = start(backend=backend, env=env)
-    system.start_redis()
-    system.start_api()
-    system.start_worker()
-    system.start_observer()
+    system.start_all()
     system.wait_ready()
     return system
 

@@ -23,10 +23,7 @@ Start = Callable[..., System]
 
 def bring_up(start: Start, **env: str) -> System:
     system = start(env={"RECONCILE_S": "1", "REQUEUE_S": "1", "SUBMIT_LEASE_S": str(LEASE_S)} | env)
-    system.start_redis()
-    system.start_api()
-    system.start_worker()
-    system.start_observer()
+    system.start_all()
     system.wait_ready()
     return system
 

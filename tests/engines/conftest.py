@@ -11,10 +11,8 @@ from testbed import engines
 from testbed.engine_proxy import EngineProxy
 from testbed.private_engine import PrivateEngine
 from testbed.system import System
-from tests.engines.jobs import IMAGE, remove_all
+from tests.engines.jobs import FAST, IMAGE, remove_all
 from tests.engines.kube import Cluster, cluster, need_cluster
-
-FAST = {"RECONCILE_S": "2", "REQUEUE_S": "1", "SUBMIT_LEASE_S": "45", "LOST_GRACE_S": "5"}
 
 
 @pytest.fixture
@@ -68,10 +66,7 @@ def start(folder: Path, request: pytest.FixtureRequest) -> Iterator[Callable[...
         )
         systems.append(system)
         urls[system] = url
-        system.start_redis()
-        system.start_api()
-        system.start_worker()
-        system.start_observer()
+        system.start_all()
         system.wait_ready()
         return system
 

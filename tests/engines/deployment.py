@@ -171,7 +171,15 @@ class Deployment:
         container = {"name": "client", "image": image, "command": ["sleep", "infinity"]}
         spec = {"containers": [container], "terminationGracePeriodSeconds": 0, "automountServiceAccountToken": False}
         self.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
-        self.kubectl("wait", "-n", self.jobs, "--for=condition=Ready", "pod/client", "--timeout=60s")
+        self.kubectl(
+            "wait",
+            "-n",
+            self.jobs,
+            "--for=condition=Ready",
+            "pod/client",
+            f"--timeout={READY_S}s",
+            timeout_s=READY_S + 10,
+        )
 
     def begin_jobs(self, jobs: list[dict[str, Any]], every_s: float, patience_s: float) -> "subprocess.Popen[str]":
         """Let the client post ``jobs`` and wait for their ends; see ``in_cluster_client.py``."""
@@ -185,7 +193,7 @@ class Deployment:
         client.stdin = None
         return client
 
-    def run_jobs(self, jobs: list[dict[str, Any]], patience_s: float = 90) -> dict[str, dict[str, Any]]:
+    def run_jobs(self, jobs: list[dict[str, Any]], patience_s: float = READY_S) -> dict[str, dict[str, Any]]:
         return self.records(self.begin_jobs(jobs, 0, patience_s), patience_s)
 
     def post_no_more(self) -> None:
@@ -218,5 +226,5 @@ class Deployment:
             self.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
         for namespace in (self.jobs, self.name):
             gone = ("get", "namespace", namespace, "--ignore-not-found", "-o", "name")
-            wait_for(f"{namespace} is gone", lambda gone=gone: self.kubectl(*gone) == "", 120)  # type: ignore[misc]
+            wait_for(f"{namespace} is gone", lambda gone=gone: self.kubectl(**gone) == "", READY_S)  # type: ignore[misc]
         self.kubectl("delete", "pv", "--ignore-not-found", f"{self.name}-store", f"{self.name}-redis")

@@ -10,9 +10,13 @@ from docker.errors import DockerException
 from testbed.system import System, wait_for
 
 IMAGE = "busybox:test"
+FAST = {"RECONCILE_S": "2", "REQUEUE_S": "1", "SUBMIT_LEASE_S": "45", "LOST_GRACE_S": "5"}
+"""Settings of a pman that need not be patient."""
 FINISHED = {"finishedSuccessfully", "finishedWithError", "undefined"}
 PATIENCE_S = 120.0
 """So long whatever must happen may take: the machine may have other work, and the scheduler other jobs."""
+UNTIL_TOLD = 'while [ ! -e "$1/go" ]; do sleep 0.1; done'
+"""Work that ends when it is told to, so that it surely goes on while something is done to it; see :func:`go`."""
 TRACED = 'echo ran >> "$1/runs"; echo working; {}; echo ended >> "$1/ends"; exit {}'
 
 
@@ -76,6 +80,21 @@ def wait_end(system: System, jid: str, timeout_s: float = PATIENCE_S) -> dict[st
 def traces(system: System, jid: str, name: str = "runs") -> int:
     path = system.store_base / jid / "out" / name
     return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def running(system: System, *jids: str, code: int = 0, **fields: Any) -> None:
+    """Post jobs that end with ``code`` when they are told to, and wait until their programs have begun."""
+    for jid in jids:
+        post(system, traced(jid, UNTIL_TOLD, code, **fields))
+    for jid in jids:
+        wait_status(system, jid, "started")
+        wait_for(f"the program of {jid} has begun", lambda jid=jid: traces(system, jid), PATIENCE_S)  # type: ignore[misc]
+
+
+def go(system: System, *jids: str) -> None:
+    """Let them end."""
+    for jid in jids:
+        (system.store_base / jid / "out" / "go").touch()
 
 
 def containers(url: str, system: System) -> list[dict[str, Any]]:

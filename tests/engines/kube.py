@@ -25,7 +25,8 @@ from testbed.cluster import kubeconfig, lack
 from testbed.system import wait_for
 
 IMAGE = "busybox:test"
-PATIENCE_S = 60
+PATIENCE_S = 120
+"""So long whatever must happen may take: the machine may have other work, and the cluster other jobs."""
 LONG = "sleep 1000"
 """Work that surely goes on until a test has it ended, however slow the machine is."""
 NOWHERE = "registry.invalid/nothing:1"

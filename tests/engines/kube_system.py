@@ -38,10 +38,7 @@ def start_system(kube: Cluster, name: str, *, is_ready: bool = True, **env: str)
     }
     system = System(kube.store_base / name, "kubernetes", env=settings | env)
     try:
-        system.start_redis()
-        system.start_api()
-        system.start_worker()
-        system.start_observer()
+        system.start_all()
         if is_ready:
             system.wait_ready()
     except BaseException:

@@ -1,10 +1,46 @@
 """Many jobs of many clients that poll all the time, and what these are told: the same on every scheduler."""
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import requests
+
 from testbed.system import System
 from tests.engines.jobs import post, traced, traces, wait_end
+
+PULSE_S = 0.05
+
+
+class Pulse:
+    """How long a reply takes meanwhile: of what pman promises in seconds, that much is the machine's, which is shared.
+
+    A GET of a job, one that is not there, goes through the API and Redis and back: each must have its turn.
+    """
+
+    def __init__(self, system: System) -> None:
+        self._url = f"{system.url}/api/v1/pulse/"
+        self._took_s: list[float] = []
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._beat)
+
+    def __enter__(self) -> "Pulse":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    @property
+    def p95_s(self) -> float:
+        return sorted(self._took_s)[int(0.95 * len(self._took_s))]
+
+    def _beat(self) -> None:
+        while not self._is_over.wait(PULSE_S):
+            began_s = time.monotonic()
+            assert requests.get(self._url, timeout=10).status_code == 404
+            self._took_s.append(time.monotonic() - began_s)
 
 
 def told_of_jobs(system: System, jobs: int, clients: int, patience_s: float) -> dict[str, float]:

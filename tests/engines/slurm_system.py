@@ -7,15 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from testbed.system import System, wait_for
-from tests.engines.jobs import PATIENCE_S, post, traced, traces, wait_status
+from tests.engines.jobs import PATIENCE_S, traces
 from tests.engines.slurm import instance_of, native_ids, native_states, put_archive, slurm
 
 COUNTED = ("sbatch", "squeue", "sacct", "scancel", "scontrol")
 ACTIVE = {"RUNNING", "PENDING", "COMPLETING"}
 POLL_S = 0.5
 SMALL = {"memory_limit": "100"}
-UNTIL_TOLD = 'while [ ! -e "$1/go" ]; do sleep 0.1; done'
-"""Work that ends when it is told to, so that it surely goes on while something is done to it."""
 
 
 class Calls:
@@ -64,10 +62,7 @@ def slurm_system(folder: Path, kind: str, **env: str) -> Iterator[System]:
     }
     system = System(folder / name, "slurm", env=settings | env)
     try:
-        system.start_redis()
-        system.start_api()
-        system.start_worker()
-        system.start_observer()
+        system.start_all()
         system.wait_ready()
         yield system
     finally:
@@ -80,19 +75,6 @@ def wait_nothing_left(system: System) -> None:
     """Wait until neither Slurm runs anything of any job nor pman owes anything to one."""
     wait_for("nothing runs any more", lambda: ACTIVE.isdisjoint(native_states(system).values()), PATIENCE_S)
     wait_for("all obligations are settled", lambda: not system.connect_store().obligations("slurm", 1), PATIENCE_S)
-
-
-def running(system: System, *jids: str, code: int = 0, **fields: object) -> None:
-    for jid in jids:
-        post(system, traced(jid, UNTIL_TOLD, code, **(SMALL | fields)))
-    for jid in jids:
-        wait_status(system, jid, "started")
-        wait_for(f"the program of {jid} has begun", lambda jid=jid: traces(system, jid))
-
-
-def go(system: System, *jids: str) -> None:
-    for jid in jids:
-        (system.store_base / jid / "out" / "go").touch()
 
 
 def only_id(system: System, jid: str) -> int:

@@ -9,11 +9,10 @@ import pytest
 
 from testbed.system import System, wait_for
 from tests.contract.corpus import ARGUMENTS
-from tests.engines.jobs import PATIENCE_S, body, delete, get, post, traced, wait_end, wait_status
+from tests.engines.jobs import PATIENCE_S, UNTIL_TOLD, body, delete, get, go, post, traced, wait_end, wait_status
 from tests.engines.slurm import need_slurm, put_archive, shared_folder, slurm
 from tests.engines.slurm_cromwell import site_in
 from tests.engines.slurm_cromwell import wait_status as wait_workflow
-from tests.engines.slurm_system import UNTIL_TOLD, go
 from tests.fakes.cromwell import FakeCromwell
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.xdist_group("cromwell")]
@@ -28,10 +27,7 @@ def cromwell_system(folder: Path, name: str, cromwell: FakeCromwell) -> Iterator
     env = {"CROMWELL_URL": cromwell.url, "HPC_IMAGES": str(images), "HPC_IMAGE_CACHE": str(folder / "cache")}
     system = System(folder / f"pman-{name}", backend="cromwell", env={"PMAN_INSTANCE": name} | env)
     try:
-        system.start_redis()
-        system.start_api()
-        system.start_worker()
-        system.start_observer()
+        system.start_all()
         system.wait_ready()
         yield system
     finally:

@@ -14,14 +14,15 @@ import pytest
 
 from testbed import cluster
 from testbed.system import wait_for
-from tests.engines.deployment import JOBS, PARTS, ROOT, Deployment, run
+from tests.engines.deployment import JOBS, PARTS, READY_S, ROOT, Deployment, run
 from tests.engines.jobs import body
 
-pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(1800)]
 
 BUILD_S = 900
 TRACED = 'echo "begin $0"; echo run >> "$1/runs"; sleep {seconds}; echo "end $0"; exit {code}'
-JOBS_MAX = 200
+JOBS_MAX = 400
+"""More than are posted until all parts were deleted, however long that takes."""
 
 
 def missing() -> str:
@@ -97,7 +98,7 @@ def test_a_job_sent_through_the_service_runs_to_its_end(pman: Deployment) -> Non
     for request in jobs:
         assert pman.ask("DELETE", f"/api/v1/{request['jid']}/")[0] == 204
         assert pman.ask("GET", f"/api/v1/{request['jid']}/")[0] == 404
-    wait_for("their Jobs and pods are gone", lambda: not remains(pman), 60)
+    wait_for("their Jobs and pods are gone", lambda: not remains(pman), READY_S)
 
 
 def test_doctor_finds_all_well(pman: Deployment) -> None:
@@ -131,17 +132,19 @@ def test_only_who_must_can_speak_to_the_api_server_and_only_of_jobs(pman: Deploy
 def test_every_part_may_be_deleted_while_jobs_run(how: str, pman: Deployment) -> None:
     """Gently, a process has the time to end that its pod gives it; abruptly, one second, and then SIGKILL."""
     grace = ["--grace-period=1"] if how == "abruptly" else []
-    jobs = [job(pman, f"{how}-{number}", seconds=5, code=3 * (number % 3 == 2)) for number in range(JOBS_MAX)]
-    client = pman.begin_jobs(jobs, every_s=2, patience_s=600)
+    jobs = [job(pman, f"{how}-{number}", seconds=10, code=3 * (number % 3 == 2)) for number in range(JOBS_MAX)]
+    client = pman.begin_jobs(jobs, every_s=2, patience_s=1500)
     try:
         for part, workload in PARTS.items():
-            wait_for(f"jobs run, before {part} is deleted", lambda: len(running(pman)) >= 2, 60)
+            wait_for(f"jobs run, before {part} is deleted", lambda: len(running(pman)) >= 2, READY_S)
             delete_pods(pman, part, *grace)
             made = len(pman.get("jobs", pman.jobs, JOBS))
-            pman.kubectl("rollout", "status", "-n", pman.name, workload, "--timeout=120s")
-            wait_for(f"new Jobs, after {part}", lambda n=made: len(pman.get("jobs", pman.jobs, JOBS)) >= n + 2, 90)  # type: ignore[misc]
+            pman.kubectl(
+                "rollout", "status", "-n", pman.name, workload, f"--timeout={READY_S}s", timeout_s=READY_S + 10
+            )
+            wait_for(f"new Jobs, after {part}", lambda n=made: len(pman.get("jobs", pman.jobs, JOBS)) >= n + 2, READY_S)  # type: ignore[misc]
         pman.post_no_more()
-        records = pman.records(client, 120)
+        records = pman.records(client, READY_S)
     finally:
         client.kill()
         client.wait()
@@ -152,7 +155,7 @@ def test_every_part_may_be_deleted_while_jobs_run(how: str, pman: Deployment) ->
     assert len(pman.get("jobs", pman.jobs, JOBS)) == len(sent), "one Job for each"
     for request in sent:
         assert pman.ask("DELETE", f"/api/v1/{request['jid']}/")[0] == 204
-    wait_for("nothing is left", lambda: not remains(pman), 120)
+    wait_for("nothing is left", lambda: not remains(pman), READY_S)
 
 
 def delete_pods(pman: Deployment, part: str, *options: str) -> None:
@@ -164,7 +167,7 @@ def delete_pods(pman: Deployment, part: str, *options: str) -> None:
 
     before = uids()
     pman.kubectl("delete", "pod", "-n", pman.name, "-l", selector, "--wait=false", *options)
-    wait_for(f"the pods of {part} are gone", lambda: not before & uids(), 90)
+    wait_for(f"the pods of {part} are gone", lambda: not before & uids(), READY_S)
 
 
 def running(pman: Deployment) -> list[str]:

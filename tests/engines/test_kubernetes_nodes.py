@@ -21,15 +21,15 @@ from tests.engines.jobs import delete, get, post, traced, traces, wait_end, wait
 from tests.engines.kube import LONG, PATIENCE_S, Cluster, cluster, kubectl, look, seen
 from tests.engines.kube_system import left, need_kit, start_system
 
-pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(300)]
 
 TAINT = "pman.chrisproject.org/test-lost"
 GIVEN_UP = "DeletionByTaintManager"
-GRACE_S = 5.0
+GRACE_S = 15.0
 """Longer than a test needs to see that a pod was told to go, and is not given up yet."""
 LONG_GRACE_S = 300.0
 BEAT = 'while :; do echo beat >> "$1/beats"; sleep 0.2; done'
-STILL_S = 2.0
+STILL_S = 5.0
 """So long without a beat, of which there are five a second."""
 GHOST = "pman-test-ghost"
 
@@ -85,19 +85,23 @@ def test_jobs_on_a_node_that_is_lost_have_failed_and_are_ended_when_it_is_back(k
         post(pman, traced(jid, BEAT))
     for jid in ("lost", "deleted"):
         wait_status(pman, jid, "started")
-        wait_for("it beats", lambda jid=jid: beats(pman.store_base / jid / "out"))
+        wait_for("it beats", lambda jid=jid: beats(pman.store_base / jid / "out"), PATIENCE_S)
     node = real_node()
     with kit.stopped(kit.KUBELET):
         delete(pman, "deleted")
         with given_up(node):
             told = wait_for(
-                "the message tells it", lambda: GIVEN_UP in (found := get(pman, "lost"))["message"] and found
+                "the message tells it",
+                lambda: GIVEN_UP in (found := get(pman, "lost"))["message"] and found,
+                PATIENCE_S,
             )
             assert told["status"] == "started"
             record = wait_end(pman, "lost")
             assert (record["status"], record["reason"]) == ("finishedWithError", "NODE_FAIL")
             assert f"node {node} is lost" in record["message"]
-            wait_for("the removal is settled", lambda: not pman.connect_store().obligations("kubernetes", 1), 60)
+            wait_for(
+                "the removal is settled", lambda: not pman.connect_store().obligations("kubernetes", 1), PATIENCE_S
+            )
             assert left(kube, "pods") == []
     for jid in ("lost", "deleted"):
         wait_still(pman.store_base / jid / "out")
@@ -113,7 +117,7 @@ def test_a_node_that_is_back_within_the_grace_tells_the_end_itself(kube: Cluster
     backend.submit(spec)
     seen(backend, spec, State.RUNNING)
     with kit.stopped(kit.KUBELET), given_up(real_node()):
-        wait_for("the message tells it", lambda: GIVEN_UP in str(look(backend, spec)))
+        wait_for("the message tells it", lambda: GIVEN_UP in str(look(backend, spec)), PATIENCE_S)
         assert seen(backend, spec, State.RUNNING)
     found = seen(backend, spec)
     assert (found.state, found.reason) == (State.FAILED, Reason.NODE_FAIL)

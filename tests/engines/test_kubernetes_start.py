@@ -1,23 +1,19 @@
 """What does not start on a real cluster: what is waited for, what fails the job, and in whose words."""
 
-import json
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from backends._kubernetes import overlay
 from backends._kubernetes.identity import job_name
 from pman_core.backend import Observed
 from pman_core.errors import Unavailable
 from pman_core.job import JobSpec
 from pman_core.states import TERMINAL, Reason, State
 from testbed.system import wait_for
-from tests.engines.jobs import IMAGE
 from tests.engines.kube import NOWHERE, PATIENCE_S, Cluster, cluster, kubectl, look, seen
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
 
 
 def message_of(kube: Cluster, spec: JobSpec, part: str) -> Observed:
@@ -168,39 +164,3 @@ def test_a_full_quota_is_waited_for(kube: Cluster) -> None:
             return True
 
         wait_for("there is room again", has_room, PATIENCE_S)
-
-
-@pytest.fixture
-def with_init_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
-    """Makes pman put an init container into its pods, as the webhook of a service mesh does it."""
-    monkeypatch.setattr(overlay, "POD", overlay.POD | {"initContainers"})
-
-    def write(image: str, script: str) -> Path:
-        container = {"name": "mesh", "image": image, "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", script]}
-        path = tmp_path / "overlay.json"
-        path.write_text(json.dumps({"spec": {"initContainers": [container]}}))
-        return path
-
-    return write
-
-
-def test_an_init_container_whose_image_never_comes_fails_the_job(
-    kube: Cluster, with_init_container: Callable[[str, str], Path]
-) -> None:
-    backend = kube.backend(kube_start_grace_s=2, kube_pod_overlay=with_init_container(NOWHERE, "true"))
-    spec = kube.spec("exit 0")
-    backend.submit(spec)
-    found = seen(backend, spec)
-    assert (found.state, found.reason) == (State.FAILED, Reason.IMAGE_PULL)
-    assert "registry.invalid" in found.message
-    assert kube.runs(spec) == 0
-
-
-def test_an_init_container_that_fails_is_named(kube: Cluster, with_init_container: Callable[[str, str], Path]) -> None:
-    backend = kube.backend(kube_pod_overlay=with_init_container(IMAGE, "exit 3"))
-    spec = kube.spec("exit 0")
-    backend.submit(spec)
-    found = seen(backend, spec)
-    assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.START_FAILED, None)
-    assert "mesh, exit code 3" in found.message
-    assert kube.runs(spec) == 0

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 from testbed.system import System, wait_for
-from tests.engines.jobs import body, delete, get, post, traced, wait_end, wait_status
+from tests.engines.jobs import PATIENCE_S, body, delete, get, post, traced, wait_end, wait_status
 from tests.engines.kube import LONG, NOWHERE, Cluster, cluster, need_cluster
 from tests.engines.kube_system import left, start_system
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
 Start = Callable[..., System]
 LATE_S = 5
-"""So long after the grace, at most, what pman promises of an image that cannot be pulled must be kept."""
+"""So long after the grace, at most, an image that cannot be pulled is told to have ended its job. That is a promise of
+time, and the machine is shared: what a whole job takes just now is added."""
 
 
 @pytest.fixture
@@ -42,13 +43,19 @@ def test_an_image_that_never_comes_is_told_within_the_grace(start: Start, kube: 
     grace_s = 5
     system = start(KUBE_START_GRACE_S=str(grace_s))
     posted_s = time.monotonic()
+    post(system, body("whole", "true"))
+    wait_end(system, "whole")
+    whole_s = time.monotonic() - posted_s
+    delete(system, "whole")
+    wait_for("nothing of it is left", lambda: not left(kube), PATIENCE_S)
+    posted_s = time.monotonic()
     post(system, body("missing", "true", image=NOWHERE))
 
     def tells(record: dict[str, Any]) -> bool:
         return "registry.invalid" in record["message"]
 
-    wait_for("the kubelet's words", lambda: tells(get(system, "missing")), 60)
-    record = wait_end(system, "missing", grace_s + LATE_S)
+    wait_for("the kubelet's words", lambda: tells(get(system, "missing")), PATIENCE_S)
+    record = wait_end(system, "missing", grace_s + LATE_S + whole_s)
     assert time.monotonic() - posted_s > grace_s, "the registry had a chance to come back"
     assert (record["status"], record["reason"]) == ("finishedWithError", "IMAGE_PULL")
     assert tells(record)
@@ -63,4 +70,4 @@ def test_a_job_that_is_deleted_while_it_runs_is_gone_and_its_jid_is_free(start: 
     post(system, traced("same", "true", 4))
     assert wait_end(system, "same")["exit_code"] == 4
     delete(system, "same")
-    wait_for("nothing is left behind", lambda: not left(kube), 60)
+    wait_for("nothing is left behind", lambda: not left(kube), PATIENCE_S)

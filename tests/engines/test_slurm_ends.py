@@ -7,10 +7,10 @@ import pytest
 import requests
 
 from testbed.system import System, wait_for
-from tests.engines.jobs import PATIENCE_S, body, get, post, traced, traces, wait_end
+from tests.engines.jobs import PATIENCE_S, UNTIL_TOLD, body, get, post, running, traced, traces, wait_end
 from tests.engines.slurm import native_state, need_slurm, shared_folder, slurm
 from tests.engines.slurm_faults import kill_processes
-from tests.engines.slurm_system import SMALL, UNTIL_TOLD, once, only_id, running, slurm_system
+from tests.engines.slurm_system import SMALL, once, only_id, slurm_system
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.xdist_group("slurm-ends")]
 
@@ -33,7 +33,7 @@ def test_a_program_that_the_kernel_kills_for_want_of_memory_on_the_node_ends_its
 
 
 def test_a_job_that_an_administrator_cancels_says_so(pman: System) -> None:
-    running(pman, "cancelled")
+    running(pman, "cancelled", **SMALL)
     slurm("scancel", str(only_id(pman, "cancelled")))
     record = wait_end(pman, "cancelled")
     assert (record["status"], record["reason"]) == ("finishedWithError", "CANCELLED"), f"{record}"
@@ -42,7 +42,7 @@ def test_a_job_that_an_administrator_cancels_says_so(pman: System) -> None:
 
 
 def test_a_job_that_an_administrator_requeues_is_not_run_again(pman: System) -> None:
-    running(pman, "requeued")
+    running(pman, "requeued", **SMALL)
     job_id = only_id(pman, "requeued")
     slurm("scontrol", "update", f"JobId={job_id}", "Requeue=1")
     slurm("scontrol", "requeue", str(job_id))

@@ -11,10 +11,10 @@ import pytest
 import requests
 
 from testbed.system import System, wait_for
-from tests.engines.jobs import PATIENCE_S, get, post, traced, traces, wait_end
+from tests.engines.jobs import PATIENCE_S, get, go, post, running, traced, traces, wait_end
 from tests.engines.slurm import last_node, native_ids, native_state, need_slurm, shared_folder, slurm
 from tests.engines.slurm_faults import bring_up, kill, kill_processes, repaired, stopped, wait_until_saved
-from tests.engines.slurm_system import SMALL, go, once, only_id, running, slurm_system
+from tests.engines.slurm_system import SMALL, once, only_id, slurm_system
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.exclusive, pytest.mark.timeout(300)]
 
@@ -41,7 +41,7 @@ def health(system: System) -> tuple[bool, str]:
 
 
 def test_a_slurmctld_that_is_killed_changes_no_state_and_is_waited_for(pman: System) -> None:
-    running(pman, "killed-ctld", code=3)
+    running(pman, "killed-ctld", code=3, **SMALL)
     wait_until_saved(only_id(pman, "killed-ctld"))
     kill("slurmctld")
     try:
@@ -64,7 +64,7 @@ def test_a_slurmctld_that_is_killed_changes_no_state_and_is_waited_for(pman: Sys
 
 
 def test_a_slurmctld_that_hangs_loses_nobody_and_repeats_nothing(pman: System) -> None:
-    running(pman, "stopped-ctld")
+    running(pman, "stopped-ctld", **SMALL)
     with stopped("slurmctld", STOPPED_S):
         post(pman, traced("posted-meanwhile", **SMALL))
         go(pman, "stopped-ctld")
@@ -80,7 +80,7 @@ def test_a_slurmctld_that_hangs_loses_nobody_and_repeats_nothing(pman: System) -
 
 
 def test_a_node_that_dies_under_a_job_is_told_and_the_job_is_not_repeated(pman: System) -> None:
-    running(pman, "dead-node")
+    running(pman, "dead-node", **SMALL)
     job_id, node = only_id(pman, "dead-node"), last_node()
     kill(f"slurmd-{node}")
     try:
@@ -109,7 +109,7 @@ def test_a_job_waits_for_a_node_that_is_drained_and_says_why(pman: System) -> No
 
 @pytest.mark.skipif(STOPPED_S < 30, reason="Slurm takes two minutes to miss a step; SLURM_STOPPED_S=30 waits for it")
 def test_a_step_that_the_kernel_kills_for_want_of_memory_on_the_node_ends_its_job(pman: System) -> None:
-    running(pman, "no-step")
+    running(pman, "no-step", **SMALL)
     kill_processes(f"slurmstepd: \\[{only_id(pman, 'no-step')}\\.", "slurmstepd")
     record = wait_end(pman, "no-step")
     go(pman, "no-step")

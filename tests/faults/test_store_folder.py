@@ -54,10 +54,7 @@ def system(start: Start, disk: Path) -> Iterator[System]:
     made = start(env=TIMES | {"SUBMIT_LEASE_S": str(LEASE_S), "STOREBASE": str(disk)})
     made.store_base = disk
     try:
-        made.start_redis()
-        made.start_api()
-        made.start_worker()
-        made.start_observer()
+        made.start_all()
         made.wait_ready()
         yield made
     finally:

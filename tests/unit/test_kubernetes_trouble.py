@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backends._kubernetes.patience import AGAIN_S, BETWEEN_S, SILENT_S, Patience
+from backends._kubernetes.patience import AGAIN_S, BETWEEN_S, SILENT_S, SLOW_S, Patience
 from backends._kubernetes.trouble import EVENTS, WAITING, Trouble, trouble_in, trouble_of, who_is_silent
 from pman_core.states import Reason
 from tests.unit.kube_objects import FINISHED, LATER, STARTED, Object, event, job, pod, running, waiting
@@ -262,6 +262,21 @@ def test_events_that_cannot_be_had_are_not_asked_for_by_each_of_many_jobs_whose_
     clock.events, clock.answer_s = [event("FailedMount", "why")], 0.0
     clock.later(AGAIN_S)
     assert [generation for generation in jobs if clock.look(generation=generation)[1]] == jobs
+
+
+def test_answers_that_are_slow_are_waited_for_once_a_round_whatever_many_jobs_want_them() -> None:
+    clock, jobs = Clock(), [str(number) for number in range(50)]
+    clock.events = [event("FailedMount", "why")]
+    for _ in range(100):
+        for generation in jobs:
+            clock.look(generation=generation)
+        clock.later(0.5)
+    clock.later(GRACE_S)
+    clock.asked, clock.answer_s = [], SLOW_S
+    for number, generation in enumerate(jobs):
+        assert [left for left in jobs[number:] if clock.look(generation=left)[1]] == [generation]
+        assert len(clock.asked) == number + 1
+        clock.later(AGAIN_S)
 
 
 def test_none_of_many_jobs_that_wait_for_long_is_left_out() -> None:

@@ -89,10 +89,10 @@ class Target:
 
 @dataclass
 class Api:
-    """All that the server knows. ``log_of`` returns what a pod has written, ``None`` before it has started."""
+    """All that the server knows. ``log_of`` returns what a container of a pod has written, ``None`` before it has."""
 
     storage: Storage
-    log_of: Callable[[Json], bytes | None]
+    log_of: Callable[[Json, str], bytes | None]
     users: dict[str, User] = field(default_factory=dict)
     namespaces: set[str] = field(default_factory=lambda: {"default", "kube-system"})
     nodes: list[Json] = field(default_factory=list)
@@ -159,11 +159,11 @@ class Api:
         return Reply(found)
 
     def _log(self, call: Call, target: Target, pod: Json) -> bytes:
-        log = self.log_of(pod)
+        container = call.query.get("container") or pod["spec"]["containers"][0]["name"]
+        log = self.log_of(pod, container)
         if log is None:
             if "nodeName" not in pod["spec"]:
                 return b""
-            container = pod["spec"]["containers"][0]["name"]
             states = [one["state"] for one in pod["status"].get("containerStatuses", ())]
             reason = states[0].get("waiting", {}).get("reason", "ContainerCreating") if states else "ContainerCreating"
             shown = {"ContainerCreating": "is waiting to start: ContainerCreating"}
@@ -216,8 +216,10 @@ class Api:
             raise refusals.not_found("namespaces", target.namespace)
         body = _body(call)
         check_job(body)
-        key = Key("jobs", target.namespace, body["metadata"]["name"])
-        return Reply(self.storage.create(key, job_as_stored(body, str(uuid.uuid4()))), 201)
+        key, stored = Key("jobs", target.namespace, body["metadata"]["name"]), job_as_stored(body, str(uuid.uuid4()))
+        if call.query.get("dryRun") == "All":
+            return Reply(stored, 201)
+        return Reply(self.storage.create(key, stored), 201)
 
     def _update(self, call: Call, target: Target) -> Reply:
         return self._changed(target, lambda _: _body(call))

@@ -28,9 +28,10 @@ class CannotStart(Exception):
 class Container:
     """One process in a session of its own. When it ends, or is killed, all of the session ends."""
 
-    def __init__(self, pod: Json, log: Path) -> None:
-        spec = pod["spec"]["containers"][0]
-        env = environment(pod)
+    def __init__(self, pod: Json, log: Path, spec: Json | None = None) -> None:
+        """``spec`` is that of the container, by default the pod's first own."""
+        spec = spec or pod["spec"]["containers"][0]
+        env = environment(pod, spec)
         argv = [expanded(text, env) for text in (*spec["command"], *spec.get("args", ()))]
         user: dict[str, Any] = {}
         context = pod["spec"].get("securityContext", {}) | spec.get("securityContext", {})
@@ -92,9 +93,9 @@ START_ERROR = (
 )
 
 
-def environment(pod: Json) -> dict[str, str]:
-    """Return all variables of the first container: the pod's own come last."""
-    spec = pod["spec"]["containers"][0]
+def environment(pod: Json, spec: Json | None = None) -> dict[str, str]:
+    """Return all variables of a container, by default the first: the pod's own come last."""
+    spec = spec or pod["spec"]["containers"][0]
     env = {"PATH": PATH, "HOME": "/root", "HOSTNAME": pod["spec"].get("hostname", pod["metadata"]["name"])}
     for variable in spec.get("env", ()):
         if "fieldRef" in variable.get("valueFrom", {}):
@@ -114,7 +115,7 @@ def _told(pod: Json, spec: Json) -> dict[str, str]:
         if host := volumes[mount["name"]].get("hostPath"):
             folder = Path(host["path"]) / mount.get("subPath", "")
             told["FAKE_MOUNT_" + re.sub(r"\W", "_", mount["mountPath"])] = str(folder)
-    cpu = spec["resources"].get("limits", {}).get("cpu")
+    cpu = spec.get("resources", {}).get("limits", {}).get("cpu")
     if cpu is not None:
         cores = float(cpu.removesuffix("m")) / (1000 if cpu.endswith("m") else 1)
         told["FAKE_CPU_MAX"] = f"{int(cores * PERIOD_US)} {PERIOD_US}"

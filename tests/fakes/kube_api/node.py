@@ -15,6 +15,7 @@ from typing import Any
 from tests.fakes.kube_api.conditions import READINESS, condition, of_pod
 from tests.fakes.kube_api.containers import CannotStart, Container
 from tests.fakes.kube_api.events import tell
+from tests.fakes.kube_api.init_containers import InitContainers
 from tests.fakes.kube_api.job_controller import has_ended, key_of
 from tests.fakes.kube_api.storage import Json, Storage, now
 
@@ -36,6 +37,7 @@ class Run:
     log: Path
     seen_at_s: float
     """By the monotonic clock: when it took the pod."""
+    before: InitContainers
     container: Container | None = None
     started_at: str = ""
     end: Json | None = None
@@ -44,6 +46,12 @@ class Run:
     oom: bool = False
     kill_at_s: float | None = None
     """A SIGTERM has been sent, and at this time SIGKILL follows."""
+
+    def close(self) -> None:
+        """End all its processes."""
+        self.before.close()
+        if self.container is not None:
+            self.container.kill()
 
 
 class Node:
@@ -67,13 +75,14 @@ class Node:
 
     def close(self) -> None:
         for run in self._runs.values():
-            if run.container is not None:
-                run.container.kill()
+            run.close()
         shutil.rmtree(self._folder)
 
-    def log(self, pod: Json) -> bytes | None:
-        """Return what a pod has written; ``None`` if its container has not started."""
+    def log(self, pod: Json, container: str) -> bytes | None:
+        """Return what a container of a pod has written; ``None`` if it has not started."""
         run = self._runs.get(pod["metadata"]["uid"])
+        if run is not None and container in {one["name"] for one in pod["spec"].get("initContainers", ())}:
+            return run.before.log(container)
         return run.log.read_bytes() if run is not None and run.started_at else None
 
     def runs(self) -> set[str]:
@@ -103,8 +112,7 @@ class Node:
         present = {pod["metadata"]["uid"] for pod in self._storage.all("pods")}
         for uid in self._runs.keys() - present - self.silent_for:
             run = self._runs.pop(uid)
-            if run.container is not None:
-                run.container.kill()
+            run.close()
             run.log.unlink(missing_ok=True)
 
     # What tests do to a pod
@@ -154,8 +162,9 @@ class Node:
 
     def _take(self, pod: Json) -> None:
         uid = pod["metadata"]["uid"]
-        self._runs[uid] = Run(self._folder / uid, time.monotonic())
-        self._write(pod, {"waiting": {"reason": "ContainerCreating"}}, "Pending", startTime=now())
+        log = self._folder / uid
+        self._runs[uid] = Run(log, time.monotonic(), InitContainers(pod, log))
+        self._write(pod, _being_made(pod), "Pending", startTime=now())
 
     def _advance(self, pod: Json, run: Run) -> None:
         is_marked = "deletionTimestamp" in pod["metadata"]
@@ -166,8 +175,12 @@ class Node:
         elif run.container is None:
             if is_marked or self._is_overdue(pod, run):
                 self._finish(pod, run, None if is_marked else DEADLINE)
-            else:
+            elif run.before.step(self.second_s):
                 self._start(pod, run)
+            elif run.before.have_failed:
+                self._finish(pod, run, None)
+            else:
+                self._write(pod, _being_made(pod), "Pending")
         else:
             self._follow(pod, run, is_marked)
 
@@ -249,10 +262,11 @@ class Node:
         return end | {"containerID": _container_id(pod)}
 
     def _finish(self, pod: Json, run: Run, why: tuple[str, str] | None) -> None:
-        state = {"terminated": run.end} if run.end else {"waiting": {"reason": "ContainerCreating"}}
+        state = {"terminated": run.end} if run.end else _being_made(pod)
         succeeded = run.end is not None and run.end["exitCode"] == 0 and not why
         more = {"reason": why[0], "message": why[1]} if why and why[0] else {}
         run.end = run.end or {}
+        run.before.close()
         self._write(pod, state, "Succeeded" if succeeded else "Failed", **more)
 
     def _write(self, pod: Json, state: Json, phase: str, *, is_ending: bool = False, **more: Any) -> None:
@@ -281,6 +295,8 @@ class Node:
             if is_placed:
                 status |= {"podIP": "192.0.2.10", "podIPs": [{"ip": "192.0.2.10"}]}
             status["containerStatuses"] = [_container_status(found, state, is_ready)]
+            if before := self._runs[pod["metadata"]["uid"]].before.statuses():
+                status["initContainerStatuses"] = before
 
         self._storage.update(key_of(pod), change)
 
@@ -291,6 +307,10 @@ def _observe(pod: Json) -> None:
     ours = [one | {"observedGeneration": generation} for one in listed if one["type"] in READINESS]
     others = [one for one in listed if one["type"] not in READINESS]
     pod["status"] |= {"observedGeneration": generation, "conditions": others + ours}
+
+
+def _being_made(pod: Json) -> Json:
+    return {"waiting": {"reason": "PodInitializing" if "initContainers" in pod["spec"] else "ContainerCreating"}}
 
 
 def _container_id(pod: Json) -> str:
