@@ -175,13 +175,13 @@ class Control:
             path = self.base / name
             if not GENERATION_PATTERN.fullmatch(name):
                 if _modified_at(path) < sweep_before:
-                    _sweep_prepared(path)
+                    _sweep(path)
                 continue
             folder = self.folder(name)
             if not folder.is_removed():
                 yield folder
             elif _modified_at(path / REMOVED) < sweep_before:
-                _discard(path)
+                _sweep(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,16 +298,13 @@ def _empty(folder: Path, keep: set[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _sweep_prepared(folder: Path) -> None:
-    """Discard a prepared folder; by a rename first, so that a late submitter takes all of it or nothing."""
+def _sweep(folder: Path) -> None:
+    """Discard a folder; by a rename first, which frees its name at once and takes all that is in it along.
+
+    So a late submitter takes all of what was prepared or nothing, and nothing that is left of a job is found under its
+    name without a tombstone, whoever writes into it meanwhile or dies on the way.
+    """
     swept = folder.with_name(f"{folder.name.partition('.')[0]}.swept-{secrets.token_hex(8)}")
     with suppress(OSError):
         folder.rename(swept)
         shutil.rmtree(swept, ignore_errors=True)
-
-
-def _discard(folder: Path) -> None:
-    """Remove a folder that nobody needs; the tombstone goes last, so that the name is never free with a log in it."""
-    with suppress(OSError):
-        _empty(folder, keep={REMOVED})
-        shutil.rmtree(folder, ignore_errors=True)
