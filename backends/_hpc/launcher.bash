@@ -28,6 +28,8 @@ set -u
 umask 077
 export LC_ALL=C
 readonly NOT_OURS=113 OWN_FAULT=114 TEXT_BYTES_MAX=2000
+# 4.4: `mapfile -d`, `$!` of a process substitution, "${empty[@]}" under `set -u`.
+readonly BASH_MIN=404
 readonly folder=$1 native_id=$2
 readonly nonce=$native_id.${SLURM_RESTART_COUNT:-0}.$HOSTNAME.$$
 is_over='' is_hinted='' is_told=''
@@ -90,6 +92,12 @@ claim() {
     say "the job was ended before it began"
     exit $NOT_OURS
   fi
+}
+
+# need_bash: what an older one does to the lines below, it would do without a word. Up to here bash 4.2 is enough.
+need_bash() {
+  ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= BASH_MIN)) ||
+    fail start_failed "the launcher needs bash 4.4, and $BASH on $HOSTNAME is $BASH_VERSION"
 }
 
 read_files() {
@@ -188,7 +196,7 @@ run_task() {
     umask 022
     exec {life}>&-
     if [[ ${setting[scratch_flag]} ]]; then
-      exec env -i -- "${host[@]}" "${gpus[@]}" /bin/bash -c "$WITH_ENVIRONMENT" pman "$folder/env" "${runtime[@]}" "$1" "${argv[@]}" </dev/null
+      exec env -i -- "${host[@]}" "${gpus[@]}" "$BASH" -c "$WITH_ENVIRONMENT" pman "$folder/env" "${runtime[@]}" "$1" "${argv[@]}" </dev/null
     fi
     exec env -i -- "${host[@]}" "${gpus[@]}" "${environment[@]}" "${runtime[@]}" ${1:+"$1"} "${argv[@]}" </dev/null
   ) &
@@ -200,8 +208,8 @@ run_task() {
 
 main() {
   started_at=$(now)
-  ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || fail start_failed "the launcher needs bash 4.4 on $HOSTNAME"
   claim
+  need_bash
   read_files
   : >>"$folder/alive"
   start_watch
@@ -210,7 +218,7 @@ main() {
   local status
   if ((setting[tasks] > 1)); then
     srun --nodes="${setting[tasks]}" --ntasks="${setting[tasks]}" --ntasks-per-node=1 --kill-on-bad-exit=1 --label \
-      ${SLURM_CPUS_PER_TASK:+"--cpus-per-task=$SLURM_CPUS_PER_TASK"} --input=none --export=ALL /bin/bash "$0" "$folder" "$native_id" task "$image" >>"$folder/log" 2>&1 {life}>&- &
+      ${SLURM_CPUS_PER_TASK:+"--cpus-per-task=$SLURM_CPUS_PER_TASK"} --input=none --export=ALL "$BASH" "$0" "$folder" "$native_id" task "$image" >>"$folder/log" 2>&1 {life}>&- &
     await $!
     status=$?
   else
@@ -232,6 +240,7 @@ main() {
 start() {
   if [[ ${3:-} == task ]]; then
     started_at=$(now)
+    need_bash
     read_files
     start_watch
     run_task "$4"
