@@ -42,6 +42,7 @@ from backends._folders import prepare_folders
 from backends._hpc.control import Control
 from backends._hpc.files import Folders, files_of
 from backends._hpc.outcome import Verdict, verdict_of
+from backends._time_limit import describe_time_limit
 from pman_core.backend import Backend, Capabilities, Handle, Health, JobRef, Owned, Sighting, Unknown
 from pman_core.errors import BackendError, Conflict, Rejected, Unavailable, Unparseable
 from pman_core.job import JobSpec
@@ -229,7 +230,7 @@ class CromwellBackend(Backend):
         # Those that have left the list, or have come to it since: so nobody slips through between the two questions.
         missed = self._client.with_ids(sorted(ids - found.keys()), with_labels=with_labels)
         found |= {one.id: one for one in missed}
-        return Looks(self.common.pman_instance, self._client, self._control, self._reader, found)
+        return Looks(self.common, self._client, self._control, self._reader, found)
 
     def logs(self, ref: JobRef, tail_lines: int, max_bytes: int) -> str:
         if ref.is_newer_than(HANDLE_VERSION):
@@ -257,7 +258,9 @@ class CromwellBackend(Backend):
         self._end(jid, generation, Verdict(State.CANCELLED, Reason.CANCELLED, "ended on request", CANCELLED))
 
     def end_overdue(self, jid: str, generation: str) -> None:
-        self._end(jid, generation, Verdict(State.FAILED, Reason.TIME_LIMIT, "ended at its time limit", OVERDUE))
+        spec = self._reader.read(generation).spec
+        limit_s = None if spec is None else self.common.time_limit_s(spec.request.time_limit_minutes)
+        self._end(jid, generation, Verdict(State.FAILED, Reason.TIME_LIMIT, describe_time_limit(limit_s), OVERDUE))
 
     def _end(self, jid: str, generation: str, verdict: Verdict) -> None:
         self._control.check()

@@ -153,6 +153,16 @@ def test_a_verdict_stays() -> None:
     assert Verdict.from_json(verdict.to_json()) == verdict
 
 
+@pytest.mark.parametrize(
+    ("minutes", "message"), [(90, "ended at its time limit of 90 min"), (None, "ended at its time limit")]
+)
+def test_a_job_that_ran_into_its_time_limit_says_how_long_that_was(minutes: int | None, message: str) -> None:
+    facts = known(native("TIMEOUT", signal=15, time_limit_minutes=minutes), end=end(code=143))
+    verdict = judge(facts, NOW)
+    assert isinstance(verdict, Verdict)
+    assert (verdict.reason, verdict.message) == (Reason.TIME_LIMIT, message)
+
+
 def test_messages_say_who_and_why() -> None:
     cancelled = judge(known(native("CANCELLED by 1234", started_at=None), claimed=""), NOW)
     assert isinstance(cancelled, Verdict)
