@@ -14,6 +14,7 @@
 #   argv      the command line of the job
 #   claim/    whose run it is: made by one rename, so that there is one winner
 #   end/      how it ended: likewise
+#   failed/   of several tasks, the first one that has failed: likewise
 #   verdict/  pman's own: the job has been ended, nothing may begin
 #   log       stdout and stderr of the job, from when its image is there
 #   removed   pman's own: likewise, and the job is forgotten
@@ -206,6 +207,9 @@ run_task() {
   return $status
 }
 
+# last_line: print the last line of the log that is not Slurm's own, which tells of the tasks that it has killed.
+last_line() { quote "$folder/log" | grep -avE '^(srun|[0-9]+: slurmstepd[^ ]*): ' | tail -n 1; }
+
 main() {
   started_at=$(now)
   claim
@@ -215,19 +219,22 @@ main() {
   start_watch
   find_image
   leave_if_over
-  local status
+  local status first=''
   if ((setting[tasks] > 1)); then
     srun --nodes="${setting[tasks]}" --ntasks="${setting[tasks]}" --ntasks-per-node=1 --kill-on-bad-exit=1 --label \
       ${SLURM_CPUS_PER_TASK:+"--cpus-per-task=$SLURM_CPUS_PER_TASK"} --input=none --export=ALL "$BASH" "$0" "$folder" "$native_id" task "$image" >>"$folder/log" 2>&1 {life}>&- &
     await $!
     status=$?
+    # srun tells the highest of all codes, and those whom it kills for one that has failed come to 137.
+    ((status)) && first=$(fact failed exit_code)
+    status=${first:-$status}
   else
     run_task "$image" >>"$folder/log" 2>&1
     status=$?
   fi
   [[ $is_over ]] && say "the control folder says that the job is over: what ran of it was ended"
   local last=''
-  [[ " ${setting[start_failures]} " == *" $status "* ]] && last=$(quote "$folder/log" | tail -n 1)
+  [[ " ${setting[start_failures]} " == *" $status "* ]] && last=$(last_line)
   # Said by the runtime itself: the command was not there, or could not be run. Of several tasks, the number comes first.
   if [[ $last =~ ^([0-9]+:\ )?"${setting[start_mark]}" ]]; then
     end start_failed "$status" "$last"
@@ -244,6 +251,9 @@ start() {
     read_files
     start_watch
     run_task "$4"
+    local -i status=$?
+    ((status)) && put failed "exit_code=$status" "task=${SLURM_PROCID:-}" "host=$HOSTNAME" 2>/dev/null
+    exit "$status"
   else
     main
   fi

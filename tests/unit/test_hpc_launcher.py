@@ -251,6 +251,28 @@ def test_several_workers_are_tasks_of_srun(node: Node) -> None:
     assert runs(node) == 3
 
 
+def test_of_several_workers_the_code_of_the_first_that_failed_is_told(node: Node) -> None:
+    """srun kills the others, and tells the highest code of all."""
+    script = (
+        'cd "$FAKE_MOUNT__share_outgoing" && mkdir first 2>/dev/null && exit 6\n'
+        "until [ -d ../.pman/pman/slurm/*/failed ]; do sleep 0.05; done; exit 137"
+    )
+    spec = node.prepare("sh", "-c", script, number_of_workers=3)
+    assert node.run(spec) == 6
+    assert node.end(spec) == ("exited", 6, "")
+
+
+def test_several_workers_whose_command_is_not_there_have_not_started(node: Node) -> None:
+    spec = node.prepare("/no/such/command", number_of_workers=2)
+    srun = Path(node.own.hpc_path.split(":")[0]) / "srun"
+    program = srun.read_text().replace("exec ", "")
+    srun.write_text(f"{program}code=$?\necho srun: error: n1: task 0: Exited >&2; exit $code\n")
+    assert node.run(spec) == 255
+    cause, _, text = node.end(spec)
+    assert cause == "start_failed"
+    assert "/no/such/command" in text
+
+
 @pytest.mark.parametrize(
     ("cause", "code", "state", "reason"),
     [
