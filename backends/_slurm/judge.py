@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from backends._exit_codes import KILLED
-from backends._hpc.control import SILENCE_S, Noted
+from backends._hpc.job_folder import SILENCE_S, Noted
 from backends._hpc.launcher import NOT_MOUNTED, NOT_OURS, OWN_FAULT
 from backends._hpc.outcome import Claim, End, Verdict, state_of_exit, verdict_of
 from backends._slurm.state import Meaning, Stage, cancelled_by, meaning_of, why_it_waits, word_of

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backends._hpc.control import Noted
+from backends._hpc.job_folder import Noted
 from backends._hpc.outcome import Claim, End, Verdict
 from backends._slurm.identity import comment_of, generation_from, identity_from
 from backends._slurm.judge import Known, Present, judge
