@@ -116,6 +116,7 @@ read_files() {
 # find_image: set `image` to what the runtime takes; fetch it into the cache if it is not there.
 find_image() {
   image=${setting[image]}
+  [[ ${setting[program]} == podman ]] && pull "$image"
   [[ ${setting[cache]} ]] || return
   local source=${setting[source]} name=${setting[name]} local_file=${setting[images]:+${setting[images]}/$image}
   if [[ $local_file && -e $local_file.sif ]]; then
@@ -160,9 +161,30 @@ fetch() {
   rm -f -- "$part.tar"
   if ((status == 0)) && mv -T -- "$part" "$2" 2>>"$folder/pull"; then return; fi
   rm -rf -- "$part"
+  fail_fetch "$status" "$1"
+}
+
+# pull IMAGE: into the storage that podman has on this node. Those of other nodes get it with their task.
+pull() {
+  local status
+  if env -i -- "${host[@]}" podman image exists "$1" </dev/null >/dev/null 2>&1 {life}>&-; then
+    [[ ${setting[policy]} != always ]] && return
+  elif [[ ${setting[policy]} == never ]]; then
+    fail image_pull "the image $1 is not on $HOSTNAME, and IMAGE_PULL_POLICY is never"
+  fi
+  : >"$folder/fetching"
+  env -i -- "${host[@]}" timeout -k 10 "${setting[pull_timeout_s]}" podman pull --quiet "$1" \
+    </dev/null >"$folder/pull" 2>&1 {life}>&- &
+  await $!
+  status=$?
+  ((status == 0)) || fail_fetch "$status" "$1"
+}
+
+# fail_fetch STATUS SOURCE
+fail_fetch() {
   leave_if_over
-  ((status == 124)) && fail image_pull "the image was not there after ${setting[pull_timeout_s]} s: $1"
-  fail image_pull "the image $1 cannot be fetched: $(quote "$folder/pull")"
+  (($1 == 124)) && fail image_pull "the image was not there after ${setting[pull_timeout_s]} s: $2"
+  fail image_pull "the image $2 cannot be fetched: $(quote "$folder/pull")"
 }
 
 # check_folder NAME: a job that ran meanwhile may have put a link where this job's folder was.
