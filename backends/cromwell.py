@@ -14,36 +14,30 @@ Cromwell 85 and later: https://cromwell.readthedocs.io/en/stable/api/RESTAPI/
   itself costs three calls: submit, and at its removal abort and metadata (for its execution folder).
 """
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from backends._cromwell.client import Client
-from backends._cromwell.errors import IdTaken, NotInProgress, NotThere
-from backends._cromwell.execution import bury, notes
+from backends._cromwell.ending import Ending
+from backends._cromwell.errors import NotThere
+from backends._cromwell.execution import notes
 from backends._cromwell.facts import CANCELLED, OVERDUE, FactReader, Facts
 from backends._cromwell.looks import HANDLE_VERSION, NOTES_BYTES_MAX, Looks, handle_of
 from backends._cromwell.replies import INSTANCE, JID, LISTED_STATUSES, Workflow
 from backends._cromwell.settings import CromwellSettings
+from backends._cromwell.submit import Submitter
 from backends._cromwell.workflow import (
-    Task,
-    build_attributes,
-    build_form,
     build_site_attributes,
     build_wdl,
     label_faults,
     workflow_id,
 )
-from backends._folders import prepare_folders
 from backends._hpc.control import Control
-from backends._hpc.files import Folders, files_of
-from backends._hpc.outcome import Verdict, verdict_of
+from backends._hpc.outcome import Verdict
+from backends._time_limit import describe_time_limit
 from pman_core.backend import Backend, Capabilities, Handle, Health, JobRef, Owned, Sighting, Unknown
-from pman_core.errors import BackendError, Conflict, Rejected, Unavailable, Unparseable
+from pman_core.errors import BackendError, Rejected, Unavailable, Unparseable
 from pman_core.job import JobSpec
 from pman_core.log_tail import tail
 from pman_core.settings import Settings as CommonSettings
@@ -66,11 +60,12 @@ class CromwellBackend(Backend):
 
     def __init__(self, common: CommonSettings, own: CromwellSettings) -> None:
         super().__init__(common, own)
-        self._store_base = common.storebase or Path()
-        self._node_base = own.hpc_storebase or self._store_base
-        self._control = Control(self._store_base, self._node_base, common.pman_instance, self.name)
+        store_base = common.storebase or Path()
+        self._control = Control(store_base, own.hpc_storebase or store_base, common.pman_instance, self.name)
         self._reader = FactReader(self._control)
         self._client = Client(common.cromwell_url.get_secret_value(), own.cromwell_timeout_s)
+        self._submitter = Submitter(self._control, self._reader, self._client, own, common)
+        self._ending = Ending(self._control, self._reader, self._client, common.pman_instance)
         is_bare = own.hpc_runtime == "none"
         self.capabilities = Capabilities(
             any_image=not is_bare or own.hpc_any_image,
@@ -112,66 +107,13 @@ class CromwellBackend(Backend):
     # Submit
 
     def submit(self, spec: JobSpec) -> Handle:
-        native_id = self._id(spec.jid, spec.generation)
         self._control.check()
-        if self._is_taken(spec):
-            return handle_of(native_id)
-        if faults := self.capabilities.refusals(spec.request):
-            raise Rejected("; ".join(map(str, faults)))
-        self._check_user()
-        incoming, outgoing = prepare_folders(self._store_base, spec, None)
-        root = self._store_base.resolve()
-        folders = Folders(self._node_base, incoming.relative_to(root), outgoing.relative_to(root))
-        files = files_of(spec, self.own, self.common, folders)
-        form = self._form(spec, argv=files.pop("argv"), env=files.pop("env"))
-        if not self._control.take(spec, files) and self._is_taken(spec):
-            return handle_of(native_id)
-        self._post(spec, form)
-        return handle_of(native_id)
-
-    def _is_taken(self, spec: JobSpec) -> bool:
-        """Whether this generation was accepted before; ``False`` if it is to be submitted, perhaps once more."""
-        facts = self._reader.read(spec.generation)
-        if facts.is_removed:
-            raise Rejected("this generation of the job has been removed: it is not run again")
-        if facts.spec is not None and (facts.spec.jid, facts.spec.instance, facts.spec.request.digest) != (
-            spec.jid,
-            spec.instance,
-            spec.request.digest,
-        ):
-            raise Conflict(f"generation {spec.generation} is taken by another job, {facts.spec.jid}")
-        return facts.accepted_at_s is not None or facts.verdict is not None or facts.claim is not None
-
-    def _check_user(self) -> None:
-        users, (uid, gid) = self.common.container_user, (os.geteuid(), os.getegid())
-        if users is None or (users.uid_low <= uid <= users.uid_high and users.gid_low <= gid <= users.gid_high):
-            return
-        raise Rejected(
-            f"CONTAINER_USER: jobs run as the account that Cromwell submits them with, which is ours, {uid}:{gid}"
-        )
-
-    def _form(self, spec: JobSpec, argv: bytes, env: bytes) -> dict[str, str]:
-        task = Task(self._control.node_launcher(), self._control.node_folder(spec.generation), argv, env)
-        attributes = build_attributes(spec, self.common, self.own.cromwell_runtime_attributes)
-        return build_form(spec, task, attributes, self.common.job_labels)
-
-    def _post(self, spec: JobSpec, form: Mapping[str, str]) -> None:
-        native_id = workflow_id(spec.instance, spec.jid, spec.generation)
-        try:
-            self._client.submit(form)
-        except IdTaken:
-            for workflow in self._client.with_ids([native_id], with_labels=True):
-                # Its labels may be known later than it is.
-                if workflow.identity is not None and workflow.identity.digest != spec.request.digest:
-                    raise Conflict(f"workflow {native_id} is another job's") from None
-        except Rejected:
-            self._control.mark_removed(spec.generation)
-            self._reader.mark_gone(spec.generation)
-            raise
-        if self._control.folder(spec.generation).is_removed():
-            self._abort(native_id)
-            raise Rejected("the job was removed while it was submitted")
-        self._control.note(spec.generation, native_id)
+        if not self._submitter.is_taken(spec):
+            if faults := self.capabilities.refusals(spec.request):
+                raise Rejected("; ".join(map(str, faults)))
+            self._submitter.check_user()
+            self._submitter.hand_over(spec)
+        return handle_of(self._id(spec.jid, spec.generation))
 
     # Look
 
@@ -229,7 +171,7 @@ class CromwellBackend(Backend):
         # Those that have left the list, or have come to it since: so nobody slips through between the two questions.
         missed = self._client.with_ids(sorted(ids - found.keys()), with_labels=with_labels)
         found |= {one.id: one for one in missed}
-        return Looks(self.common.pman_instance, self._client, self._control, self._reader, found)
+        return Looks(self.common, self._client, self._control, self._reader, found)
 
     def logs(self, ref: JobRef, tail_lines: int, max_bytes: int) -> str:
         if ref.is_newer_than(HANDLE_VERSION):
@@ -254,57 +196,17 @@ class CromwellBackend(Backend):
     # End
 
     def end(self, jid: str, generation: str) -> None:
-        self._end(jid, generation, Verdict(State.CANCELLED, Reason.CANCELLED, "ended on request", CANCELLED))
+        ordered = Verdict(State.CANCELLED, Reason.CANCELLED, "ended on request", CANCELLED)
+        self._ending.end(jid, generation, ordered)
 
     def end_overdue(self, jid: str, generation: str) -> None:
-        self._end(jid, generation, Verdict(State.FAILED, Reason.TIME_LIMIT, "ended at its time limit", OVERDUE))
-
-    def _end(self, jid: str, generation: str, verdict: Verdict) -> None:
-        self._control.check()
-        facts = self._reader.read(generation)
-        if facts.damage:
-            raise Unavailable(facts.damage)
-        if not facts.is_there or facts.is_removed or (facts.spec is not None and facts.spec.jid != jid):
-            return
-        if facts.verdict is None:
-            told = None if facts.end is None else verdict_of(facts.end)
-            began_at = None if facts.claim is None else facts.claim.at
-            ended_at = max(datetime.now(UTC), began_at or datetime.min.replace(tzinfo=UTC))
-            self._control.put_verdict(generation, told or replace(verdict, started_at=began_at, finished_at=ended_at))
-        self._abort(self._id(jid, generation))
+        spec = self._reader.read(generation).spec
+        limit_s = None if spec is None else self.common.time_limit_s(spec.request.time_limit_minutes)
+        ordered = Verdict(State.FAILED, Reason.TIME_LIMIT, describe_time_limit(limit_s), OVERDUE)
+        self._ending.end(jid, generation, ordered)
 
     def remove(self, jid: str, generation: str) -> bool:
-        self._control.check()
-        facts = self._reader.read(generation)
-        if facts.spec is not None and facts.spec.jid != jid:
-            return False
-        # First of all: a launcher that begins from here on leaves at once.
-        if not facts.is_there:
-            self._control.take_name(generation)
-        elif not facts.is_removed:
-            self._control.mark_removed(generation)
-        native_id = self._id(jid, generation)
-        if self._abort(native_id):
-            return False
-        if not facts.is_gone:
-            account = None
-            with suppress(NotThere, Unparseable):
-                account = self._client.account(native_id)
-            if facts.is_at_work and (account is None or account.status == "Failed"):
-                return False  # Cromwell can end nothing of it; the launcher sees the mark, and ends it
-            if account is not None:
-                bury(native_id, account)
-            self._reader.mark_gone(generation)
-        return facts.claim is None or facts.end is not None
-
-    def _abort(self, native_id: str) -> bool:
-        """Have a workflow aborted. Returns whether anything of it may go on for a while."""
-        try:
-            return self._client.abort(native_id) != "Aborted"
-        except NotInProgress:
-            return False
-        except Unparseable as error:
-            raise Unavailable(f"{error}: {error.raw}") from error
+        return self._ending.remove(jid, generation)
 
     def _id(self, jid: str, generation: str) -> str:
         return workflow_id(self.common.pman_instance, jid, generation)

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backends._hpc.control import Control, JobFolder
+from backends._hpc.control import Control
+from backends._hpc.job_folder import JobFolder
 from backends._hpc.outcome import Verdict
 from backends._slurm.connect import transport_of
 from backends._slurm.judge import JUST_SUBMITTED, Present

@@ -4,7 +4,8 @@ import time
 from dataclasses import dataclass
 
 from backends._cromwell.failure import ENDED_FROM_OUTSIDE
-from backends._hpc.control import LOG, REMOVED, SILENCE_S, Control, JobFolder
+from backends._hpc.control import Control
+from backends._hpc.job_folder import LOG, REMOVED, SILENCE_S, JobFolder
 from backends._hpc.outcome import Claim, End, Verdict
 from backends._private_folder import asking
 from pman_core.job import JobSpec

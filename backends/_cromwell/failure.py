@@ -8,16 +8,20 @@ https://github.com/SchedMD/slurm/blob/slurm-22-05-11-1/src/slurmd/slurmstepd/req
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 
 from backends._cromwell.replies import Account
 from backends._cromwell.workflow import NOT_MOUNTED
 from backends._exit_codes import KILLED
 from backends._hpc.outcome import Claim, Verdict, state_of_exit
+from backends._time_limit import describe_time_limit
 from pman_core.states import Reason, State
 
 TEXT_CHARS_MAX = 600
 INVENTED_CODES = frozenset({79})
 """``returnCode`` of a call whose job has gone, without a file of it, for longer than ``exit-code-timeout-seconds``."""
+LAG = timedelta(seconds=10)
+"""So much later than the batch system a launcher may begin to count, whole seconds and all."""
 TERMINATED = 128 + 15
 ENDED_FROM_OUTSIDE = frozenset({KILLED, TERMINATED})
 """Exit codes that a batch system causes, too: it says so on the stderr of the call."""
@@ -44,11 +48,19 @@ NOT_BEGUN: tuple[tuple[re.Pattern[str], Reason], ...] = (
 """Failures of a workflow whose command has not run; the messages of the whole chain are searched."""
 
 
-def told_by_batch_system(notes: str, verdict: Verdict) -> Verdict:
-    """Return the end of a killed job as the batch system's notes explain it; without any, as it was."""
-    for pattern, state, reason, message in BATCH_WORDS:
+def told_by_batch_system(notes: str, verdict: Verdict, limit_s: float | None) -> Verdict:
+    """Return the end of a killed job as the batch system's notes explain it; without any, as it was.
+
+    Args:
+        notes: the end of the call's stderr.
+        verdict: the end as it looks without them.
+        limit_s: the job's own time limit; the batch system may have had another one, which it does not tell.
+    """
+    for pattern, state, reason, words in BATCH_WORDS:
         if found := pattern.search(notes):
             line = _line_of(notes, found.start())
+            is_own_limit = reason is Reason.TIME_LIMIT and _ran_for(verdict, limit_s)
+            message = describe_time_limit(limit_s) if is_own_limit else words
             return replace(verdict, state=state, reason=reason, message=f"{message}: {line}")
     return verdict
 
@@ -59,19 +71,27 @@ def is_guess(account: Account, notes: str) -> bool:
     return not is_told and (account.return_code is None or account.return_code in INVENTED_CODES)
 
 
-def verdict_without_launcher(account: Account, claim: Claim | None, notes: str) -> Verdict:
+def _ran_for(verdict: Verdict, limit_s: float | None) -> bool:
+    """Whether the job has run for as long as that: else it was a shorter limit that has ended it."""
+    if limit_s is None or verdict.started_at is None or verdict.finished_at is None:
+        return False
+    return verdict.finished_at - verdict.started_at >= timedelta(seconds=limit_s) - LAG
+
+
+def verdict_without_launcher(account: Account, claim: Claim | None, notes: str, limit_s: float | None) -> Verdict:
     """Return how a job has ended of which the launcher says nothing.
 
     Args:
         account: what Cromwell says of the ended workflow.
         claim: what the launcher said when it began, if it did.
         notes: the end of the call's stderr, as far as it can be read.
+        limit_s: the job's own time limit.
     """
     began_at = account.started_at if claim is None else claim.at
     bare = Verdict(State.FAILED, Reason.NODE_FAIL, "", account.status, None, began_at, account.ended_at)
     if account.status == "Aborted":
         return replace(bare, state=State.CANCELLED, reason=Reason.CANCELLED, message="aborted in Cromwell")
-    told = told_by_batch_system(notes, bare)
+    told = told_by_batch_system(notes, bare, limit_s)
     if told is not bare:
         return told
     cause = _cause(account, notes)

@@ -45,6 +45,7 @@ from backends._hpc.launcher import NOT_OURS
 from backends._hpc.outcome import Verdict, verdict_of
 from pman_core.backend import Absent, Handle, Observed, Sighting, Unknown
 from pman_core.errors import Unavailable, Unparseable
+from pman_core.settings import Settings
 from pman_core.states import State
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ def handle_of(native_id: str) -> Handle:
 class Looks:
     """The looks of one call at many jobs, over one answer of Cromwell."""
 
-    instance: str
+    common: Settings
     client: Client
     control: Control
     reader: FactReader
@@ -82,7 +83,7 @@ class Looks:
     accounts_left: int = ACCOUNTS_MAX
 
     def sight(self, jid: str, generation: str, facts: Facts) -> Sighting:
-        native_id = workflow_id(self.instance, jid, generation)
+        native_id = workflow_id(self.common.pman_instance, jid, generation)
         workflow = self.workflows.get(native_id)
         bare = Observed(jid, generation, _digest_of(facts, workflow), State.PENDING, handle_of(native_id))
         if not facts.is_there:
@@ -110,7 +111,7 @@ class Looks:
         sighting = self.sight(jid, generation, facts)
         if isinstance(sighting, Observed):
             return sighting
-        native_id = workflow_id(self.instance, jid, generation)
+        native_id = workflow_id(self.common.pman_instance, jid, generation)
         digest = _digest_of(facts, self.workflows.get(native_id))
         bare = Observed(jid, generation, digest, State.PENDING, handle_of(native_id))
         why = sighting.why if isinstance(sighting, Unknown) else "Cromwell does not know it"
@@ -141,7 +142,7 @@ class Looks:
                 return _running(bare, facts, workflow, "killed; why is not known yet")
             with suppress(Unavailable, Unparseable):
                 said = notes(workflow.id, self.client.account(workflow.id), NOTES_BYTES_MAX)
-                verdict = told_by_batch_system(said, verdict)
+                verdict = told_by_batch_system(said, verdict, self._limit_s(facts))
         return _ended(bare, self._written(bare.generation, verdict))
 
     def _by_cromwell(self, bare: Observed, workflow: Workflow, facts: Facts) -> Sighting:
@@ -168,7 +169,7 @@ class Looks:
             # A Cromwell that was killed may submit a call anew. What has left is that second run, not the first one.
             return _running(bare, facts, workflow, _lost_sight_of(facts))
         said = notes(workflow.id, account, NOTES_BYTES_MAX)
-        verdict = verdict_without_launcher(account, facts.claim, said)
+        verdict = verdict_without_launcher(account, facts.claim, said, self._limit_s(facts))
         if facts.is_at_work and account.status == "Failed" and is_guess(account, said):
             # A scheduler that does not answer ``check-alive`` once makes Cromwell give up a job.
             return _running(bare, facts, workflow, _lost_sight_of(facts))
@@ -197,7 +198,11 @@ class Looks:
             account = self.client.account(workflow.id)
         except (Unavailable, Unparseable) as error:
             return Unknown(str(error))
-        return _ended(bare, verdict_without_launcher(account, None, notes(workflow.id, account, NOTES_BYTES_MAX)))
+        said = notes(workflow.id, account, NOTES_BYTES_MAX)
+        return _ended(bare, verdict_without_launcher(account, None, said, None))
+
+    def _limit_s(self, facts: Facts) -> float | None:
+        return None if facts.spec is None else self.common.time_limit_s(facts.spec.request.time_limit_minutes)
 
 
 def _digest_of(facts: Facts, workflow: Workflow | None) -> str:

@@ -11,6 +11,7 @@
             launch, runtime, env, argv          what the launcher is given, see ``files.py``
             native/<id>                         an id that the scheduler has given to an order of ours
             claim/, end/                        the launcher's: whose run it is, how it ended
+            failed/                             the launcher's: of several tasks, the first one that has failed
             alive                               the launcher's: touched as long as it is there
             fetching, pull                      its image is being fetched, or is waited for; what was said of that
             log                                 stdout and stderr, from when the image is there
@@ -27,40 +28,15 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from backends._hpc.job_folder import FACTS, NATIVE, REMOVED, SPEC, VERDICT, JobFolder
 from backends._hpc.launcher import LAUNCHER_NAME, LAUNCHER_TEXT
-from backends._hpc.outcome import Claim, End, Verdict
-from backends._identity import read_spec
+from backends._hpc.outcome import Verdict
 from backends._private_folder import MARKER, asking, make_private, write_durably
 from pman_core.errors import Rejected
 from pman_core.job import GENERATION_PATTERN, JobSpec
 from pman_core.request import CONTROL_FOLDER
-
-SPEC, NATIVE, CLAIM, END, ALIVE, FETCHING, LOG, VERDICT, REMOVED = (
-    "spec.json",
-    "native",
-    "claim",
-    "end",
-    "alive",
-    "fetching",
-    "log",
-    "verdict",
-    "removed",
-)
-FACTS = "facts"
-SILENCE_S = 40.0
-"""A launcher that has not said for so long that it is there has gone."""
-FACTS_BYTES_MAX = 16 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """An id that the scheduler has given to an order of ours, and when that was noted, by the clock of the storage."""
-
-    native_id: str
-    at_s: float
 
 
 class Control:
@@ -159,11 +135,11 @@ class Control:
             write_durably(prepared / REMOVED, b"")
             return _give(prepared, self.base / generation)
 
-    def folder(self, generation: str) -> "JobFolder":
+    def folder(self, generation: str) -> JobFolder:
         """Return the control folder of a generation, whether or not there is one."""
         return JobFolder(self.base / generation, generation)
 
-    def folders(self, sweep_before: float) -> Iterator["JobFolder"]:
+    def folders(self, sweep_before: float) -> Iterator[JobFolder]:
         """Yield the control folder of every job that is not removed, oldest first.
 
         What was removed or prepared before ``sweep_before`` (seconds since the epoch) is swept away meanwhile.
@@ -175,93 +151,13 @@ class Control:
             path = self.base / name
             if not GENERATION_PATTERN.fullmatch(name):
                 if _modified_at(path) < sweep_before:
-                    _sweep_prepared(path)
+                    _sweep(path)
                 continue
             folder = self.folder(name)
             if not folder.is_removed():
                 yield folder
             elif _modified_at(path / REMOVED) < sweep_before:
-                _discard(path)
-
-
-@dataclass(frozen=True, slots=True)
-class JobFolder:
-    """Reads one job's control folder; what is not there is ``None``. Every method may raise ``Unavailable``."""
-
-    path: Path
-    generation: str
-
-    def exists(self) -> bool:
-        with asking("read"):
-            return self.path.is_dir()
-
-    def is_removed(self) -> bool:
-        with asking("read"):
-            return (self.path / REMOVED).exists()
-
-    def names(self) -> frozenset[str]:
-        """Return what is in the folder. NFS asks the server; of a single name it may remember that it was not there."""
-        with asking("read"):
-            try:
-                return frozenset(os.listdir(self.path))  # noqa: PTH208 - no paths are wanted
-            except FileNotFoundError:
-                return frozenset()
-
-    def spec(self) -> JobSpec | None:
-        """Return the spec; ``None`` if it is not there or damaged."""
-        data = self._read(SPEC)
-        spec = None if data is None else read_spec(data.decode(errors="replace"))
-        return spec if spec is not None and spec.generation == self.generation else None
-
-    def noted(self) -> list[Noted]:
-        """Return the ids that were noted, in the order of their numbers."""
-        with asking("read"):
-            try:
-                entries = [Noted(entry.name, entry.stat().st_mtime) for entry in os.scandir(self.path / NATIVE)]
-            except FileNotFoundError:
-                return []
-        return sorted(entries, key=lambda noted: (len(noted.native_id), noted.native_id))
-
-    def claim(self) -> Claim | None:
-        data = self._read(f"{CLAIM}/{FACTS}", FACTS_BYTES_MAX)
-        return None if data is None else Claim.from_facts(data)
-
-    def end(self) -> End | None:
-        data = self._read(f"{END}/{FACTS}", FACTS_BYTES_MAX)
-        return None if data is None else End.from_facts(data)
-
-    def verdict(self) -> Verdict | None:
-        """Return the end as it was told. Raises ValueError: damaged, or of a newer release."""
-        data = self._read(f"{VERDICT}/{FACTS}")
-        return None if data is None else Verdict.from_json(data)
-
-    def beat_at_s(self) -> float | None:
-        """Return when the launcher said last that it was there, by the clock of the storage."""
-        with asking("read"):
-            try:
-                with (self.path / ALIVE).open("rb") as file:  # NFS asks the server when a file is opened
-                    return os.fstat(file.fileno()).st_mtime
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-
-    def log_end(self, max_bytes: int) -> bytes:
-        """Return the last bytes of the log; of no log, none."""
-        with asking("read"):
-            try:
-                fd = os.open(self.path / LOG, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            except FileNotFoundError:
-                return b""
-            with os.fdopen(fd, "rb") as file:
-                file.seek(max(0, os.fstat(fd).st_size - max_bytes))
-                return file.read(max_bytes)
-
-    def _read(self, name: str, max_bytes: int = -1) -> bytes | None:
-        with asking("read"):
-            try:
-                with (self.path / name).open("rb") as file:
-                    return file.read(max_bytes)
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+                _sweep(path)
 
 
 def _check_generation(generation: str) -> None:
@@ -298,16 +194,13 @@ def _empty(folder: Path, keep: set[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _sweep_prepared(folder: Path) -> None:
-    """Discard a prepared folder; by a rename first, so that a late submitter takes all of it or nothing."""
+def _sweep(folder: Path) -> None:
+    """Discard a folder; by a rename first, which frees its name at once and takes all that is in it along.
+
+    So a late submitter takes all of what was prepared or nothing, and nothing that is left of a job is found under its
+    name without a tombstone, whoever writes into it meanwhile or dies on the way.
+    """
     swept = folder.with_name(f"{folder.name.partition('.')[0]}.swept-{secrets.token_hex(8)}")
     with suppress(OSError):
         folder.rename(swept)
         shutil.rmtree(swept, ignore_errors=True)
-
-
-def _discard(folder: Path) -> None:
-    """Remove a folder that nobody needs; the tombstone goes last, so that the name is never free with a log in it."""
-    with suppress(OSError):
-        _empty(folder, keep={REMOVED})
-        shutil.rmtree(folder, ignore_errors=True)

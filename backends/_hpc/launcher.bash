@@ -14,6 +14,7 @@
 #   argv      the command line of the job
 #   claim/    whose run it is: made by one rename, so that there is one winner
 #   end/      how it ended: likewise
+#   failed/   of several tasks, the first one that has failed: likewise
 #   verdict/  pman's own: the job has been ended, nothing may begin
 #   log       stdout and stderr of the job, from when its image is there
 #   removed   pman's own: likewise, and the job is forgotten
@@ -28,6 +29,8 @@ set -u
 umask 077
 export LC_ALL=C
 readonly NOT_OURS=113 OWN_FAULT=114 TEXT_BYTES_MAX=2000
+# 4.4: `mapfile -d`, `$!` of a process substitution, "${empty[@]}" under `set -u`.
+readonly BASH_MIN=404
 readonly folder=$1 native_id=$2
 readonly nonce=$native_id.${SLURM_RESTART_COUNT:-0}.$HOSTNAME.$$
 is_over='' is_hinted='' is_told=''
@@ -92,6 +95,12 @@ claim() {
   fi
 }
 
+# need_bash: what an older one does to the lines below, it would do without a word. Up to here bash 4.2 is enough.
+need_bash() {
+  ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= BASH_MIN)) ||
+    fail start_failed "the launcher needs bash 4.4, and $BASH on $HOSTNAME is $BASH_VERSION"
+}
+
 read_files() {
   mapfile -d '' -t launch <"$folder/launch" && mapfile -d '' -t runtime <"$folder/runtime" &&
     mapfile -d '' -t environment <"$folder/env" && mapfile -d '' -t argv <"$folder/argv" ||
@@ -107,6 +116,7 @@ read_files() {
 # find_image: set `image` to what the runtime takes; fetch it into the cache if it is not there.
 find_image() {
   image=${setting[image]}
+  [[ ${setting[program]} == podman ]] && pull "$image"
   [[ ${setting[cache]} ]] || return
   local source=${setting[source]} name=${setting[name]} local_file=${setting[images]:+${setting[images]}/$image}
   if [[ $local_file && -e $local_file.sif ]]; then
@@ -151,9 +161,30 @@ fetch() {
   rm -f -- "$part.tar"
   if ((status == 0)) && mv -T -- "$part" "$2" 2>>"$folder/pull"; then return; fi
   rm -rf -- "$part"
+  fail_fetch "$status" "$1"
+}
+
+# pull IMAGE: into the storage that podman has on this node. Those of other nodes get it with their task.
+pull() {
+  local status
+  if env -i -- "${host[@]}" podman image exists "$1" </dev/null >/dev/null 2>&1 {life}>&-; then
+    [[ ${setting[policy]} != always ]] && return
+  elif [[ ${setting[policy]} == never ]]; then
+    fail image_pull "the image $1 is not on $HOSTNAME, and IMAGE_PULL_POLICY is never"
+  fi
+  : >"$folder/fetching"
+  env -i -- "${host[@]}" timeout -k 10 "${setting[pull_timeout_s]}" podman pull --quiet "$1" \
+    </dev/null >"$folder/pull" 2>&1 {life}>&- &
+  await $!
+  status=$?
+  ((status == 0)) || fail_fetch "$status" "$1"
+}
+
+# fail_fetch STATUS SOURCE
+fail_fetch() {
   leave_if_over
-  ((status == 124)) && fail image_pull "the image was not there after ${setting[pull_timeout_s]} s: $1"
-  fail image_pull "the image $1 cannot be fetched: $(quote "$folder/pull")"
+  (($1 == 124)) && fail image_pull "the image was not there after ${setting[pull_timeout_s]} s: $2"
+  fail image_pull "the image $2 cannot be fetched: $(quote "$folder/pull")"
 }
 
 # check_folder NAME: a job that ran meanwhile may have put a link where this job's folder was.
@@ -188,7 +219,7 @@ run_task() {
     umask 022
     exec {life}>&-
     if [[ ${setting[scratch_flag]} ]]; then
-      exec env -i -- "${host[@]}" "${gpus[@]}" /bin/bash -c "$WITH_ENVIRONMENT" pman "$folder/env" "${runtime[@]}" "$1" "${argv[@]}" </dev/null
+      exec env -i -- "${host[@]}" "${gpus[@]}" "$BASH" -c "$WITH_ENVIRONMENT" pman "$folder/env" "${runtime[@]}" "$1" "${argv[@]}" </dev/null
     fi
     exec env -i -- "${host[@]}" "${gpus[@]}" "${environment[@]}" "${runtime[@]}" ${1:+"$1"} "${argv[@]}" </dev/null
   ) &
@@ -198,28 +229,34 @@ run_task() {
   return $status
 }
 
+# last_line: print the last line of the log that is not Slurm's own, which tells of the tasks that it has killed.
+last_line() { quote "$folder/log" | grep -avE '^(srun|[0-9]+: slurmstepd[^ ]*): ' | tail -n 1; }
+
 main() {
   started_at=$(now)
-  ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || fail start_failed "the launcher needs bash 4.4 on $HOSTNAME"
   claim
+  need_bash
   read_files
   : >>"$folder/alive"
   start_watch
   find_image
   leave_if_over
-  local status
+  local status first=''
   if ((setting[tasks] > 1)); then
     srun --nodes="${setting[tasks]}" --ntasks="${setting[tasks]}" --ntasks-per-node=1 --kill-on-bad-exit=1 --label \
-      ${SLURM_CPUS_PER_TASK:+"--cpus-per-task=$SLURM_CPUS_PER_TASK"} --input=none --export=ALL /bin/bash "$0" "$folder" "$native_id" task "$image" >>"$folder/log" 2>&1 {life}>&- &
+      ${SLURM_CPUS_PER_TASK:+"--cpus-per-task=$SLURM_CPUS_PER_TASK"} --input=none --export=ALL "$BASH" "$0" "$folder" "$native_id" task "$image" >>"$folder/log" 2>&1 {life}>&- &
     await $!
     status=$?
+    # srun tells the highest of all codes, and those whom it kills for one that has failed come to 137.
+    ((status)) && first=$(fact failed exit_code)
+    status=${first:-$status}
   else
     run_task "$image" >>"$folder/log" 2>&1
     status=$?
   fi
   [[ $is_over ]] && say "the control folder says that the job is over: what ran of it was ended"
   local last=''
-  [[ " ${setting[start_failures]} " == *" $status "* ]] && last=$(quote "$folder/log" | tail -n 1)
+  [[ " ${setting[start_failures]} " == *" $status "* ]] && last=$(last_line)
   # Said by the runtime itself: the command was not there, or could not be run. Of several tasks, the number comes first.
   if [[ $last =~ ^([0-9]+:\ )?"${setting[start_mark]}" ]]; then
     end start_failed "$status" "$last"
@@ -232,9 +269,13 @@ main() {
 start() {
   if [[ ${3:-} == task ]]; then
     started_at=$(now)
+    need_bash
     read_files
     start_watch
     run_task "$4"
+    local -i status=$?
+    ((status)) && put failed "exit_code=$status" "task=${SLURM_PROCID:-}" "host=$HOSTNAME" 2>/dev/null
+    exit "$status"
   else
     main
   fi

@@ -120,8 +120,10 @@ def _is_plain(name: str, value: str) -> bool:
 
 
 def _podman(own: HpcSettings, common: CommonSettings, spec: JobSpec, incoming: Path, outgoing: Path) -> Container:
-    """Podman with an image of the node's own storage."""
-    runtime = ["podman", "run", "--rm", "--name", container_name(spec), "--pull", own.image_pull_policy]
+    """Podman with an image of the node's own storage, which the launcher has pulled on the first node."""
+    is_fresh = own.image_pull_policy == "always" and spec.request.number_of_workers == 1
+    pull = "missing" if is_fresh else own.image_pull_policy
+    runtime = ["podman", "run", "--rm", "--name", container_name(spec), "--pull", pull]
     runtime += ["--network", "host", "--entrypoint=", *_mounts(incoming, outgoing)]
     if common.enable_home_workaround:
         runtime.append(f"--env=HOME={HOME_WORKAROUND}")

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from backends._exit_codes import KILLED
-from backends._hpc.control import SILENCE_S, Noted
+from backends._hpc.job_folder import SILENCE_S, Noted
 from backends._hpc.launcher import NOT_MOUNTED, NOT_OURS, OWN_FAULT
 from backends._hpc.outcome import Claim, End, Verdict, state_of_exit, verdict_of
 from backends._slurm.state import Meaning, Stage, cancelled_by, meaning_of, why_it_waits, word_of
 from backends._slurm.transport import NativeJob
+from backends._time_limit import describe_time_limit
 from pman_core.backend import Absent, Unknown
 from pman_core.states import Reason, State
 
@@ -202,6 +203,8 @@ def _ended(known: Known, job: NativeJob, meaning: Meaning, now: datetime) -> Jud
 
 
 def _message(meaning: Meaning, job: NativeJob) -> str:
+    if word_of(job.state) == "TIMEOUT":
+        return describe_time_limit(None if job.time_limit_minutes is None else job.time_limit_minutes * 60)
     parts = [meaning.text]
     if who := cancelled_by(job.state):
         parts.append(f"by user {who}")

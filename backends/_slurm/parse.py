@@ -19,6 +19,7 @@ SQUEUE_FIELDS = (
     "Reason",
     "exit_code",
     "RestartCnt",
+    "TimeLimit",
     "UserName",
     "SubmitTime",
     "StartTime",
@@ -28,7 +29,19 @@ SQUEUE_FIELDS = (
     "Comment",
 )
 SQUEUE_FORMAT = ",".join(f"{name}:{FIELD_END}" for name in SQUEUE_FIELDS[:-1]) + f",{SQUEUE_FIELDS[-1]}:{RECORD_END}"
-SACCT_FIELDS = ("JobIDRaw", "State", "Reason", "ExitCode", "User", "Submit", "Start", "End", "NodeList", "JobName")
+SACCT_FIELDS = (
+    "JobIDRaw",
+    "State",
+    "Reason",
+    "ExitCode",
+    "TimelimitRaw",
+    "User",
+    "Submit",
+    "Start",
+    "End",
+    "NodeList",
+    "JobName",
+)
 
 NOTHING = frozenset({"", "(null)", "N/A", "Unknown", "None", "None assigned", "NONE", "n/a"})
 NOT_STARTED = ("PENDING", "PD", "REQUEUE", "RQ", "RH", "RF", "CONFIGURING", "CF", "RESV_DEL_HOLD", "SPECIAL_EXIT", "SE")
@@ -46,7 +59,7 @@ def _squeue_record(record: str) -> NativeJob:
     values = record.split(FIELD_END)
     if len(values) != len(SQUEUE_FIELDS):
         raise Unparseable(f"squeue has printed {len(values)} fields and not {len(SQUEUE_FIELDS)}", record)
-    job_id, state, reason, code, restarts, user, submitted, started, finished, nodes, name, comment = values
+    job_id, state, reason, code, restarts, limit, user, submitted, started, finished, nodes, name, comment = values
     try:
         exit_status, signal = exit_from(code)
         has_started = not state.startswith(NOT_STARTED)
@@ -64,6 +77,7 @@ def _squeue_record(record: str) -> NativeJob:
             finished_at=moment(finished) if has_started and not state.startswith(("RUNNING", "SUSPENDED")) else None,
             nodes=text_of(nodes),
             restarts=int(restarts),
+            time_limit_minutes=minutes_of(limit),
         )
     except ValueError as error:
         raise Unparseable(f"squeue has printed what cannot be read: {error}", record) from error
@@ -79,7 +93,7 @@ def _sacct_records(output: str) -> Iterator[NativeJob]:
         values = line.split(FIELD_END)
         if len(values) != len(SACCT_FIELDS):
             raise Unparseable(f"sacct has printed {len(values)} fields and not {len(SACCT_FIELDS)}", line)
-        job_id, state, reason, code, user, submitted, started, finished, nodes, name = values
+        job_id, state, reason, code, limit, user, submitted, started, finished, nodes, name = values
         try:
             exit_status, signal = exit_from(code)
             yield NativeJob(
@@ -94,6 +108,7 @@ def _sacct_records(output: str) -> Iterator[NativeJob]:
                 started_at=moment(started),
                 finished_at=moment(finished),
                 nodes=text_of(nodes),
+                time_limit_minutes=int(limit) if limit.isdigit() else None,
             )
         except ValueError as error:
             raise Unparseable(f"sacct has printed what cannot be read: {error}", line) from error
@@ -117,6 +132,15 @@ def status_from(raw: int) -> tuple[int | None, int]:
 def moment(text: str) -> datetime | None:
     """Read a time as the pinned environment has it printed: UTC."""
     return None if text in NOTHING else datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def minutes_of(limit: str) -> int | None:
+    """Read ``1-02:03:00``, ``2:03:00`` or ``3:00``; of UNLIMITED, NOT_SET and the like, nothing."""
+    found = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):\d+", limit)
+    if found is None:
+        return None
+    days, hours, minutes = (int(number or 0) for number in found.groups())
+    return (days * 24 + hours) * 60 + minutes
 
 
 def text_of(value: str) -> str:

@@ -11,6 +11,9 @@ from typing import Any
 from backends._slurm.state import Stage, chief_state, meaning_of
 from backends._slurm.transport import NativeJob
 
+NO_MINUTES = 2**32 - 2
+"""From here on the numbers of the older versions mean "not set" and "without end"."""
+
 
 def job_from(data: Mapping[str, Any]) -> NativeJob:
     """Read a job of ``/slurm/.../jobs``.
@@ -23,6 +26,7 @@ def job_from(data: Mapping[str, Any]) -> NativeJob:
         _state(data["job_state"]),
         _ending(data.get("exit_code")),
         (data.get("submit_time"), data.get("start_time"), data.get("end_time")),
+        data.get("time_limit"),
         comment=data["comment"] or "",
         user=data.get("user_name") or "",
         reason=_reason(data.get("state_reason")),
@@ -45,6 +49,7 @@ def accounted_from(data: Mapping[str, Any]) -> NativeJob:
         state,
         (exit_status, signal),
         (times.get("submission"), times.get("start"), times.get("end")),
+        times.get("limit"),
         comment=(data.get("comment") or {}).get("job") or "",
         user=data.get("user") or "",
         reason=_reason(data["state"].get("reason")),
@@ -77,6 +82,7 @@ def _job(
     state: str,
     ending: tuple[int | None, int],
     times: tuple[Any, Any, Any],
+    limit: Any,
     *,
     comment: str,
     user: str,
@@ -87,6 +93,7 @@ def _job(
     ``times`` are those of submission, start and end.
     """
     stage, (submitted, started, ended) = _stage(state), times
+    minutes = _integer(limit)
     has_ended = stage is Stage.ENDED
     return NativeJob(
         job_id=int(data["job_id"]),
@@ -102,6 +109,7 @@ def _job(
         finished_at=_time(ended) if has_ended else None,
         nodes=data.get("nodes") or "",
         restarts=_integer(data.get("restart_cnt")) or 0,
+        time_limit_minutes=minutes if minutes is not None and minutes < NO_MINUTES else None,
     )
 
 

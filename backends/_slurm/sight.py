@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from backends._hpc.control import JobFolder
+from backends._hpc.job_folder import JobFolder
 from backends._hpc.outcome import Verdict
 from backends._slurm.identity import generation_from, identity_from
 from backends._slurm.judge import Judgement, Known, Present, is_recent, judge, running, waiting

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from backends._hpc.control import CLAIM, FETCHING, LOG, REMOVED, JobFolder
+from backends._hpc.job_folder import CLAIM, FETCHING, LOG, REMOVED, JobFolder
 from backends._slurm.transport import NativeJob
 from pman_core.backend import Observed, Sighting, Unknown
 from pman_core.errors import Unavailable

@@ -63,7 +63,7 @@ STATES: dict[str, Meaning] = {
     "STAGE_OUT": RUNS,
     "STOPPED": RUNS,
     "SUSPENDED": RUNS,
-    "TIMEOUT": _ended(State.FAILED, Reason.TIME_LIMIT, "ended by Slurm at its time limit"),
+    "TIMEOUT": _ended(State.FAILED, Reason.TIME_LIMIT, "ended at its time limit"),
     "UPDATE_DB": RUNS,
 }
 """Every state of the manuals."""

@@ -74,6 +74,8 @@ class NativeJob:
     """``n[1-2]``; ``""`` before it runs."""
     restarts: int = 0
     """How often it was requeued."""
+    time_limit_minutes: int | None = None
+    """What Slurm lets it run, whoever has asked for that; ``None``: without end, or not told."""
 
 
 class NoAccounting(Exception):

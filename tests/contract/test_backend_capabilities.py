@@ -101,7 +101,7 @@ def test_a_time_limit_ends_the_job(case: BackendCase) -> None:
     assert ended.reason is Reason.TIME_LIMIT
     assert "time limit" in ended.message
     # Some schedulers count in whole seconds or minutes.
-    assert not case.names_time_limit or 0.3 <= named_limit_s(ended.message) <= 60
+    assert 0.3 <= named_limit_s(ended.message) <= 60
     until(lambda: not case.alive(spec), case.prompt_s, "no process left")
     assert seen(case.make(), spec) == ended
 
@@ -115,8 +115,8 @@ def named_limit_s(message: str) -> float:
 
 def test_a_job_ended_at_its_own_time_limit_names_that_one(case: BackendCase) -> None:
     backend = case.make(timelimit_minutes=2, timelimit_max_minutes=60)
-    if backend.capabilities.ends_overdue or not case.names_time_limit:
-        pytest.skip("the scheduler does it, after minutes; or its message does not say it")
+    if backend.capabilities.ends_overdue:
+        pytest.skip("the scheduler does it, after minutes")
     spec = case.spec(case.run_for(60), time_limit=7)
     backend.submit(spec)
     seen(backend, spec, State.RUNNING, timeout_s=case.patience_s)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import backends.cromwell
+import backends._cromwell.submit
 from backends._cromwell import looks
 from backends._cromwell.settings import CromwellSettings
 from backends._hpc.files import Watch, files_of
@@ -29,7 +29,9 @@ def test_a_job_that_cromwell_has_given_up_is_ended_on_its_node(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need_slurm(request)
-    monkeypatch.setattr(backends.cromwell, "files_of", partial(files_of, watch=Watch(heartbeat_s=0.5, grace_s=1)))
+    monkeypatch.setattr(
+        backends._cromwell.submit, "files_of", partial(files_of, watch=Watch(heartbeat_s=0.5, grace_s=1))
+    )
     monkeypatch.setattr(looks, "LAST_WORD_S", 0.0)
     with shared_folder() as folder:
         site = read_site(CONF).but(root=folder / "executions", exit_code_timeout_s=1, check_alive="exit 1")

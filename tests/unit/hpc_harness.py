@@ -1,9 +1,11 @@
-"""A control folder, and the launcher run in it as a node runs it."""
+"""A control folder, and the launcher run in it as a node runs it, by this machine's bash or one of another release."""
 
 import os
 import subprocess
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from backends._hpc.control import Control
 from backends._hpc.files import Folders, Watch, files_of
@@ -13,11 +15,19 @@ from pman_core.request import JobRequest
 from pman_core.settings import Settings
 from tests.fakes.slurm import install
 
+OTHERS = sorted(Path(os.environ.get("BASH_HOME", "/var/lib/pman-bash")).glob("[45].*"))
+"""What ``testbed/bash.sh`` has fetched."""
+BASHES = [
+    pytest.param("/bin/bash", id="bash"),
+    *(pytest.param(str(path), id=f"bash-{path.name}", marks=pytest.mark.exhaustive) for path in OTHERS),
+]
+
 
 class Node:
     """One store and its nodes, with the fake Apptainer or none."""
 
-    def __init__(self, folder: Path, **own: Any) -> None:
+    def __init__(self, folder: Path, bash: str = "/bin/bash", **own: Any) -> None:
+        self.bash = bash
         self.watch = Watch(heartbeat_s=0.1, grace_s=1)
         self.store = folder / "store"
         self.store.mkdir()
@@ -42,7 +52,7 @@ class Node:
         return spec
 
     def start(self, spec: JobSpec, native_id: str = "7", **env: str) -> subprocess.Popen[bytes]:
-        argv = ["/bin/bash", self.control.node_launcher(), self.control.node_folder(spec.generation), native_id]
+        argv = [self.bash, self.control.node_launcher(), self.control.node_folder(spec.generation), native_id]
         return subprocess.Popen(
             argv, env={"PATH": os.defpath, **env}, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-import backends.cromwell
+import backends._cromwell.submit
 from backends._cromwell import looks
 from backends._hpc.files import Watch, files_of
 from pman_core.backend import Absent, Observed
@@ -32,7 +32,9 @@ BLIND = {
 
 @pytest.fixture(autouse=True)
 def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends.cromwell, "files_of", partial(files_of, watch=Watch(heartbeat_s=0.1, grace_s=1)))
+    monkeypatch.setattr(
+        backends._cromwell.submit, "files_of", partial(files_of, watch=Watch(heartbeat_s=0.1, grace_s=1))
+    )
     monkeypatch.setattr(looks, "LAST_WORD_S", 0.0)
 
 

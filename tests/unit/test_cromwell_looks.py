@@ -314,6 +314,18 @@ def test_a_job_that_is_overdue_has_failed_of_its_time_limit(site: Site, server: 
     server.shows(row(spec, "Aborted"))
     found = look(site, spec)
     assert (found.state, found.reason, found.started_at) == (State.FAILED, Reason.TIME_LIMIT, LONG_AGO)
+    assert found.message == "ended at its time limit"
+
+
+def test_a_job_that_is_overdue_says_how_long_its_limit_was(site: Site, server: Scripted) -> None:
+    site.backend.common = site.backend.common.model_copy(update={"timelimit_minutes": 60.0})
+    spec = site.spec(jid="timed", time_limit=7)
+    server.says("POST", "/v1", SUBMITTED)
+    site.backend.submit(spec)
+    site.claim(spec, LONG_AGO)
+    site.backend.end_overdue(spec.jid, spec.generation)
+    server.shows(row(spec, "Aborted"))
+    assert look(site, spec).message == "ended at its time limit of 7 min"
 
 
 def test_many_jobs_are_one_list_and_one_question_for_those_that_left_it(site: Site, server: Scripted) -> None:

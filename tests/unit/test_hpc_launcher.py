@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from backends._hpc.control import Control
-from backends._hpc.launcher import NOT_MOUNTED, NOT_OURS, OWN_FAULT, batch_script
+from backends._hpc.launcher import LAUNCHER_NAME, NOT_MOUNTED, NOT_OURS, OWN_FAULT, batch_script
 from backends._hpc.outcome import End, Verdict, verdict_of
 from pman_core.errors import Unavailable
 from pman_core.states import Reason, State
@@ -24,15 +24,15 @@ SHOW = ("sh", "-c", 'printf "%s\\0" "$@" > "${FAKE_MOUNT__share_outgoing:-$OUT}/
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> Node:
+def bare(tmp_path: Path, bash: str) -> Node:
     """Nodes without containers."""
-    return Node(tmp_path, hpc_runtime="none", hpc_any_image=True)
+    return Node(tmp_path, bash, hpc_runtime="none", hpc_any_image=True)
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Node:
+def node(tmp_path: Path, bash: str) -> Node:
     """Nodes with the fake Apptainer, and an archive of the image."""
-    made = Node(tmp_path)
+    made = Node(tmp_path, bash)
     archive = tmp_path / "images/case/image:1.tar"
     archive.parent.mkdir(parents=True)
     archive.write_bytes(b"an archive")
@@ -77,6 +77,18 @@ def test_a_requeued_run_is_refused_and_says_so(bare: Node) -> None:
     assert runs(bare) == 0
 
 
+def test_a_bash_that_is_too_old_is_named_and_nothing_begins(bare: Node) -> None:
+    launcher = bare.control.base / LAUNCHER_NAME
+    launcher.write_text(launcher.read_text().replace("BASH_MIN=404", "BASH_MIN=9904"))
+    spec = bare.prepare(*COUNT)
+    assert bare.run(spec) == OWN_FAULT
+    cause, code, text = bare.end(spec)
+    assert (cause, code) == ("start_failed", None)
+    assert f"needs bash 4.4, and {bare.bash} on" in text
+    assert runs(bare) == 0
+    assert bare.run(spec, "8") == NOT_OURS, "it has claimed the job all the same"
+
+
 def test_an_end_that_is_there_is_not_overwritten(bare: Node) -> None:
     spec = bare.prepare("sh", "-c", "exit 3")
     bare.run(spec)
@@ -112,14 +124,14 @@ def test_arguments_and_variables_reach_a_bare_command_verbatim(bare: Node) -> No
     assert "SECRET" not in seen
 
 
-def test_no_command_line_on_the_node_shows_a_variable(tmp_path: Path) -> None:
+def test_no_command_line_on_the_node_shows_a_variable(tmp_path: Path, bash: str) -> None:
     path, spy, seen = install(tmp_path / "mine"), tmp_path / "spy", tmp_path / "seen"
     spy.mkdir()
     for name in ("env", "apptainer"):
         program = spy / name
         program.write_text(f'#!/bin/bash\nprintf "%s\\n" "$@" >> {seen}\nPATH={path} exec {name} "$@"\n')
         program.chmod(0o755)
-    node = Node(tmp_path, hpc_path=f"{spy}:{path}")
+    node = Node(tmp_path, bash, hpc_path=f"{spy}:{path}")
     (tmp_path / "images/case").mkdir(parents=True)
     (tmp_path / "images/case/image:1.sif").touch()
     spec = node.prepare("sh", "-c", 'echo "$PASSWORD" > "$FAKE_MOUNT__share_outgoing/said"', env=("PASSWORD=a secret",))
@@ -209,20 +221,20 @@ def test_an_image_that_cannot_be_fetched_fails_the_job_and_says_why(node: Node, 
     assert (runs(node), cached(node)) == (0, [])
 
 
-def test_a_policy_of_never_fetches_nothing(tmp_path: Path) -> None:
-    node = Node(tmp_path, image_pull_policy="never")
+def test_a_policy_of_never_fetches_nothing(tmp_path: Path, bash: str) -> None:
+    node = Node(tmp_path, bash, image_pull_policy="never")
     spec = node.prepare("true")
     assert node.run(spec) == OWN_FAULT
     assert "IMAGE_PULL_POLICY is never" in node.end(spec)[2]
 
 
 @pytest.mark.exhaustive  # the launcher counts in whole seconds
-def test_a_fetch_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+def test_a_fetch_that_takes_too_long_is_given_up(tmp_path: Path, bash: str) -> None:
     sleeper = tmp_path / "bin/apptainer"
     sleeper.parent.mkdir()
     sleeper.write_text("#!/bin/sh\nexec sleep 60\n")
     sleeper.chmod(0o755)
-    node = Node(tmp_path, image_pull_timeout_s=1, hpc_path=f"{tmp_path}/bin:/usr/bin:/bin")
+    node = Node(tmp_path, bash, image_pull_timeout_s=1, hpc_path=f"{tmp_path}/bin:/usr/bin:/bin")
     spec = node.prepare("true")
     assert node.run(spec) == OWN_FAULT
     assert "after 1 s" in node.end(spec)[2]
@@ -237,6 +249,28 @@ def test_several_workers_are_tasks_of_srun(node: Node) -> None:
     spec = node.prepare("sh", "-c", 'echo ran >> "$FAKE_MOUNT__share_outgoing/runs"', number_of_workers=3)
     assert node.run(spec) == 0
     assert runs(node) == 3
+
+
+def test_of_several_workers_the_code_of_the_first_that_failed_is_told(node: Node) -> None:
+    """srun kills the others, and tells the highest code of all."""
+    script = (
+        'cd "$FAKE_MOUNT__share_outgoing" && mkdir first 2>/dev/null && exit 6\n'
+        "until [ -d ../.pman/pman/slurm/*/failed ]; do sleep 0.05; done; exit 137"
+    )
+    spec = node.prepare("sh", "-c", script, number_of_workers=3)
+    assert node.run(spec) == 6
+    assert node.end(spec) == ("exited", 6, "")
+
+
+def test_several_workers_whose_command_is_not_there_have_not_started(node: Node) -> None:
+    spec = node.prepare("/no/such/command", number_of_workers=2)
+    srun = Path(node.own.hpc_path.split(":")[0]) / "srun"
+    program = srun.read_text().replace("exec ", "")
+    srun.write_text(f"{program}code=$?\necho srun: error: n1: task 0: Exited >&2; exit $code\n")
+    assert node.run(spec) == 255
+    cause, _, text = node.end(spec)
+    assert cause == "start_failed"
+    assert "/no/such/command" in text
 
 
 @pytest.mark.parametrize(

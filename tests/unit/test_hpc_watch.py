@@ -25,9 +25,9 @@ CANCELLED = Verdict(State.CANCELLED, Reason.CANCELLED)
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> Node:
+def bare(tmp_path: Path, bash: str) -> Node:
     """Nodes without containers, whose launchers look ten times a second."""
-    return Node(tmp_path, hpc_runtime="none", hpc_any_image=True)
+    return Node(tmp_path, bash, hpc_runtime="none", hpc_any_image=True)
 
 
 def sleeping(launcher: "subprocess.Popen[bytes]") -> list[psutil.Process]:
@@ -182,12 +182,12 @@ def test_whoever_has_lost_its_parent_on_the_way_is_ended_too(bare: Node) -> None
     wait_for("nobody is left", lambda: not any(process.is_running() for process in family))
 
 
-def test_a_fetch_of_a_job_that_is_over_is_ended_and_the_job_never_begins(tmp_path: Path) -> None:
+def test_a_fetch_of_a_job_that_is_over_is_ended_and_the_job_never_begins(tmp_path: Path, bash: str) -> None:
     fetching = tmp_path / "bin/apptainer"
     fetching.parent.mkdir()
     fetching.write_text("#!/bin/sh\nexec sleep 60\n")
     fetching.chmod(0o755)
-    node = Node(tmp_path, hpc_path=f"{tmp_path}/bin:/usr/bin:/bin")
+    node = Node(tmp_path, bash, hpc_path=f"{tmp_path}/bin:/usr/bin:/bin")
     first, second = node.prepare("true"), node.prepare("true", jid="other")
     for spec in (first, second):  # one fetches, the other one waits for it
         launcher = node.start(spec)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backends._hpc.control import Noted
+from backends._hpc.job_folder import Noted
 from backends._hpc.outcome import Claim, End, Verdict
 from backends._slurm.identity import comment_of, generation_from, identity_from
 from backends._slurm.judge import Known, Present, judge
@@ -151,6 +151,16 @@ def test_a_verdict_stays() -> None:
     assert judge(known(verdict=verdict, end=end(code=0)), NOW) == verdict
     assert judge(known(native("COMPLETED", 8, exit_status=0), verdict=verdict), NOW) == verdict
     assert Verdict.from_json(verdict.to_json()) == verdict
+
+
+@pytest.mark.parametrize(
+    ("minutes", "message"), [(90, "ended at its time limit of 90 min"), (None, "ended at its time limit")]
+)
+def test_a_job_that_ran_into_its_time_limit_says_how_long_that_was(minutes: int | None, message: str) -> None:
+    facts = known(native("TIMEOUT", signal=15, time_limit_minutes=minutes), end=end(code=143))
+    verdict = judge(facts, NOW)
+    assert isinstance(verdict, Verdict)
+    assert (verdict.reason, verdict.message) == (Reason.TIME_LIMIT, message)
 
 
 def test_messages_say_who_and_why() -> None:

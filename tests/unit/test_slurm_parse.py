@@ -9,7 +9,7 @@ import pytest
 
 from backends._slurm.commands import CommandTransport
 from backends._slurm.errors import error_from, is_over
-from backends._slurm.parse import exit_from, jobs_from_sacct, jobs_from_squeue, unaccounted_from_sdiag
+from backends._slurm.parse import exit_from, jobs_from_sacct, jobs_from_squeue, minutes_of, unaccounted_from_sdiag
 from backends._slurm.settings import SlurmSettings
 from backends._slurm.transport import NativeJob
 from pman_core.errors import Rejected, Unavailable, Unparseable
@@ -58,7 +58,21 @@ def test_times_that_are_only_expected_are_none() -> None:
 
 
 def test_names_and_comments_may_hold_anything() -> None:
-    fields = ["7", "RUNNING", "None", "0", "2", "me", "N/A", "N/A", "N/A", "n1", "a|b\nc", 'say "x", | y\nz']
+    fields = [
+        "7",
+        "RUNNING",
+        "None",
+        "0",
+        "2",
+        "UNLIMITED",
+        "me",
+        "N/A",
+        "N/A",
+        "N/A",
+        "n1",
+        "a|b\nc",
+        'say "x", | y\nz',
+    ]
     (job,) = jobs_from_squeue("\x1f".join(fields) + "\x1e\n")
     assert (job.name, job.comment, job.restarts) == ("a|b\nc", 'say "x", | y\nz', 2)
 
@@ -67,6 +81,14 @@ def test_names_and_comments_may_hold_anything() -> None:
 def test_a_listing_that_is_cut_or_garbled_is_none(output: str) -> None:
     with pytest.raises(Unparseable):
         jobs_from_squeue(output)
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes"),
+    [("7:00", 7), ("2:03:00", 123), ("1-02:03:00", 1563), ("UNLIMITED", None), ("NOT_SET", None), ("", None)],
+)
+def test_a_time_limit_is_read_in_minutes(limit: str, minutes: int | None) -> None:
+    assert minutes_of(limit) == minutes
 
 
 def test_an_empty_listing_is_one() -> None:
@@ -78,6 +100,7 @@ def test_accounting_is_read() -> None:
     assert accounted("held").started_at is None
     assert (accounted("oom").exit_status, accounted("oom").signal) == (0, 125)
     assert accounted("timeout").finished_at == datetime(2026, 11, 25, 18, 15, 29, tzinfo=UTC)
+    assert (accounted("timeout").time_limit_minutes, accounted("oom").time_limit_minutes) == (1, 5)
     with pytest.raises(Unparseable):
         jobs_from_sacct("1\x1fFAILED\n")
 

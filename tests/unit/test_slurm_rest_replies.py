@@ -43,6 +43,7 @@ def test_every_state_of_a_real_one_is_read(version: str) -> None:
         assert job.submitted_at is not None
         assert (job.started_at is None) == (name == "waits")
         assert (job.finished_at is None) == (name in {"runs", "waits"})
+        assert job.time_limit_minutes == 5
     assert found["waits"].reason == "JobHeldUser"
     assert found["succeeds"].reason == ""
     assert found["runs"].nodes.startswith("n")
@@ -58,6 +59,7 @@ def test_the_accounting_of_a_real_one_is_read_and_an_exit_code_that_it_has_lost_
     assert (found["succeeds"].exit_status, found["fails"].exit_status) == (0, None)
     assert (found["is_killed"].exit_status, found["is_killed"].signal) == (None, 9)
     assert found["takes_too_much"].signal == 125
+    assert {job.time_limit_minutes for job in found.values()} == {5}
     assert found["runs"].finished_at is None
 
 
@@ -89,6 +91,18 @@ def test_the_newer_accounting_is_read() -> None:
     job = accounted_from(modern_accounted("FAILED", 3))
     assert (job.state, job.exit_status, job.comment, job.user) == ("FAILED", 3, "pman/1", "pman")
     assert job.finished_at == datetime.fromtimestamp(AT + 9, UTC)
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes"),
+    [(number(7), 7), (7, 7), (number(None), None), ({"set": True, "infinite": True, "number": 0}, None)]
+    + [(told, None) for told in (None, 2**32 - 1, 2**32 - 2)],
+)
+def test_a_time_limit_without_end_is_none(limit: Any, minutes: int | None) -> None:
+    assert job_from(modern_job(43, "TIMEOUT") | {"time_limit": limit}).time_limit_minutes == minutes
+    accounted = modern_accounted("TIMEOUT")
+    accounted["time"]["limit"] = limit
+    assert accounted_from(accounted).time_limit_minutes == minutes
 
 
 @pytest.mark.parametrize("unset", [number(None), {"set": True, "infinite": True, "number": 0}, None, 0])

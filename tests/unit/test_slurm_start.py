@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backends._hpc.control import JobFolder
+from backends._hpc.job_folder import JobFolder
 from backends._slurm.sight import quick_sighting
 from backends._slurm.start import Starts
 from pman_core.backend import JobRef, Observed, Unknown

@@ -66,8 +66,6 @@ class BackendCase(ABC):
     """The image that holds the programs."""
     marker: ClassVar[str] = ""
     """The pytest marker (in ``pyproject.toml``) of tests that need this real scheduler; ``""``: they always run."""
-    names_time_limit: ClassVar[bool] = True
-    """What is said of a job that ran into its time limit says how long that was."""
     starts_programs: ClassVar[bool] = False
     """Its calls start programs, or its scheduler is a server of its own for each test, which adds up: ``pytest`` alone
     runs the case through ``test_backend_life`` only, ``make model`` through all the rest."""

@@ -21,7 +21,6 @@ class CromwellCase(ProcessCase):
     prompt_s = 10.0  # an abort waits for a scan, and takes two shells
 
     starts_programs = True
-    names_time_limit = False
 
     def __init__(self, folder: Path, instance: str) -> None:
         super().__init__(folder, instance)

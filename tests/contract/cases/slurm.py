@@ -24,7 +24,6 @@ WANTED = ("sbatch", "squeue", "scancel", "scontrol", "apptainer")
 class SlurmCase(ContainerCase):
     name = "slurm"
     marker = "slurm"
-    names_time_limit = False
     patience_s = 150.0  # Slurm looks at time limits twice a minute, and they are whole minutes
     prompt_s = 25.0  # slurmd gives a job five seconds or KillWait after its SIGTERM, and then there is an epilogue
 

@@ -178,6 +178,7 @@ def squeue():
             "Reason": job["reason"],
             "exit_code": job["code"],
             "RestartCnt": 0,
+            "TimeLimit": "UNLIMITED" if job["limit_s"] is None else f"{job['limit_s']}:00",
             "UserName": "fake",
             "SubmitTime": shown(job["submitted"]),
             "StartTime": shown(job["started"]),

@@ -1,0 +1,120 @@
+"""Podman on the nodes: the launcher pulls the image before the command begins, and says so; on a fake podman."""
+
+from pathlib import Path
+
+import pytest
+
+from backends._hpc.launcher import OWN_FAULT
+from backends._hpc.outcome import Verdict
+from backends._slurm.start import why_not_begun
+from pman_core.job import JobSpec
+from pman_core.states import Reason, State
+from testbed.system import wait_for
+from tests.unit.hpc_harness import Node
+
+IMAGE = "case/image:1"
+FAKE = """#!/bin/sh
+cd {folder} || exit 125
+echo "$1" >> calls
+case $1 in
+image) test -e stored ;;
+pull)
+  test -e refuse && {{ echo "Error: initializing source docker://$3: manifest unknown" >&2; exit 125; }}
+  until test -e go; do sleep 0.02; done
+  touch stored ;;
+run)
+  until test "$1" = {image}; do shift; done
+  shift
+  exec "$@" ;;
+esac
+"""
+
+
+class Podman:
+    """One podman on all nodes: it stores one image, once it may ``go``, or refuses it."""
+
+    def __init__(self, folder: Path, bash: str) -> None:
+        self._folder, self._bash = folder, bash
+        self._said = folder / "podman"
+        self._said.mkdir()
+        program = folder / "bin/podman"
+        program.parent.mkdir()
+        program.write_text(FAKE.format(folder=self._said, image=IMAGE))
+        program.chmod(0o755)
+
+    def note(self, what: str) -> None:
+        (self._said / what).touch()
+
+    def asked(self) -> list[str]:
+        return (self._said / "calls").read_text().split()
+
+    def node(self, **own: object) -> Node:
+        path = f"{self._folder}/bin:/usr/bin:/bin"
+        return Node(self._folder, self._bash, hpc_runtime="podman", hpc_path=path, **own)
+
+
+@pytest.fixture
+def podman(tmp_path: Path, bash: str) -> Podman:
+    return Podman(tmp_path, bash)
+
+
+def waits_for(node: Node, spec: JobSpec) -> str:
+    return why_not_begun(node.control.folder(spec.generation), "n1")
+
+
+def test_a_job_waits_while_its_image_is_pulled_and_says_so(podman: Podman) -> None:
+    node = podman.node()
+    spec, next_one = node.prepare("sh", "-c", "exit 3"), node.prepare("true", jid="next")
+    launcher = node.start(spec)
+    wait_for("it is pulled", lambda: waits_for(node, spec) == f"fetching image {IMAGE} on n1")
+    podman.note("go")
+    launcher.communicate(timeout=20)
+    assert node.end(spec) == ("exited", 3, "")
+    assert waits_for(node, spec) == ""
+    assert node.run(next_one) == 0
+    assert podman.asked() == ["image", "pull", "run", "image", "run"]
+
+
+def test_an_image_that_cannot_be_pulled_fails_the_job_in_podmans_words(podman: Podman) -> None:
+    podman.note("refuse")
+    node = podman.node()
+    spec = node.prepare("true")
+    assert node.run(spec) == OWN_FAULT
+    cause, code, text = node.end(spec)
+    assert (cause, code) == ("image_pull", None)
+    assert "manifest unknown" in text
+
+
+@pytest.mark.parametrize(
+    ("policy", "is_stored", "calls"),
+    [
+        ("always", True, ["image", "pull", "run"]),
+        ("missing", True, ["image", "run"]),
+        ("never", True, ["image", "run"]),
+        ("never", False, ["image"]),
+    ],
+)
+def test_the_policy_says_whether_it_is_pulled(podman: Podman, policy: str, is_stored: bool, calls: list[str]) -> None:
+    podman.note("go")
+    if is_stored:
+        podman.note("stored")
+    node = podman.node(image_pull_policy=policy)
+    spec = node.prepare("true")
+    assert node.run(spec) == (0 if is_stored else OWN_FAULT)
+    assert podman.asked() == calls
+    if not is_stored:
+        assert node.end(spec)[0] == "image_pull"
+        assert "IMAGE_PULL_POLICY is never" in node.end(spec)[2]
+
+
+@pytest.mark.exhaustive  # it waits for the launcher to look again
+def test_a_pull_of_a_job_that_is_over_is_ended_and_the_job_never_begins(podman: Podman) -> None:
+    node = podman.node()
+    spec = node.prepare("true")
+    launcher = node.start(spec)
+    wait_for("it is pulled", lambda: waits_for(node, spec).startswith("fetching"))
+    node.control.put_verdict(spec.generation, Verdict(State.CANCELLED, Reason.CANCELLED))
+    launcher.communicate(timeout=20)
+    assert launcher.returncode == OWN_FAULT
+    assert node.end(spec)[0] == "start_failed"
+    assert "run" not in podman.asked()
