@@ -13,6 +13,8 @@ IMAGE = "busybox:test"
 FINISHED = {"finishedSuccessfully", "finishedWithError", "undefined"}
 PATIENCE_S = 120.0
 """So long whatever must happen may take: the machine may have other work, and the scheduler other jobs."""
+REPLY_S = 30.0
+"""The API answers in milliseconds; a busy machine may let it wait for its turn."""
 TRACED = 'echo ran >> "$1/runs"; echo working; {}; echo ended >> "$1/ends"; exit {}'
 
 
@@ -44,21 +46,21 @@ def post(system: System, request: dict[str, Any]) -> dict[str, Any]:
         folder = system.store_base / request[name]
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o777)
-    reply = requests.post(f"{system.url}/api/v1/", json=request, timeout=10)
+    reply = requests.post(f"{system.url}/api/v1/", json=request, timeout=REPLY_S)
     assert reply.status_code == 201, reply.text
     record: dict[str, Any] = reply.json()
     return record
 
 
 def get(system: System, jid: str) -> dict[str, Any]:
-    reply = requests.get(f"{system.url}/api/v1/{jid}/", timeout=10)
+    reply = requests.get(f"{system.url}/api/v1/{jid}/", timeout=REPLY_S)
     assert reply.status_code == 200, reply.text
     record: dict[str, Any] = reply.json()
     return record
 
 
 def delete(system: System, jid: str) -> None:
-    assert requests.delete(f"{system.url}/api/v1/{jid}/", timeout=10).status_code == 204
+    assert requests.delete(f"{system.url}/api/v1/{jid}/", timeout=REPLY_S).status_code == 204
 
 
 def wait_status(system: System, jid: str, *statuses: str, timeout_s: float = PATIENCE_S) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pman_api
 from backends._mock_folder import Folder
+from pman_core.queues import worker_queues
 from pman_core.store.redis import RedisStore
 from testbed.system import System, wait_for
 from tests.faults.leaks import jobs, measure
 from tests.faults.leaks.measure import Growth, Kind, Room, Sample
 
-BACKEND = "mock"
+BACKEND, HOST = "mock", "host-a"
 RETENTION_S = 5.0
 SETTINGS = {
     "RETENTION_HOURS": repr(RETENTION_S / 3600),
@@ -49,8 +50,8 @@ def run(folder: Path, count: int, warm: int) -> Outcome:
     try:
         system.start_redis()
         system.start_api(processes=2)
-        system.start_worker(concurrency=WORKER_THREADS)
-        system.start_control_worker(concurrency=CONTROL_THREADS)
+        system.start_worker(host=HOST, concurrency=WORKER_THREADS)
+        system.start_control_worker(host=HOST, concurrency=CONTROL_THREADS)
         system.start_observer()
         system.wait_ready()
         store = system.connect_store()
@@ -98,6 +99,9 @@ def _wait_forgotten(store: RedisStore) -> None:
         return not any(store.counts(BACKEND).values())
 
     wait_for("every job is past its retention and gone", is_forgotten, 300)
+    # What the observer has done already may wait in the queues of a busy worker still, as a message.
+    queues = [store._key(name) for name in (*worker_queues(BACKEND, HOST), "unacked")]
+    wait_for("no message is left", lambda: not store._redis.exists(*queues))
 
 
 def faults(outcome: Outcome, kib_per_1000_max: float) -> list[str]:
