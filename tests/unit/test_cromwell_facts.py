@@ -117,7 +117,7 @@ def test_two_hog_groups_take_turns(tmp_path: Path) -> None:
 
 
 def test_an_abort_acts_with_the_next_scan_and_may_still_submit(tmp_path: Path) -> None:
-    with FakeCromwell(tmp_path, LOCAL.but(timing=timing(abort_scan_s=2.0, call_start_s=0.3))) as cromwell:
+    with FakeCromwell(tmp_path, LOCAL.but(timing=timing(abort_scan_s=5.0, call_start_s=1.0))) as cromwell:
         post(cromwell, IDS[0], "/bin/sleep", "600")
         wait_for("it runs", lambda: cromwell.workflows[0].state == "Running")
         assert not is_submitted(cromwell, IDS[0])()
