@@ -3,8 +3,12 @@
 import runpy
 import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
+import requests
 
 import pman_api
 from backends._mock_folder import Folder
@@ -26,6 +30,8 @@ SAMPLES = 200
 FDS_MORE_MAX = 4
 THREADS_MORE_MAX = 2
 CLIENTS = 32
+CROWD = 96
+"""Several times as many as the API has threads, as they do not fall evenly on its processes."""
 OWN_FDS = 12
 """Standard streams, logs, the event loop, the broker: what each process has before the first job."""
 WORKER_THREADS, CONTROL_THREADS = 8, 4
@@ -60,6 +66,7 @@ def run(folder: Path, count: int, warm: int) -> Outcome:
         samples: dict[str, list[Sample]] = defaultdict(list)
         watched = measure.processes(system)
         rooms = {name: _room(name) for name in watched}
+        _fill_pools(system, {process: rooms[name].threads for name, process in watched.items() if "api" in name})
         period = max(1, count // SAMPLES)
 
         def done(ended: int) -> None:
@@ -92,6 +99,24 @@ def _room(name: str) -> Room:
         return Room(threads, OWN_FDS + threads + CLIENTS)
     threads = {"worker": WORKER_THREADS, "control": CONTROL_THREADS, "observer": 0}[name] + 1
     return Room(threads, OWN_FDS + threads)
+
+
+def _fill_pools(system: System, apis: dict[psutil.Process, int]) -> None:
+    """Let each process of the API start all its threads: Redis sleeps until as many requests wait for it.
+
+    Each new thread takes memory for itself. On a busy machine they begin late, one by one, and look like a leak.
+    """
+    server = psutil.Process(int(system.connect_store()._redis.info("server")["process_id"]))
+    with ThreadPoolExecutor(CROWD) as crowd:
+        server.suspend()
+        try:
+            asked = [crowd.submit(requests.get, f"{system.url}/api/v1/nobody/", timeout=60) for _ in range(CROWD)]
+            wait_for("all threads have begun", lambda: all(api.num_threads() >= most for api, most in apis.items()))
+        finally:
+            server.resume()
+        for one in asked:
+            one.result()
+    system.wait_ready()
 
 
 def _wait_forgotten(store: RedisStore) -> None:
