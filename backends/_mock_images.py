@@ -31,7 +31,7 @@ class Image(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pull_for_s: Annotated[float, Field(ge=0)] = 0.0
-    """It takes so long, and says how far it is all the time."""
+    """It takes so long, and says how far it is all the time. A new script may change that while it goes on."""
     rejected: str = ""
     """Then the registry refuses, with this text."""
     unavailable_times: Annotated[int, Field(ge=0)] = 0
@@ -49,7 +49,9 @@ class Images:
         """Let the image ``name`` be missing (again), and its pull go as ``image`` says."""
         self._folder.mkdir(exist_ok=True)
         self._path(name, ".there").unlink(missing_ok=True)
-        self._path(name).write_text(image.model_dump_json())
+        draft = self._path(name, ".draft")
+        draft.write_text(image.model_dump_json())
+        draft.replace(self._path(name))
 
     def must_be_pulled_first(self) -> None:
         self._folder.mkdir(exist_ok=True)
@@ -70,10 +72,8 @@ class Images:
     def pull(self, name: str, tell: Callable[[str], None]) -> None:
         """Do as the script says; see ``Backend.pull``."""
         attempt = self._attempts.attempt(f"pull.{_hash(name)}")
-        path = self._path(name)
-        image = Image.model_validate_json(path.read_bytes()) if path.exists() else Image()
         begun_s = time.monotonic()
-        while (passed_s := time.monotonic() - begun_s) < image.pull_for_s:
+        while (passed_s := time.monotonic() - begun_s) < (image := self._script(name)).pull_for_s:
             tell(f"pulling {name}: {passed_s / image.pull_for_s:.0%}")
             time.sleep(TICK_S)
         if attempt <= image.unavailable_times:
@@ -82,6 +82,10 @@ class Images:
             raise Rejected(f"pulling {name}: {image.rejected}", Reason.IMAGE_PULL)
         self._folder.mkdir(exist_ok=True)
         self._path(name, ".there").touch()
+
+    def _script(self, name: str) -> Image:
+        path = self._path(name)
+        return Image.model_validate_json(path.read_bytes()) if path.exists() else Image()
 
     def _path(self, name: str, suffix: str = "") -> Path:
         return self._folder / f"{_hash(name)}{suffix}"

@@ -11,20 +11,25 @@ from testbed.system import System, wait_for
 SCRIPT = """
 import os, sys, time
 seconds, code, outgoing = float(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+print("working", flush=True)
 with open(os.path.join(outgoing, "runs"), "a") as runs:
     runs.write("%d\\n" % os.getpid())
-print("working", flush=True)
-time.sleep(seconds)
+until_s = time.monotonic() + seconds
+while (left_s := until_s - time.monotonic()) > 0 and not os.path.exists(os.path.join(outgoing, "go")):
+    time.sleep(min(left_s, 0.02))
 with open(os.path.join(outgoing, "ends"), "a") as ends:
     ends.write("%d\\n" % os.getpid())
 sys.exit(code)
 """
 
+LASTING_S = 600.0
+"""Longer than any test: such a job ends by :func:`let_end`, or because somebody ends it."""
+
 FINISHED = {"finishedSuccessfully", "finishedWithError", "undefined"}
 
 
 def body(jid: str, seconds: float = 0.1, code: int = 0, **fields: Any) -> dict[str, Any]:
-    """Return the request of a job that runs for ``seconds`` and exits with ``code``."""
+    """Return the request of a job that runs for ``seconds``, or until :func:`let_end`, and exits with ``code``."""
     return {
         "jid": jid,
         "args": [str(seconds), str(code)],
@@ -83,4 +88,10 @@ def traces(system: System, jid: str, name: str = "runs") -> int:
 
 
 def has_begun(system: System, jid: str) -> bool:
+    """Whether it has; its first word is in its log by then."""
     return traces(system, jid) > 0
+
+
+def let_end(system: System, jid: str) -> None:
+    """Let a job come to its own end now."""
+    (system.store_base / jid / "outgoing" / "go").touch()

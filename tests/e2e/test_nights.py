@@ -10,7 +10,18 @@ import pytest
 import requests
 
 from testbed.system import System, wait_for
-from tests.e2e.jobs import body, get, has_begun, post, prepare, traces, wait_end, wait_status
+from tests.e2e.jobs import (
+    LASTING_S,
+    body,
+    get,
+    has_begun,
+    let_end,
+    post,
+    prepare,
+    traces,
+    wait_end,
+    wait_status,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
@@ -52,20 +63,24 @@ def test_a_worker_killed_at_any_point_of_a_submit_leaves_one_run_and_a_true_end(
 
 def test_another_observer_takes_over_from_one_that_was_killed(start: Start) -> None:
     system = bring_up(start, OBSERVER_LEASE_S="3")
-    system.start_observer("standby")
-    post(system, "job", 1.0)
+    sign = system.folder / "standby.heartbeat"
+    system.start_observer("standby", env={"HEARTBEAT_FILE": str(sign)})
+    post(system, "job", LASTING_S)
     wait_for("the job has begun", lambda: has_begun(system, "job"))
+    wait_for("the other one stands by: how long it takes to start is not what is bounded here", sign.exists)
     system.kill("observer")
+    let_end(system, "job")
     # Within a lease of 3 s and a second's reconcile; what is found by the sweep of each minute only is found too late.
     assert wait_end(system, "job", timeout_s=30)["status"] == "finishedSuccessfully"
 
 
 def test_jobs_outlive_worker_and_observer(start: Start) -> None:
     system = bring_up(start)
-    post(system, "job", 5.0, 5)
+    post(system, "job", LASTING_S, 5)
     wait_for("the job has begun", lambda: has_begun(system, "job"))
     system.kill("worker")
     system.kill("observer")
+    let_end(system, "job")
     wait_for("the job has ended by itself", lambda: traces(system, "job", "ends") == 1)
     assert get(system, "job")["status"] in {"notstarted", "started"}
     system.restart("observer")
@@ -106,7 +121,7 @@ def test_redis_wiped_with_jobs_running_brings_them_back_and_they_end_true(start:
     system = bring_up(start)
     codes = {f"job-{number}": number % 3 for number in range(6)}
     for jid, code in codes.items():
-        post(system, jid, 14.0, code)
+        post(system, jid, LASTING_S, code)
     for jid in codes:
         wait_status(system, jid, "started")
     system.stop_redis(kill=True)
@@ -114,10 +129,18 @@ def test_redis_wiped_with_jobs_running_brings_them_back_and_they_end_true(start:
     system.start_redis()
     # pfcon repeats a POST that timed out: it must find the job that runs, not start it again.
     wait_for("the API is back", lambda: requests.get(f"{system.url}/ready/", timeout=30).ok)
-    again = post(system, "job-1", 14.0, 1)
+    again = post(system, "job-1", LASTING_S, 1)
     assert again["status"] in {"notstarted", "started"}
-    for jid, code in codes.items():
+    # One half of them ends before the sweep, the other after it.
+    early, late = list(codes)[:3], list(codes)[3:]
+    for jid in early:
+        let_end(system, jid)
+    for jid in codes:
         wait_for(f"{jid} is back", lambda jid=jid: requests.get(f"{system.url}/api/v1/{jid}/", timeout=30).ok, 120)
+    for jid in late:
+        wait_status(system, jid, "started")
+        let_end(system, jid)
+    for jid, code in codes.items():
         record = wait_end(system, jid, timeout_s=120)
         assert (record["exit_code"], record["cmd"].split()[-1]) == (code, "/share/outgoing")
         assert (traces(system, jid), traces(system, jid, "ends")) == (1, 1)
@@ -128,6 +151,8 @@ def test_two_hundred_jobs_by_sixteen_clients_on_three_workers_and_two_hosts(star
     system.start_worker("worker-2")
     system.start_worker("worker-3", host="host-b")
     system.start_observer("observer-b", host="host-b")
+    for name in ("worker", "worker-2", "worker-3"):
+        wait_for(f"{name} takes jobs", lambda name=name: "ready." in system.output(name))
     codes = {f"job-{number}": number % 4 for number in range(200)}
     with ThreadPoolExecutor(16) as clients:
         list(clients.map(lambda item: post(system, item[0], 0.05, item[1]), codes.items()))
@@ -154,7 +179,7 @@ def test_ten_clients_that_post_the_same_job_at_once_make_one(start: Start) -> No
 def test_a_delete_ends_a_running_job_promptly_and_its_jid_is_free_again(start: Start) -> None:
     system = bring_up(start)
     system.start_control_worker()
-    post(system, "job", 60.0)
+    post(system, "job", LASTING_S)
     wait_for("the job has begun", lambda: has_begun(system, "job"))
     assert requests.delete(f"{system.url}/api/v1/job/", timeout=30).status_code == 204
     assert requests.get(f"{system.url}/api/v1/job/", timeout=30).status_code == 404

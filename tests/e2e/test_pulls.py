@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 IMAGE = "registry.example.org:5000/team/big:1"
 LASTING = Image(pull_for_s=1000)
-"""Its puller is ended before, and finds another script then: no machine is too slow to do it meanwhile."""
+"""Its pull goes on until another script is put: no machine is too slow to do meanwhile what a test does meanwhile."""
 JOBS = [f"job-{number}" for number in range(20)]
 Start = Callable[..., System]
 
@@ -58,11 +58,13 @@ def wait_told(system: System, jid: str) -> None:
 
 
 def test_twenty_jobs_wait_for_one_pull_and_run_once_each(start: Start) -> None:
-    system, images = bring_up(start, Image(pull_for_s=12))
+    system, images = bring_up(start, LASTING)
     for jid in JOBS:
         post_job(system, jid)
-    wait_told(system, JOBS[-1])
+    for jid in JOBS:
+        wait_told(system, jid)
     assert get(system, JOBS[0])["status"] == "notstarted"
+    images.put(IMAGE, Image())
     for jid in JOBS:
         assert wait_end(system, jid)["status"] == "finishedSuccessfully"
     assert images.pulls(IMAGE) == 1
@@ -74,8 +76,8 @@ def test_a_puller_that_is_killed_is_followed_by_the_other(start: Start) -> None:
     for jid in JOBS[:3]:
         post_job(system, jid)
     wait_told(system, JOBS[0])
-    images.put(IMAGE, Image(pull_for_s=0.5))
     system.kill(puller(system))
+    images.put(IMAGE, Image(pull_for_s=0.5))
     for jid in JOBS[:3]:
         assert wait_end(system, jid, timeout_s=150)["status"] == "finishedSuccessfully"
     assert images.pulls(IMAGE) == 2
@@ -87,10 +89,10 @@ def test_a_puller_that_is_told_to_end_leaves_it_to_the_other_at_once(start: Star
     post_job(system, "job")
     wait_told(system, "job")
     name = puller(system)
-    images.put(IMAGE, Image(pull_for_s=0.5))
     system.processes[name].send_signal(signal.SIGTERM)
     assert system.processes[name].wait(60) == 0
     wait_for("the other pulls", lambda: images.pulls(IMAGE) == 2)
+    images.put(IMAGE, Image())
     assert wait_end(system, "job")["status"] == "finishedSuccessfully"
     assert runs(system) == {"job": 1}
 

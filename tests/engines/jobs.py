@@ -17,6 +17,8 @@ PATIENCE_S = 120.0
 """So long whatever must happen may take: the machine may have other work, and the scheduler other jobs."""
 UNTIL_TOLD = 'while [ ! -e "$1/go" ]; do sleep 0.1; done'
 """Work that ends when it is told to, so that it surely goes on while something is done to it; see :func:`go`."""
+REPLY_S = 30.0
+"""The API answers in milliseconds; a busy machine may let it wait for its turn."""
 TRACED = 'echo ran >> "$1/runs"; echo working; {}; echo ended >> "$1/ends"; exit {}'
 
 
@@ -48,21 +50,21 @@ def post(system: System, request: dict[str, Any]) -> dict[str, Any]:
         folder = system.store_base / request[name]
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o777)
-    reply = requests.post(f"{system.url}/api/v1/", json=request, timeout=10)
+    reply = requests.post(f"{system.url}/api/v1/", json=request, timeout=REPLY_S)
     assert reply.status_code == 201, reply.text
     record: dict[str, Any] = reply.json()
     return record
 
 
 def get(system: System, jid: str) -> dict[str, Any]:
-    reply = requests.get(f"{system.url}/api/v1/{jid}/", timeout=10)
+    reply = requests.get(f"{system.url}/api/v1/{jid}/", timeout=REPLY_S)
     assert reply.status_code == 200, reply.text
     record: dict[str, Any] = reply.json()
     return record
 
 
 def delete(system: System, jid: str) -> None:
-    assert requests.delete(f"{system.url}/api/v1/{jid}/", timeout=10).status_code == 204
+    assert requests.delete(f"{system.url}/api/v1/{jid}/", timeout=REPLY_S).status_code == 204
 
 
 def wait_status(system: System, jid: str, *statuses: str, timeout_s: float = PATIENCE_S) -> dict[str, Any]:

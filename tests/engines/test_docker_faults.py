@@ -11,7 +11,7 @@ import requests
 from testbed.engine_proxy import EngineProxy
 from testbed.private_engine import PrivateEngine
 from testbed.system import System, wait_for
-from tests.engines.jobs import containers, delete, get, post, traced, traces, wait_end, wait_status
+from tests.engines.jobs import REPLY_S, containers, delete, get, post, traced, traces, wait_end, wait_status
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 Start = Callable[..., System]
@@ -108,7 +108,7 @@ def test_a_socket_that_hangs_is_not_an_answer(
     silent_s = time.monotonic()
 
     def is_told() -> bool:
-        backend = requests.get(f"{system.url}/api/v1/", timeout=5).json()["backend"]
+        backend = requests.get(f"{system.url}/api/v1/", timeout=REPLY_S).json()["backend"]
         return not backend["ok"]
 
     wait_for("the API tells that the engine does not answer", is_told, 60)
@@ -169,7 +169,7 @@ def test_a_folder_that_is_missing_is_named(start: Start, docker_url: str) -> Non
     system = start(docker_url)
     request = traced("job", type="ds") | {"input_dir": "not/there"}
     (system.store_base / "job" / "out").mkdir(parents=True)
-    reply = requests.post(f"{system.url}/api/v1/", json=request, timeout=10)
+    reply = requests.post(f"{system.url}/api/v1/", json=request, timeout=REPLY_S)
     assert reply.status_code == 201
     record = wait_end(system, "job")
     assert (record["status"], record["reason"]) == ("finishedWithError", "REJECTED")

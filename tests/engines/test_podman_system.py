@@ -11,7 +11,7 @@ from pman_core.errors import Rejected
 from pman_core.settings import load_settings
 from testbed.engine_proxy import EngineProxy
 from testbed.system import System, wait_for
-from tests.engines.jobs import body, containers, delete, get, post, traced, traces, wait_end, wait_status
+from tests.engines.jobs import REPLY_S, body, containers, delete, get, post, traced, traces, wait_end, wait_status
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(240)]
 Start = Callable[..., System]
@@ -20,7 +20,7 @@ HUNGRY = "exec dd if=/dev/zero of=/dev/null bs=300M count=1"
 
 def test_podman_behind_the_name_of_docker_is_found_out_and_spoken_to_in_its_way(start: Start, podman_url: str) -> None:
     system = start(podman_url, "docker")
-    assert requests.get(f"{system.url}/api/v1/", timeout=5).json()["container_env"] == "podman"
+    assert requests.get(f"{system.url}/api/v1/", timeout=REPLY_S).json()["container_env"] == "podman"
     post(system, traced("good"))
     post(system, body("hungry", HUNGRY, memory_limit=50))
     assert wait_end(system, "good")["status"] == "finishedSuccessfully"

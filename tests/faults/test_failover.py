@@ -39,7 +39,9 @@ def test_a_new_master_has_every_accepted_job_and_all_processes_use_it(start: Sta
         post(system, jid, 0.1, code)
 
     old_port = redis_there.kill_master()
-    assert try_post(system, "refused") in {503, 0}
+    is_refused = try_post(system, "refused") in {503, 0}
+    # On a machine that lets this client wait for seconds there may be a new master by then.
+    assert is_refused or redis_there.master_port() != old_port
     with ThreadPoolExecutor(2) as clients:
         during = {f"during-{number}": number % 3 for number in range(6)}
         posted = [clients.submit(post, system, jid, 0.1, code) for jid, code in during.items()]

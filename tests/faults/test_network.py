@@ -82,11 +82,13 @@ def test_every_reply_comes_soon_while_redis_cannot_be_heard(
     # A slow Redis may have done what it has not confirmed in time.
     assert 503 in codes
     assert codes <= {503, 200, 201, 404}
-    # So many clients at once keep each other waiting on a busy machine, however well Redis is.
-    assert longest_s < REPLY_MAX_S / 2 + 3 * crowded_s, f"with Redis {crowded_s:.1f} s"
     proxy.restore()
     post(system, "before", 0.1, 1)
     post(system, "during", 0.1, 1)
+    # So many clients at once keep each other waiting on a busy machine, however well Redis is: asked before and after,
+    # as its other work comes and goes.
+    crowded_s = max(crowded_s, knock_all(system, "during")[1])
+    assert longest_s < REPLY_MAX_S / 2 + 3 * crowded_s, f"with Redis {crowded_s:.1f} s"
     post(system, "after", 0.1, 2)
     check_ends(system, {"ends-meanwhile": 3, "before": 1, "during": 1, "after": 2})
     assert pids(system) == before

@@ -1,6 +1,7 @@
 """A scheduler that is slow, away, wrong, or confused about its events: clients wait, and are told nothing false."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -40,12 +41,16 @@ def post_jobs(system: System, count: int, *script: str) -> dict[str, int]:
 def test_a_scheduler_that_takes_five_seconds_for_each_answer_delays_jobs_and_no_reply(start: Start) -> None:
     system = bring_up(start, "mock", env=HURRIED)
     set_faults(system, slow_s=SLOW_S)
-    begun_s = time.monotonic()
-    codes = post_jobs(system, 6, "MOCK_RUN_FOR_S=1")
+    codes = {f"job-{number}": number % 3 for number in range(6)}
+    posts_s = [
+        took_s(lambda jid=jid, code=code: post(system, jid, **mock_job(f"MOCK_EXIT_CODE={code}", "MOCK_RUN_FOR_S=1")))
+        for jid, code in codes.items()
+    ]
     post(system, "deleted", **mock_job("MOCK_RUN_FOR_S=60"))
-    assert ask(system, "DELETE", "/api/v1/deleted/").status_code == 204
-    # If each of the eight replies waited for the scheduler only once, it would be twice as long.
-    assert time.monotonic() - begun_s < 8 * SLOW_S / 2
+    deletes_s = [took_s(lambda: delete(system, "deleted")) for _ in range(3)]
+    # A busy machine makes a reply late, and not every one of them; if they waited for the scheduler, all would be.
+    assert min(posts_s) < SLOW_S
+    assert min(deletes_s) < SLOW_S
     with watched(system, list(codes)):
         check_mock_ends(system, codes)
     set_faults(system)
@@ -133,6 +138,16 @@ def test_a_record_outlives_its_retention_as_long_as_its_object_cannot_be_removed
     system.restart("observer")
     wait_for("its record is gone", lambda: ask(system, "GET", "/api/v1/job/").status_code == 404)
     assert not is_known(system, "job")
+
+
+def took_s(act: Callable[[], object]) -> float:
+    begun_s = time.monotonic()
+    act()
+    return time.monotonic() - begun_s
+
+
+def delete(system: System, jid: str) -> None:
+    assert ask(system, "DELETE", f"/api/v1/{jid}/").status_code == 204
 
 
 def is_known(system: System, jid: str) -> bool:

@@ -155,7 +155,7 @@ def test_twenty_jobs_start_at_once(lives: Lives) -> None:
 
 @pytest.mark.parametrize("how", ["end", "remove"])
 def test_a_call_that_is_submitted_after_its_abort_runs_nothing(lives: Lives, how: str) -> None:
-    cromwell, site = lives(call_start_s=0.3, abort_scan_s=NEVER)
+    cromwell, site = lives(call_start_s=1.0, abort_scan_s=NEVER)
     spec = site.spec("sh", "-c", 'echo ran > "$0/ran"')
     site.backend.submit(spec)
     wait_for("a workflow that runs", lambda: cromwell.workflows[0].state == "Running")

@@ -97,15 +97,18 @@ def test_a_hog_group_starts_at_once(tmp_path: Path) -> None:
             post(cromwell, one, workflowOptions='{"hogGroup": "pman"}')
         wait_for("all have started", lambda: len(started_at(cromwell)) == 20)
         starts = started_at(cromwell)
-        assert starts[-1] - starts[0] < 1.9  # in one poll, or in two if one came in between
+        # In one poll, or in a few if some come between the POSTs of a busy machine: one by one it would be 19.
+        assert starts[-1] - starts[0] < 19 / 2
 
 
 def test_two_hog_groups_take_turns(tmp_path: Path) -> None:
-    with FakeCromwell(tmp_path, LOCAL.but(timing=timing(max_launch_count=1, new_workflow_poll_s=0.3))) as cromwell:
+    with FakeCromwell(tmp_path, LOCAL.but(timing=timing(max_launch_count=1, new_workflow_poll_s=NEVER))) as cromwell:
+        assert cromwell.engine is not None
+        cromwell.engine.kill()  # it polls when it is told to: when all are there
         for number, one in enumerate(IDS[:4]):
             post(cromwell, one, workflowOptions=json.dumps({"hogGroup": "a" if number < 2 else "b"}))
-        wait_for("all have started", lambda: len(started_at(cromwell)) == 4)
-        assert cromwell.engine is not None
+        for _ in range(4):
+            cromwell.engine._poll_workflows()
         groups = ["a" if IDS.index(one) < 2 else "b" for _, one in cromwell.engine.started]
         assert groups == ["a", "b", "a", "b"]
 
@@ -114,7 +117,7 @@ def test_two_hog_groups_take_turns(tmp_path: Path) -> None:
 
 
 def test_an_abort_acts_with_the_next_scan_and_may_still_submit(tmp_path: Path) -> None:
-    with FakeCromwell(tmp_path, LOCAL.but(timing=timing(abort_scan_s=2.0, call_start_s=0.3))) as cromwell:
+    with FakeCromwell(tmp_path, LOCAL.but(timing=timing(abort_scan_s=5.0, call_start_s=1.0))) as cromwell:
         post(cromwell, IDS[0], "/bin/sleep", "600")
         wait_for("it runs", lambda: cromwell.workflows[0].state == "Running")
         assert not is_submitted(cromwell, IDS[0])()

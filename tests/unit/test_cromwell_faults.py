@@ -123,7 +123,7 @@ def test_a_server_that_is_unwell_ends_no_job(site: Site, cromwell: FakeCromwell,
 
 
 def test_nonsense_is_no_answer(site: Site, cromwell: FakeCromwell) -> None:
-    spec = job(site, 1.0)
+    spec = site.spec("sh", "-c", 'echo ran >> "$0/runs"; until [ -e "$0/go" ]; do sleep 0.1; done', "/share/outgoing")
     site.backend.submit(spec)
     for nonsense in NONSENSE:
         cromwell.faults.say("*", nonsense)
@@ -132,6 +132,7 @@ def test_nonsense_is_no_answer(site: Site, cromwell: FakeCromwell) -> None:
                 ask()
         site.backend.health()
         cromwell.faults.clear()
+    (site.store / spec.request.output_dir / "go").touch()
     ends_once(site, spec)
 
 

@@ -63,11 +63,12 @@ def test_after_sigkill_it_goes_on_when_its_heartbeat_is_old(tmp_path: Path) -> N
 
 
 def test_metadata_that_were_not_written_are_lost_by_sigkill_and_the_workflow_runs(tmp_path: Path) -> None:
-    slow = timing(metadata_flush_s=1.5, new_workflow_poll_s=2.0)
-    with FakeCromwell(tmp_path, LOCAL.but(timing=slow)) as cromwell:
+    never = timing(metadata_flush_s=NEVER, new_workflow_poll_s=NEVER)
+    with FakeCromwell(tmp_path, LOCAL.but(timing=never)) as cromwell:
         post(cromwell, IDS[0], labels='{"job": "j1"}')
         assert not cromwell.workflows[0].flushed
         cromwell.kill()
+        cromwell.site = cromwell.site.but(timing=timing(metadata_flush_s=1.5, new_workflow_poll_s=2.0))
         cromwell.start()
         assert statuses(cromwell, IDS[0], "Succeeded")[0] == "fail"
         told = get(cromwell, IDS[0], "metadata")
@@ -109,10 +110,11 @@ def test_what_ended_or_was_lost_while_it_was_down(tmp_path: Path) -> None:
 
 def test_an_abort_outlives_a_restart(tmp_path: Path) -> None:
     """(83)"""
-    with FakeCromwell(tmp_path, LOCAL.but(timing=timing(abort_scan_s=3.0))) as cromwell:
+    with FakeCromwell(tmp_path, LOCAL.but(timing=timing(abort_scan_s=NEVER))) as cromwell:
         post(cromwell, IDS[0], *counting(600))
         wait_for("it runs", lambda: cromwell.workflows[0].job_id and submits(cromwell, IDS[0]) == 1)
         assert abort(cromwell, IDS[0]) == "Aborting"
         cromwell.stop()
+        cromwell.site = cromwell.site.but(timing=timing(abort_scan_s=3.0))
         cromwell.start()
         assert statuses(cromwell, IDS[0], "Aborted") == ["Aborting", "Aborted"]

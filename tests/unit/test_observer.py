@@ -49,7 +49,8 @@ def test_events_become_changes_without_a_listing() -> None:
     world.backend.objects[JID, generation] = event
     observer = world.observer()
     observer.tick(wait_s=5)
-    observer.tick(wait_s=0.05)
+    if world.record().state is not State.SUCCEEDED:  # the second event came later than the first one
+        observer.tick(wait_s=5)
     assert world.record().state is State.SUCCEEDED
     observer.stand_down()
 

@@ -3,17 +3,22 @@
 import runpy
 import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+import requests
+
 import pman_api
 from backends._mock_folder import Folder
+from pman_core.queues import worker_queues
 from pman_core.store.redis import RedisStore
 from testbed.system import System, wait_for
 from tests.faults.leaks import jobs, measure
 from tests.faults.leaks.measure import Growth, Kind, Room, Sample
 
-BACKEND = "mock"
+BACKEND, HOST = "mock", "host-a"
 RETENTION_S = 5.0
 SETTINGS = {
     "RETENTION_HOURS": repr(RETENTION_S / 3600),
@@ -25,6 +30,8 @@ SAMPLES = 200
 FDS_MORE_MAX = 4
 THREADS_MORE_MAX = 2
 CLIENTS = 32
+CROWD = 96
+"""Several times as many as the API has threads, as they do not fall evenly on its processes."""
 OWN_FDS = 12
 """Standard streams, logs, the event loop, the broker: what each process has before the first job."""
 WORKER_THREADS, CONTROL_THREADS = 8, 4
@@ -49,8 +56,8 @@ def run(folder: Path, count: int, warm: int) -> Outcome:
     try:
         system.start_redis()
         system.start_api(processes=2)
-        system.start_worker(concurrency=WORKER_THREADS)
-        system.start_control_worker(concurrency=CONTROL_THREADS)
+        system.start_worker(host=HOST, concurrency=WORKER_THREADS)
+        system.start_control_worker(host=HOST, concurrency=CONTROL_THREADS)
         system.start_observer()
         system.wait_ready()
         store = system.connect_store()
@@ -59,6 +66,7 @@ def run(folder: Path, count: int, warm: int) -> Outcome:
         samples: dict[str, list[Sample]] = defaultdict(list)
         watched = measure.processes(system)
         rooms = {name: _room(name) for name in watched}
+        _fill_pools(system, {process: rooms[name].threads for name, process in watched.items() if "api" in name})
         period = max(1, count // SAMPLES)
 
         def done(ended: int) -> None:
@@ -93,11 +101,32 @@ def _room(name: str) -> Room:
     return Room(threads, OWN_FDS + threads)
 
 
+def _fill_pools(system: System, apis: dict[psutil.Process, int]) -> None:
+    """Let each process of the API start all its threads: Redis sleeps until as many requests wait for it.
+
+    Each new thread takes memory for itself. On a busy machine they begin late, one by one, and look like a leak.
+    """
+    server = psutil.Process(int(system.connect_store()._redis.info("server")["process_id"]))
+    with ThreadPoolExecutor(CROWD) as crowd:
+        server.suspend()
+        try:
+            asked = [crowd.submit(requests.get, f"{system.url}/api/v1/nobody/", timeout=60) for _ in range(CROWD)]
+            wait_for("all threads have begun", lambda: all(api.num_threads() >= most for api, most in apis.items()))
+        finally:
+            server.resume()
+        for one in asked:
+            one.result()
+    system.wait_ready()
+
+
 def _wait_forgotten(store: RedisStore) -> None:
     def is_forgotten() -> bool:
         return not any(store.counts(BACKEND).values())
 
     wait_for("every job is past its retention and gone", is_forgotten, 300)
+    # What the observer has done already may wait in the queues of a busy worker still, as a message.
+    queues = [store._key(name) for name in (*worker_queues(BACKEND, HOST), "unacked")]
+    wait_for("no message is left", lambda: not store._redis.exists(*queues))
 
 
 def faults(outcome: Outcome, kib_per_1000_max: float) -> list[str]:
