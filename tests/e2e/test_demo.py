@@ -6,8 +6,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -33,18 +35,18 @@ def bare_env(tmp_path: Path) -> dict[str, str]:
 
 
 def test_the_demo_runs_a_job_and_leaves_nothing(bare_env: dict[str, str], tmp_path: Path) -> None:
-    before_s = plain_start_s()
     began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, ROOT / "demo" / "run.py"],
-        env=bare_env,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    took_s = time.monotonic() - began
-    plain_s = max(before_s, plain_start_s())
+    with plain_starts() as starts_s:
+        done = subprocess.run(
+            [sys.executable, ROOT / "demo" / "run.py"],
+            env=bare_env,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        took_s = time.monotonic() - began
+    plain_s = max(starts_s)
     assert done.returncode == 0, done.stdout + done.stderr
     for expected in ("SUCCEEDED, exit code 0", "montage.png", "slice-08.png", "9/9", "processes left: none"):
         assert expected in done.stdout + done.stderr
@@ -54,11 +56,27 @@ def test_the_demo_runs_a_job_and_leaves_nothing(bare_env: dict[str, str], tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["home"], "its folder is gone"
 
 
-def plain_start_s() -> float:
-    """Return how long one of pman's own processes takes to start just now, by the libraries that it imports."""
-    began = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import celery.apps.worker, flask, gunicorn.app.wsgiapp, redis"], check=True)
-    return time.monotonic() - began
+@contextmanager
+def plain_starts() -> Iterator[list[float]]:
+    """Collect how many seconds one of pman's own processes takes to start meanwhile, by the libraries it imports."""
+    took_s: list[float] = []
+    is_over = threading.Event()
+
+    def start_again() -> None:
+        while not (is_over.is_set() and took_s):
+            began = time.monotonic()
+            subprocess.run(
+                [sys.executable, "-c", "import celery.apps.worker, flask, gunicorn.app.wsgiapp, redis"], check=True
+            )
+            took_s.append(time.monotonic() - began)
+
+    thread = threading.Thread(target=start_again)
+    thread.start()
+    try:
+        yield took_s
+    finally:
+        is_over.set()
+        thread.join()
 
 
 @pytest.fixture
