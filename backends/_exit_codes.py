@@ -4,7 +4,7 @@ import signal
 
 from pman_core.states import Reason
 
-KILLED = 128 + signal.SIGKILL
+KILLED, TERMINATED = 128 + signal.SIGKILL, 128 + signal.SIGTERM
 
 
 def signal_of(code: int) -> int:

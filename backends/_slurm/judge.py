@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from backends._exit_codes import KILLED
+from backends._exit_codes import KILLED, TERMINATED
 from backends._hpc.job_folder import SILENCE_S, Noted
 from backends._hpc.launcher import NOT_MOUNTED, NOT_OURS, OWN_FAULT
 from backends._hpc.outcome import Claim, End, Verdict, state_of_exit, verdict_of
@@ -25,6 +25,8 @@ VISIBLE = timedelta(seconds=60)
 """So long what the launcher wrote may take to be seen from here, on a file system that keeps what it has read."""
 SIGNAL_BASE = 128
 """What an exit code has above it is the signal that ended the command."""
+ENDED_BY_SLURM = frozenset({KILLED, TERMINATED})
+"""What a job's exit code is when Slurm has ended it: whose node has failed, or who is preempted, hears it, too."""
 NOT_A_SIGNAL = frozenset({53, 125})
 """Slurm's own numbers where a signal is meant to be: the batch script could not be started; want of memory."""
 
@@ -189,7 +191,8 @@ def _ended(known: Known, job: NativeJob, meaning: Meaning, now: datetime) -> Jud
     word = word_of(job.state)
     if word in {"FAILED", "COMPLETED"} and (claim := _claim_before(known, job)) is not None:
         return _requeued(known, claim, job)
-    if word in {"FAILED", "COMPLETED"} or (meaning.reason is Reason.NODE_FAIL and end is not None):
+    had_ended = end is not None and end.exit_code not in ENDED_BY_SLURM
+    if word in {"FAILED", "COMPLETED"} or (meaning.reason is Reason.NODE_FAIL and had_ended):
         verdict = _by_exit(end, job, now, is_claimed=known.claim is not None)
     else:
         verdict = Verdict(meaning.state, meaning.reason, _message(meaning, job), word, _exit_code(end, job))

@@ -67,6 +67,11 @@ def known(*listed: NativeJob, claimed: str = "7", **fields: Any) -> Known:
         (known(native("REVOKED"), claimed=""), State.CANCELLED, Reason.CANCELLED, None),
         # It had ended by itself before its node failed
         (known(native("NODE_FAIL"), end=end(code=0)), State.SUCCEEDED, None, 0),
+        (known(native("NODE_FAIL"), end=end("image_pull", None)), State.FAILED, Reason.IMAGE_PULL, None),
+        # The node of another worker has failed, or it had some time left when it was preempted: Slurm has ended it
+        (known(native("NODE_FAIL"), end=end(code=143)), State.FAILED, Reason.NODE_FAIL, 143),
+        (known(native("NODE_FAIL"), end=end(code=137)), State.FAILED, Reason.NODE_FAIL, 137),
+        (known(native("PREEMPTED", signal=15), end=end(code=143)), State.FAILED, Reason.NODE_FAIL, 143),
         # It had begun, and is in the queue again
         (known(native("REQUEUED", restarts=1)), State.FAILED, Reason.REQUEUED, None),
         (known(native("PENDING", restarts=1)), State.FAILED, Reason.REQUEUED, None),
