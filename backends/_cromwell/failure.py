@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from backends._cromwell.replies import Account
 from backends._cromwell.workflow import NOT_MOUNTED
-from backends._exit_codes import KILLED
+from backends._exit_codes import KILLED, TERMINATED
 from backends._hpc.outcome import Claim, Verdict, state_of_exit
 from backends._time_limit import describe_time_limit
 from pman_core.states import Reason, State
@@ -22,7 +22,6 @@ INVENTED_CODES = frozenset({79})
 """``returnCode`` of a call whose job has gone, without a file of it, for longer than ``exit-code-timeout-seconds``."""
 LAG = timedelta(seconds=10)
 """So much later than the batch system a launcher may begin to count, whole seconds and all."""
-TERMINATED = 128 + 15
 ENDED_FROM_OUTSIDE = frozenset({KILLED, TERMINATED})
 """Exit codes that a batch system causes, too: it says so on the stderr of the call."""
 
@@ -91,7 +90,8 @@ def verdict_without_launcher(account: Account, claim: Claim | None, notes: str, 
     bare = Verdict(State.FAILED, Reason.NODE_FAIL, "", account.status, None, began_at, account.ended_at)
     if account.status == "Aborted":
         return replace(bare, state=State.CANCELLED, reason=Reason.CANCELLED, message="aborted in Cromwell")
-    told = told_by_batch_system(notes, bare, limit_s)
+    # What has not begun has no time of its own: to Cromwell it is as old as its place in the queue.
+    told = told_by_batch_system(notes, bare, None if claim is None else limit_s)
     if told is not bare:
         return told
     cause = _cause(account, notes)

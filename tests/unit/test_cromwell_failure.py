@@ -60,6 +60,13 @@ def test_a_time_limit_that_a_batch_system_has_kept_is_named_if_it_was_the_jobs_o
     assert told_by_batch_system(f"{STEP} DUE TO TIME LIMIT ***", KILLED, limit_s).message.startswith(message)
 
 
+def test_a_job_that_has_not_begun_has_not_run_for_as_long_as_it_has_waited() -> None:
+    account, notes = replace(FAILED, started_at=BEGAN), f"{STEP} DUE TO TIME LIMIT ***"
+    assert verdict_without_launcher(account, CLAIM, notes, 40).message.startswith("ended at its time limit of 40 s")
+    told = verdict_without_launcher(account, None, notes, 40).message
+    assert told.startswith("ended by the time limit of the batch system")
+
+
 def test_without_its_words_a_kill_is_a_signal() -> None:
     assert told_by_batch_system("", KILLED, None) == KILLED
     assert told_by_batch_system("pman: another run has claimed the job", KILLED, None) == KILLED
