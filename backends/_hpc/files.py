@@ -13,6 +13,7 @@ source, archive     where an image is fetched from, and the prefix for archives 
 name                what the fetched image is called in the cache
 policy              IMAGE_PULL_POLICY
 pull_timeout_s      IMAGE_PULL_TIMEOUT_S, whole seconds
+pull_flags          options of the pull, with blanks between them
 scratch             a folder of the node; ``scratch_flag`` is the runtime's option for one in it
 gpu_prefix          how the runtime is told of CUDA_VISIBLE_DEVICES, or ``""`` for a job without GPUs
 tasks               how many containers run side by side, one per node, by ``srun``
@@ -90,6 +91,7 @@ def files_of(
         "name": cache_name(spec.request.image),
         "policy": own.image_pull_policy,
         "pull_timeout_s": str(math.ceil(own.image_pull_timeout_s)),
+        "pull_flags": container.pull_flags,
         "scratch": str(own.hpc_scratch),
         "scratch_flag": container.scratch_flag,
         "gpu_prefix": container.env_prefix if spec.request.gpus else "",

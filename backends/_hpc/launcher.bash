@@ -166,14 +166,20 @@ fetch() {
 
 # pull IMAGE: into the storage that podman has on this node. Those of other nodes get it with their task.
 pull() {
-  local status
-  if env -i -- "${host[@]}" podman image exists "$1" </dev/null >/dev/null 2>&1 {life}>&-; then
+  local status flags
+  env -i -- "${host[@]}" podman image exists "$1" </dev/null >"$folder/pull" 2>&1 {life}>&- &
+  await $!
+  status=$?
+  leave_if_over
+  if ((status == 0)); then
     [[ ${setting[policy]} != always ]] && return
   elif [[ ${setting[policy]} == never ]]; then
+    ((status == 1)) || fail_fetch "$status" "$1"
     fail image_pull "the image $1 is not on $HOSTNAME, and IMAGE_PULL_POLICY is never"
   fi
   : >"$folder/fetching"
-  env -i -- "${host[@]}" timeout -k 10 "${setting[pull_timeout_s]}" podman pull --quiet "$1" \
+  read -ra flags < <(printf '%s\n' "${setting[pull_flags]-}")
+  env -i -- "${host[@]}" timeout -k 10 "${setting[pull_timeout_s]}" podman pull --quiet "${flags[@]}" "$1" \
     </dev/null >"$folder/pull" 2>&1 {life}>&- &
   await $!
   status=$?

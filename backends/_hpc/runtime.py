@@ -2,12 +2,13 @@
 
 https://apptainer.org/docs/user/1.4/cli/apptainer_exec.html
 https://docs.sylabs.io/guides/latest/user-guide/cli/singularity_exec.html
-https://docs.podman.io/en/latest/markdown/podman-run.1.html
+https://docs.podman.io/en/latest/markdown/podman-run.1.html and podman-pull.1.html
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from backends._hpc.settings import HpcSettings
@@ -44,6 +45,22 @@ OWN_NAMES = frozenset(
 OWN_PREFIXES = ("APPTAINER", "SINGULARITY", "SING_USER")
 HOST_NAMES = frozenset({"PATH", "HOME", "USER", "LANG", "TMPDIR", "XDG_RUNTIME_DIR"})
 """What the launcher gives to the runtime itself."""
+PULL_FLAGS = frozenset(
+    {
+        "--arch",
+        "--authfile",
+        "--cert-dir",
+        "--decryption-key",
+        "--os",
+        "--platform",
+        "--retry",
+        "--retry-delay",
+        "--signature-policy",
+        "--tls-verify",
+        "--variant",
+    }
+)
+"""Options of ``podman run`` that say where its image comes from: ``podman pull`` has them, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,8 @@ class Container:
     argv: Sequence[str]
     env_prefix: str = ""
     """How a variable is called that the runtime hands on."""
+    pull_flags: str = ""
+    """Options of the pull, with blanks between them, where the image is pulled apart."""
     scratch_flag: str = ""
     """The option that a folder of the node is given by, for /tmp and the like."""
     start_failures: str = ""
@@ -136,9 +155,21 @@ def _podman(own: HpcSettings, common: CommonSettings, spec: JobSpec, incoming: P
         runtime=[*runtime, *by_option, *own.hpc_runtime_options],
         env=env,
         argv=spec.argv,
+        pull_flags=" ".join(_pull_flags(own.hpc_runtime_options)),
         start_failures="125 126 127",
         start_mark="Error: ",
     )
+
+
+def _pull_flags(options: Sequence[str]) -> Iterator[str]:
+    """Yield those of the site's options that a pull needs as well, each with its value."""
+    words = iter(options)
+    for word in words:
+        name, has_value, _ = word.partition("=")
+        if name in PULL_FLAGS:
+            yield word
+            if not has_value and name != "--tls-verify":  # which has one only behind an equals sign
+                yield from islice(words, 1)
 
 
 def _hidden(env: Mapping[str, str]) -> tuple[list[str], list[str]]:

@@ -16,10 +16,14 @@ IMAGE = "case/image:1"
 FAKE = """#!/bin/sh
 cd {folder} || exit 125
 echo "$1" >> calls
+echo "$*" > "$1"
 case $1 in
-image) test -e stored ;;
+image)
+  while test -e hang; do sleep 0.02; done
+  test -e broken && {{ echo "Error: creating runtime static files directory: no space left on device" >&2; exit 125; }}
+  test -e stored ;;
 pull)
-  test -e refuse && {{ echo "Error: initializing source docker://$3: manifest unknown" >&2; exit 125; }}
+  test -e refuse && {{ echo "Error: initializing source docker://{image}: manifest unknown" >&2; exit 125; }}
   until test -e go; do sleep 0.02; done
   touch stored ;;
 run)
@@ -47,6 +51,12 @@ class Podman:
 
     def asked(self) -> list[str]:
         return (self._said / "calls").read_text().split()
+
+    def is_asked(self) -> bool:
+        return (self._said / "calls").exists()
+
+    def words(self, call: str) -> list[str]:
+        return (self._said / call).read_text().split()
 
     def node(self, **own: object) -> Node:
         path = f"{self._folder}/bin:/usr/bin:/bin"
@@ -105,6 +115,39 @@ def test_the_policy_says_whether_it_is_pulled(podman: Podman, policy: str, is_st
     if not is_stored:
         assert node.end(spec)[0] == "image_pull"
         assert "IMAGE_PULL_POLICY is never" in node.end(spec)[2]
+
+
+def test_a_podman_that_cannot_say_whether_it_has_the_image_is_quoted(podman: Podman) -> None:
+    podman.note("broken")
+    node = podman.node(image_pull_policy="never")
+    spec = node.prepare("true")
+    assert node.run(spec) == OWN_FAULT
+    cause, _, text = node.end(spec)
+    assert cause == "image_pull"
+    assert "no space left on device" in text
+
+
+def test_the_sites_options_that_are_about_the_registry_are_given_to_the_pull_too(podman: Podman) -> None:
+    podman.note("go")
+    options = "--tls-verify=false --userns=keep-id --authfile /etc/auth.json --arch=arm64 --tls-verify --pids-limit 9"
+    node = podman.node(hpc_runtime_options=options)
+    assert node.run(node.prepare("true")) == 0
+    wanted = ["--tls-verify=false", "--authfile", "/etc/auth.json", "--arch=arm64", "--tls-verify"]
+    assert podman.words("pull") == ["pull", "--quiet", *wanted, IMAGE]
+    assert " ".join(podman.words("run")).count(options) == 1
+
+
+@pytest.mark.exhaustive  # it waits for the launcher to look again
+def test_a_job_that_is_over_waits_for_no_podman_that_hangs(podman: Podman) -> None:
+    podman.note("hang")
+    node = podman.node()
+    spec = node.prepare("true")
+    launcher = node.start(spec)
+    wait_for("podman is asked", podman.is_asked)
+    node.control.put_verdict(spec.generation, Verdict(State.CANCELLED, Reason.CANCELLED))
+    launcher.communicate(timeout=20)
+    assert launcher.returncode == OWN_FAULT
+    assert podman.asked() == ["image"]
 
 
 @pytest.mark.exhaustive  # it waits for the launcher to look again
