@@ -262,6 +262,19 @@ def test_of_several_workers_the_code_of_the_first_that_failed_is_told(node: Node
     assert node.end(spec) == ("exited", 6, "")
 
 
+def test_a_worker_that_cannot_begin_tells_why_for_all_of_them(tmp_path: Path, bash: str) -> None:
+    node = Node(tmp_path, bash, hpc_runtime="none", hpc_any_image=True)
+    spec = node.prepare("true", number_of_workers=2)
+    (node.store / "out").rmdir()
+    launcher = node.start(spec)
+    _, said = launcher.communicate(timeout=20)
+    assert launcher.returncode == OWN_FAULT
+    cause, code, text = node.end(spec)
+    assert (cause, code) == ("start_failed", None)
+    assert "the outgoing folder is not what it was" in text
+    assert b"could not be written down" not in said + node.log(spec).encode()
+
+
 def test_several_workers_whose_command_is_not_there_have_not_started(node: Node) -> None:
     spec = node.prepare("/no/such/command", number_of_workers=2)
     srun = Path(node.own.hpc_path.split(":")[0]) / "srun"
