@@ -89,6 +89,22 @@ def test_an_order_that_fails_takes_no_turn_from_the_others(gate: Gate, caplog: p
     wait_for("who failed is told", lambda: caplog.text.count("ZeroDivisionError") == 2 * AT_ONCE_MAX)
 
 
+def test_a_host_without_threads_to_give_is_asked_again(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under a limit of processes: who looks at jobs does not fail by that, and later orders are given."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    gate.let_go()
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", refuse)
+        gate.give(*NAMES[: 2 * AT_ONCE_MAX])
+    assert not gate.begun
+    gate.give(*NAMES)
+    wait_for("all have had their turn", lambda: len(gate.ended) == JOBS)
+    assert sorted(gate.begun) == sorted(NAMES), "once each"
+
+
 def test_what_waits_is_forgotten_when_the_backend_is_closed(gate: Gate) -> None:
     gate.give(*NAMES)
     wait_for("the first have begun", lambda: len(gate.begun) == AT_ONCE_MAX)
