@@ -187,7 +187,7 @@ def test_all_are_ended_when_the_webhook_answers_again(kube: World) -> None:
 def test_a_job_whose_trouble_has_passed_before_its_turn_is_not_ended(
     kube: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its image is being pulled by now, and of itself its pod tells nothing of that: it is as silent as one in trouble."""
+    """Its image is being pulled by now, of which its pod says nothing: it is as silent as one in trouble."""
     monkeypatch.setattr(patience, "SILENT_S", 0.0)
     monkeypatch.setattr(watchdog, "FRESH_S", 0.0)
     stuck, mended = in_trouble(kube, AT_ONCE_MAX), kube.spec(COUNT, jid="mended", image="case/big:1")
