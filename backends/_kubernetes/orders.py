@@ -42,7 +42,14 @@ class Orders:
             if self._threads == AT_ONCE_MAX:
                 return
             self._threads += 1
-        threading.Thread(target=self._work, name="orders", daemon=True).start()
+        try:
+            threading.Thread(target=self._work, name="orders", daemon=True).start()
+        except RuntimeError as error:  # the host has no more to give just now
+            log.warning("an order has no thread: %s %s", name, error)
+            with self._lock:
+                self._threads -= 1
+                self._given.discard(name)
+                self._waiting = deque(one for one in self._waiting if one[0] != name)
 
     def forget(self) -> None:
         """Leave out all that wait; what is under way ends within its time-out."""

@@ -30,7 +30,7 @@ cannot do is told nowhere else."""
 class _Memory:
     troubled_since_s: float | None = None
     ended_at_s: float = -math.inf
-    """When the job was last told to end, or would have been, as far as this process knows."""
+    """When the job was last told to end, as far as this process knows."""
     silent_since_s: float | None = None
     asked_at_s: float = -math.inf
     heard_at_s: float = -math.inf
@@ -47,7 +47,9 @@ class Patience:
         self._clock_s = clock_s
         self._lock = threading.Lock()
         self._memories: dict[str, _Memory] = {}
-        self._asked_at_s = self._deaf_since_s = -math.inf
+        self._asked_at_s = -math.inf
+        self._deaf_since_s = -math.inf
+        """When the last answer came, if it was slow or none: until one is prompt, all ask in their turn alone."""
         self._round_at_s = -math.inf
         """Since when each job that waits has its turn once."""
         self._kept_waiting_at_s = -math.inf
@@ -67,12 +69,10 @@ class Patience:
             self._ask(memory, uid, now_s, events_of)
         is_over = self._is_over(memory, shown or memory.told, now_s)
         if is_over and shown is None:  # it may have passed by now
-            if memory.asked_at_s < now_s and not self._is_deaf(now_s):
+            if memory.asked_at_s < now_s and self._deaf_since_s == -math.inf:
                 self._ask(memory, uid, now_s, events_of)
             has_heard = memory.heard_at_s >= now_s  # a question that failed is no answer
             is_over = has_heard and self._is_over(memory, memory.told, now_s)
-            if not has_heard:
-                memory.ended_at_s = now_s
         if is_over:
             memory.ended_at_s = now_s
         return shown or memory.told, is_over
@@ -105,12 +105,12 @@ class Patience:
 
     def _may_ask(self, memory: _Memory, now_s: float) -> bool:
         """Whoever is looked at first must not be asked about again and again while others never are."""
-        if now_s - memory.asked_at_s < AGAIN_S or self._is_deaf(now_s):
+        if now_s - memory.asked_at_s < AGAIN_S:
             return False
         has_had_turn = memory.asked_at_s >= self._round_at_s
         if has_had_turn and now_s - self._kept_waiting_at_s < GONE_S:
             return False
-        if now_s - self._asked_at_s < BETWEEN_S:
+        if self._is_deaf(now_s) or now_s - self._asked_at_s < BETWEEN_S:
             if not has_had_turn:
                 self._kept_waiting_at_s = now_s
             return False
@@ -126,8 +126,8 @@ class Patience:
         memory.asked_at_s = self._asked_at_s = now_s
         events = events_of(uid)
         self._asked_at_s = self._clock_s()  # one that hangs must not be followed by the next at once
-        if events is None or self._asked_at_s - now_s >= SLOW_S:
-            self._deaf_since_s = self._asked_at_s
+        is_prompt = events is not None and self._asked_at_s - now_s < SLOW_S
+        self._deaf_since_s = -math.inf if is_prompt else self._asked_at_s
         if events is not None:
             memory.heard_at_s, memory.told = now_s, trouble_in(events)
 

@@ -24,7 +24,7 @@ class KubernetesSettings(BaseSettings):
     kube_timeout_s: Annotated[float, Field(gt=0, le=10)] = 10.0
     """For every call of the API server."""
     kube_start_grace_s: Annotated[float, Field(ge=0)] = 60.0
-    """So long an image that cannot be pulled, a volume that cannot be mounted and the like may last."""
+    """So long an image that cannot be pulled, a volume that cannot be mounted, a sidecar that crashes ... may last."""
     kube_end_grace_s: Annotated[int, Field(ge=1)] = 1
     """So long a job that is ended may go on after SIGTERM; 0 would only hide it, while it goes on."""
     node_lost_grace_s: Annotated[float, Field(ge=0)] = 60.0

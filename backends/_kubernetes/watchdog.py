@@ -6,6 +6,7 @@ lasted: see :mod:`backends._kubernetes.patience`.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,12 +21,15 @@ from backends._kubernetes.namespace import Namespace
 from backends._kubernetes.orders import Orders
 from backends._kubernetes.patience import Patience
 from backends._kubernetes.settings import KubernetesSettings
-from backends._kubernetes.trouble import may_be_stuck
+from backends._kubernetes.trouble import may_be_stuck, trouble_in, trouble_of, who_is_silent
 from backends._kubernetes.verdict import Verdict, verdict_of
 from pman_core.backend import Observed, Sighting
 from pman_core.errors import BackendError
 
 log = logging.getLogger(__name__)
+
+FRESH_S = 1.0
+"""So long what events have told is as good as new for an order that is given by it."""
 
 
 class Watchdog:
@@ -66,7 +70,8 @@ class Watchdog:
             return observed
         words = strike(trouble.message, forms_of(secrets_of(job)))
         if is_too_long:
-            self._end(cluster, observed, Verdict(trouble.reason, words, datetime.now(UTC)), may_be_stuck)
+            is_due = partial(_is_stuck, cluster, time.monotonic())
+            self._end(cluster, observed, Verdict(trouble.reason, words, datetime.now(UTC)), is_due)
         if observed.started_at is not None:
             return observed
         return replace(observed, native_state=trouble.native, message=words)
@@ -109,6 +114,17 @@ class Watchdog:
                 log.warning("not ended yet: jid=%s %s: %s", jid, verdict.message, error)
 
         self._orders.give(generation, order)
+
+
+def _is_stuck(cluster: Namespace, given_at_s: float, job: Object, pods: Sequence[Object]) -> bool:
+    """Whether a job still does not start. Its order may have waited behind others that hang, while a volume was mounted
+    and an image is pulled: all the same, as far as the pod itself tells.
+    """
+    if trouble_of(pods) is not None or time.monotonic() - given_at_s < FRESH_S:
+        return may_be_stuck(job, pods)
+    uid = who_is_silent(job, pods)
+    told = trouble_in(_events_of(cluster, uid) or ()) if uid else None
+    return told is not None and told.is_lasting
 
 
 def _events_of(cluster: Namespace, uid: str) -> Sequence[Object] | None:

@@ -226,5 +226,5 @@ class Deployment:
             self.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
         for namespace in (self.jobs, self.name):
             gone = ("get", "namespace", namespace, "--ignore-not-found", "-o", "name")
-            wait_for(f"{namespace} is gone", lambda gone=gone: self.kubectl(**gone) == "", READY_S)  # type: ignore[misc]
+            wait_for(f"{namespace} is gone", lambda gone=gone: self.kubectl(*gone) == "", READY_S)  # type: ignore[misc]
         self.kubectl("delete", "pv", "--ignore-not-found", f"{self.name}-store", f"{self.name}-redis")

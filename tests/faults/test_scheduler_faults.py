@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 import pytest
@@ -46,15 +47,18 @@ def test_a_scheduler_that_takes_five_seconds_for_each_answer_delays_jobs_and_no_
         took_s(lambda jid=jid, code=code: post(system, jid, **mock_job(f"MOCK_EXIT_CODE={code}", "MOCK_RUN_FOR_S=1")))
         for jid, code in codes.items()
     ]
-    post(system, "deleted", **mock_job("MOCK_RUN_FOR_S=60"))
-    deletes_s = [took_s(lambda: delete(system, "deleted")) for _ in range(3)]
-    # A busy machine makes a reply late, and not every one of them; if they waited for the scheduler, all would be.
-    assert min(posts_s) < SLOW_S
-    assert min(deletes_s) < SLOW_S
+    deleted = [f"deleted-{number}" for number in range(3)]
+    for jid in deleted:
+        post(system, jid, **mock_job("MOCK_RUN_FOR_S=60"))
+    deletes_s = [took_s(lambda jid=jid: delete(system, jid)) for jid in deleted]
+    # A busy machine makes a reply late, and not most of them; if they waited for the scheduler, most would be.
+    assert median(posts_s) < SLOW_S
+    assert median(deletes_s) < SLOW_S
     with watched(system, list(codes)):
         check_mock_ends(system, codes)
     set_faults(system)
-    wait_for("nothing is left of the deleted one", lambda: not is_known(system, "deleted"))
+    for jid in deleted:
+        wait_for(f"nothing is left of {jid}", lambda jid=jid: not is_known(system, jid))
 
 
 def test_a_scheduler_that_is_away_changes_no_state_and_is_waited_for(start: Start) -> None:

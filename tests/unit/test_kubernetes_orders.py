@@ -3,10 +3,12 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from backends._kubernetes import patience
+from backends._kubernetes import patience, watchdog
+from backends._kubernetes.identity import GENERATION
 from backends._kubernetes.lost_nodes import TAINT_MANAGER
 from backends._kubernetes.orders import AT_ONCE_MAX, Orders
 from pman_core.backend import JobRef, Observed, Unknown
@@ -14,6 +16,7 @@ from pman_core.job import JobSpec
 from pman_core.states import Reason, State
 from testbed.system import wait_for
 from tests.fakes.kube_api import FakeCluster
+from tests.fakes.kube_api.events import tell
 from tests.fakes.kube_api.job_controller import key_of
 from tests.unit.kube_backend import COUNT, STUBBORN, World, look, seen
 
@@ -87,6 +90,22 @@ def test_an_order_that_fails_takes_no_turn_from_the_others(gate: Gate, caplog: p
     gate.give("good")
     wait_for("it had its turn", lambda: gate.ended == ["good"])
     wait_for("who failed is told", lambda: caplog.text.count("ZeroDivisionError") == 2 * AT_ONCE_MAX)
+
+
+def test_a_host_without_threads_to_give_is_asked_again(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under a limit of processes: who looks at jobs does not fail by that, and later orders are given."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    gate.let_go()
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", refuse)
+        gate.give(*NAMES[: 2 * AT_ONCE_MAX])
+    assert not gate.begun
+    gate.give(*NAMES)
+    wait_for("all have had their turn", lambda: len(gate.ended) == JOBS)
+    assert sorted(gate.begun) == sorted(NAMES), "once each"
 
 
 def test_what_waits_is_forgotten_when_the_backend_is_closed(gate: Gate) -> None:
@@ -163,6 +182,34 @@ def test_all_are_ended_when_the_webhook_answers_again(kube: World) -> None:
     ends = [seen(observer, spec) for spec in stuck]
     assert {(end.reason, end.message) for end in ends} == {(Reason.IMAGE_PULL, "ErrImagePull: not found")}
     assert not [spec for spec in stuck if kube.runs(spec)]
+
+
+def test_a_job_whose_trouble_has_passed_before_its_turn_is_not_ended(
+    kube: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its image is being pulled by now, of which its pod says nothing: it is as silent as one in trouble."""
+    monkeypatch.setattr(patience, "SILENT_S", 0.0)
+    monkeypatch.setattr(watchdog, "FRESH_S", 0.0)
+    stuck, mended = in_trouble(kube, AT_ONCE_MAX), kube.spec(COUNT, jid="mended", image="case/big:1")
+    observer = kube.worker(kube_timeout_s=HANGS_S, kube_start_grace_s=0)
+    kube.cluster.faults.hang("patch jobs", times=AT_ONCE_MAX)
+    observer.observe(refs(stuck))
+    wait_for("the first hang", lambda: kube.cluster.faults.count("patch jobs") == AT_ONCE_MAX)
+    kube.cluster.controller.pod_refusal = 'violates PodSecurity "restricted:latest"'
+    observer.submit(mended)
+    seen(observer, mended, lambda found: found.native_state == "FailedCreate")
+    kube.cluster.node.images["case/big:1"] = ("ContainerCreating", "")
+    kube.cluster.controller.pod_refusal = ""
+
+    def pods() -> list[Any]:
+        return [pod for pod in kube.cluster.pods() if pod["metadata"]["labels"][GENERATION] == mended.generation]
+
+    [pod] = wait_for("its pod is let in", pods)
+    tell(kube.cluster.storage, pod, "Normal", "Pulling", "Pulling image")
+    kube.cluster.faults.release()
+    wait_for("all have had their turn", lambda: not observer._watchdog._orders._given)
+    kube.cluster.node.images.clear()
+    assert seen(kube.worker(), mended).state is State.SUCCEEDED
 
 
 def test_a_deletion_that_hangs_keeps_nobody_waiting(kube: World) -> None:

@@ -279,6 +279,23 @@ def test_answers_that_are_slow_are_waited_for_once_a_round_whatever_many_jobs_wa
         clock.later(AGAIN_S)
 
 
+@pytest.mark.parametrize("answer_s", [SLOW_S, 1.5 * SLOW_S, 5 * SLOW_S])
+@pytest.mark.parametrize("count", [1, 10])
+def test_answers_that_are_always_slow_end_each_job_within_two_rounds(count: int, answer_s: float) -> None:
+    """An observer looks at all of them, twice a second. The first cannot be ended, which is nobody else's trouble."""
+    clock, first_ended_at_s = Clock(), dict[str, float]()
+    clock.events, clock.answer_s = [event("FailedMount", "why")], answer_s
+    begun_s, round_s = clock.now_s, count * (AGAIN_S + answer_s + 1)
+    until_s = begun_s + SILENT_S + round_s + GRACE_S + round_s
+    while clock.now_s < until_s:
+        for generation in map(str, range(count)):
+            if (generation == "0" or generation not in first_ended_at_s) and clock.look(generation=generation)[1]:
+                first_ended_at_s.setdefault(generation, clock.now_s)
+        clock.later(0.5)
+    assert sorted(first_ended_at_s) == sorted(map(str, range(count)))
+    assert len(clock.asked) <= (until_s - begun_s) / AGAIN_S, "and they are not waited for more often"
+
+
 def test_none_of_many_jobs_that_wait_for_long_is_left_out() -> None:
     """An observer looks at all of them, twice a second, always in the same order."""
     clock, asked, looks = Clock(), dict.fromkeys(map(str, range(40)), 0), 192

@@ -27,7 +27,7 @@ def shared(kube: Cluster) -> Iterator[System]:
 
 
 @pytest.fixture
-def pman(kube: Cluster, shared: System, request: pytest.FixtureRequest) -> Iterator[System]:
+def pman(kube: Cluster, shared: System) -> Iterator[System]:
     """All of pman; what a test has failed to delete is no burden of the next one."""
     yield shared
     kube.kubectl("delete", "resourcequotas", "--all")
