@@ -23,10 +23,10 @@ CREATED = 201
 CALLS_PER_JOB_MAX = 6
 SEEN_P95_S_MAX = 0.5
 """Both are promises of pman. The second is of time, and the machine is shared: see ``PULSES`` and ``ROUNDS_MAX``."""
-PULSES, QUIET_REPLY_S = 4, 0.05
+PULSES, QUIET_REPLY_S, BUSY_S_MAX = 4, 0.05, 1.0
 """An end is heard of by two watches, its log is asked for (of the API server, who asks the kubelet), it is written into
 Redis, and told in a reply: that is some four times the way of any reply through the API and Redis and back. What that
-way takes longer than on a machine of one's own is added."""
+way takes longer than on a machine of one's own is added, up to a second: slow replies of pman's own are no excuse."""
 ROUNDS_MAX = 3
 """What is slow by itself is so each time; what else the machine is at passes."""
 SHARED = {"list jobs", "list pods", "watch jobs", "watch pods", "get /version", "create selfsubjectaccessreviews"}
@@ -67,7 +67,7 @@ def test_thirty_jobs_of_eight_clients_are_true_in_time_and_cheap(
         p95_s, reply_s, figures = run_jobs(kube, server, pman)
         with capsys.disabled():
             print(figures)  # noqa: T201 - what this test is for
-        too_late_s.append(p95_s - SEEN_P95_S_MAX - PULSES * max(0.0, reply_s - QUIET_REPLY_S))
+        too_late_s.append(p95_s - SEEN_P95_S_MAX - min(BUSY_S_MAX, PULSES * max(0.0, reply_s - QUIET_REPLY_S)))
         if too_late_s[-1] <= 0:
             break
     assert min(too_late_s) <= 0
