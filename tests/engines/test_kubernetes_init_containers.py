@@ -19,6 +19,8 @@ from tests.engines.kube import NOWHERE, PATIENCE_S, Cluster, look, ref, seen
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
 
 SIDECAR = {"restartPolicy": "Always"}
+NEVER_UP = SIDECAR | {"startupProbe": {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1000}}
+"""Without the probe a kubelet that looks in the moment before the crash takes it for up, and the job begins."""
 CRASHES = "echo no certificate; exit 7"
 ITS_LOG = "--- init container mesh ---\nno certificate\n"
 WriteOverlay = Callable[..., Path]
@@ -73,7 +75,7 @@ def test_one_that_fails_is_named_and_has_left_its_log(kube: Cluster, with_init_c
 def test_a_sidecar_that_crashes_for_ever_is_told_and_fails_the_job(
     kube: Cluster, with_init_container: WriteOverlay
 ) -> None:
-    patient = kube.backend(kube_start_grace_s=300, kube_pod_overlay=with_init_container(CRASHES, **SIDECAR))
+    patient = kube.backend(kube_start_grace_s=300, kube_pod_overlay=with_init_container(CRASHES, **NEVER_UP))
     spec = kube.spec("exit 0")
     patient.submit(spec)
     waiting = told(patient, spec, "restarting failed container=mesh")
