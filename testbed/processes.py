@@ -1,4 +1,7 @@
-"""The processes of this machine that name something in their command line: those that a test has left to itself."""
+"""The processes of this machine: those that name something in their command line, and those that one has started.
+
+Any of them may end while it is looked at, which is no fault of whoever looks.
+"""
 
 from contextlib import suppress
 
@@ -19,3 +22,13 @@ def kill_naming(word: object) -> None:
     for process in naming(word):
         with suppress(psutil.NoSuchProcess):
             process.kill()
+
+
+def children_named(pid: int, *names: str, recursive: bool = False) -> list[psutil.Process]:
+    """Return those children of a process, which must be there itself, that run one of the programs ``names``."""
+    found = []
+    for child in psutil.Process(pid).children(recursive=recursive):
+        with suppress(psutil.NoSuchProcess):
+            if child.name() in names:
+                found.append(child)
+    return found

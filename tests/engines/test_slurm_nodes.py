@@ -18,7 +18,7 @@ from backends._hpc.outcome import Verdict
 from backends.slurm import SlurmBackend
 from pman_core.job import JobSpec
 from pman_core.states import Reason, State
-from testbed.processes import naming
+from testbed.processes import children_named, naming
 from testbed.system import wait_for
 from tests.engines import registry
 from tests.engines.jobs import PATIENCE_S
@@ -119,5 +119,5 @@ def _sleepers(site: Site) -> list[psutil.Process]:
     found = []
     for one in naming(site.store):
         with suppress(psutil.NoSuchProcess):
-            found += [child for child in one.children(recursive=True) if child.name() in {"sleep", "busybox"}]
+            found += children_named(one.pid, "sleep", "busybox", recursive=True)
     return found

@@ -5,7 +5,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from backends._hpc.control import Control
@@ -13,6 +12,7 @@ from backends._hpc.launcher import LAUNCHER_NAME, NOT_MOUNTED, NOT_OURS, OWN_FAU
 from backends._hpc.outcome import End, Verdict, verdict_of
 from pman_core.errors import Unavailable
 from pman_core.states import Reason, State
+from testbed.processes import children_named
 from testbed.system import wait_for
 from tests.contract.corpus import ARGUMENTS, ENVIRONMENT
 from tests.fakes.slurm import install
@@ -154,7 +154,7 @@ def test_the_end_of_a_job_that_is_told_to_end_is_written_down(bare: Node) -> Non
     spec = bare.prepare("sh", "-c", "trap 'exit 9' TERM; echo ready; sleep 60 & wait")
     process = bare.start(spec)
     wait_for("the job", lambda: bool(bare.log(spec)))
-    (job,) = [child for child in psutil.Process(process.pid).children() if child.name() == "sh"]
+    (job,) = children_named(process.pid, "sh")
     process.send_signal(signal.SIGTERM)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.3)  # it goes on until its job has ended

