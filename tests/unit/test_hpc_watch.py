@@ -102,9 +102,9 @@ def test_the_signs_of_a_launcher_that_is_killed_stop(bare: Node) -> None:
     wait_for("a first sign", lambda: beaten_at_s(bare, spec) > 0)
     wait_for("the job runs", lambda: sleeping(launcher))
     family = psutil.Process(launcher.pid).children(recursive=True)
+    (job,) = sleeping(launcher)
     launcher.kill()
-    for process in [one for one in family if one.name() == "sleep"]:
-        process.kill()
+    job.kill()
     launcher.communicate(timeout=20)
     wait_for("nobody is left", lambda: not any(process.is_running() for process in family))
 
@@ -153,7 +153,7 @@ def test_what_is_over_is_ended_by_its_launcher(bare: Node, how: str) -> None:
 def test_a_job_that_ends_itself_when_told_has_its_own_exit_code(bare: Node) -> None:
     spec = bare.prepare(*GENTLE)
     launcher = bare.start(spec)
-    wait_for("the job runs", lambda: psutil.Process(launcher.pid).children(recursive=True)[2:])
+    wait_for("the job runs", lambda: children_named(launcher.pid, "sleep", recursive=True))
     over(bare, spec, "verdict")
     launcher.communicate(timeout=20)
     assert bare.end(spec) == ("exited", 9, "")
