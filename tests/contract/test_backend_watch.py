@@ -8,6 +8,7 @@ import pytest
 from cases import BackendCase, seen
 
 from pman_core.backend import Backend, Observed, WatchEvent
+from pman_core.errors import Unavailable
 from pman_core.job import JobSpec
 from pman_core.states import TERMINAL, State
 
@@ -20,7 +21,10 @@ def watching(backend: Backend) -> Backend:
 
 
 class Listener:
-    """Follows one stream until something is heard; remembers the last cursor."""
+    """Follows one stream until something is heard; remembers the last cursor, and goes on there if the stream breaks.
+
+    Podman's now and then ends by itself, beside many writers of its log of events; a watcher of pman resumes it.
+    """
 
     def __init__(self, case: BackendCase, backend: Backend, cursor: str) -> None:
         self.cursor = cursor
@@ -29,8 +33,15 @@ class Listener:
         self._backend = backend
 
     def until(self, is_it: Callable[[Observed], bool]) -> Observed:
-        stop = threading.Event()
         deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return self._listen(is_it, deadline)
+            except Unavailable:
+                assert time.monotonic() < deadline, f"heard only {self.heard}"
+
+    def _listen(self, is_it: Callable[[Observed], bool], deadline: float) -> Observed:
+        stop = threading.Event()
         for event in self._backend.watch(self.cursor, stop):
             self.cursor = event.cursor
             if event.observed:

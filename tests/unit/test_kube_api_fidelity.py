@@ -172,10 +172,12 @@ def same_shape(name: str, answer: Any) -> None:
         assert shape(answer.json()) == shape(recorded["body"])
 
 
-def test_replies_about_a_job(client: Client) -> None:
+def test_replies_about_a_job(client: Client, tmp_path: Path) -> None:
+    go = tmp_path / "go"
     wanted = {"labelSelector": f"{LABEL}=answers"}
     same_shape("list of nothing", client.ask("GET", JOBS, params=wanted))
-    same_shape("create", client.ask("POST", JOBS, job_of("answers", sh("seq 5; sleep 0.3"))))
+    command = sh(f"seq 5; until [ -e {go} ]; do sleep 0.02; done")
+    same_shape("create", client.ask("POST", JOBS, job_of("answers", command)))
     client.life(runs)
     for name, path, query in (
         ("get", f"{JOBS}/recorded-answers", {}),
@@ -186,6 +188,7 @@ def test_replies_about_a_job(client: Client) -> None:
         same_shape(name, client.ask("GET", path, params=query))
     change = {"metadata": {"annotations": {"a": "b"}}}
     same_shape("merge patch", client.merge(f"{JOBS}/recorded-answers", change))
+    go.touch()
     client.life(ended)
     log = f"{PODS}/{client.cluster.pods()[0]['metadata']['name']}/log"
     same_shape("log", client.ask("GET", log))
