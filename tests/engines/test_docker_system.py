@@ -45,7 +45,8 @@ def test_fifty_jobs_of_sixteen_clients_are_true_and_cheap(
     for jid in jids:
         delete(system, jid)
     wait_for("nothing is left behind", lambda: not containers(docker_url, system), 60)
-    wait_for("all obligations are settled", lambda: not system.connect_store().obligations("docker", 1), 60)
+    store = system.connect_store()
+    wait_for("all obligations are settled", lambda: not store.counts("docker")["obligations"], 60)
     # A call that a busy engine has not answered in time is told, and made again.
     told = "".join(log.read_text() for log in system.folder.glob("*.log"))
     unanswered, put_off = told.count("the engine does not answer"), told.count("submit put off")

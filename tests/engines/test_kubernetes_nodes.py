@@ -99,10 +99,9 @@ def test_jobs_on_a_node_that_is_lost_have_failed_and_are_ended_when_it_is_back(k
             record = wait_end(pman, "lost")
             assert (record["status"], record["reason"]) == ("finishedWithError", "NODE_FAIL")
             assert f"node {node} is lost" in record["message"]
-            wait_for(
-                "the removal is settled", lambda: not pman.connect_store().obligations("kubernetes", 1), PATIENCE_S
-            )
-            assert left(kube, "pods") == []
+            wait_for("no pod is left", lambda: not left(kube, "pods"), PATIENCE_S)
+            store = pman.connect_store()
+            wait_for("the removal is settled", lambda: not store.counts("kubernetes")["obligations"], PATIENCE_S)
     for jid in ("lost", "deleted"):
         wait_still(pman.store_base / jid / "out")
     assert get(pman, "lost") == record, "the node is back and tells another story"
