@@ -1,10 +1,14 @@
 """The backend ``kubernetes`` over the fake cluster, and jobs for it: what the tests of its faults share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from backends._kubernetes import patience
 from backends.kubernetes import KubernetesBackend, KubernetesSettings
 from pman_core.backend import Absent, JobRef, Observed, Sighting, Unknown
 from pman_core.job import JobSpec, mint_generation
@@ -71,6 +75,19 @@ class World:
         """Return how often :data:`COUNT` ran."""
         counted = self.folder / spec.request.output_dir / "runs"
         return len(counted.read_text().splitlines()) if counted.exists() else 0
+
+
+@contextmanager
+def impatient_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Open a world in which trouble is asked about at once and again at once, and seconds are short."""
+    monkeypatch.setattr(patience, "SILENT_S", 0.0)
+    monkeypatch.setattr(patience, "AGAIN_S", 0.05)
+    with FakeCluster() as cluster:
+        cluster.node.second_s = cluster.controller.second_s = 0.02
+        made = World(cluster, folder)
+        yield made
+        cluster.faults.release()
+        made.close()
 
 
 def look(backend: KubernetesBackend, spec: JobSpec) -> Sighting:

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from backends._kubernetes import overlay, patience
+from backends._kubernetes import overlay
 from pman_core.backend import JobRef
 from pman_core.job import JobSpec
 from pman_core.states import Reason, State
 from testbed.system import wait_for
-from tests.fakes.kube_api import FakeCluster
-from tests.unit.kube_backend import COUNT, World, seen
+from tests.unit.kube_backend import COUNT, World, impatient_world, seen
 
 IMAGE = "case/mesh:1"
 SIDECAR = {"restartPolicy": "Always"}
@@ -23,13 +22,8 @@ WriteOverlay = Callable[..., Path]
 
 @pytest.fixture
 def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr(patience, "SILENT_S", 0.0)
-    monkeypatch.setattr(patience, "AGAIN_S", 0.05)
-    with FakeCluster() as cluster:
-        cluster.node.second_s = cluster.controller.second_s = 0.02
-        made = World(cluster, tmp_path)
+    with impatient_world(tmp_path, monkeypatch) as made:
         yield made
-        made.close()
 
 
 @pytest.fixture

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from backends._kubernetes import patience
 from pman_core.errors import BackendError
 from pman_core.states import State
 from testbed.system import wait_for
-from tests.fakes.kube_api import FakeCluster
 from tests.fakes.kube_api.refusals import status
-from tests.unit.kube_backend import COUNT, STUBBORN, World, look, seen
+from tests.unit.kube_backend import COUNT, STUBBORN, World, impatient_world, look, seen
 
 IMAGE = "case/image:1"
 WORDS = 'admission webhook "policy.example.org" denied the request: SECRET=hunter22 is not allowed'
@@ -21,14 +19,9 @@ WORDS = 'admission webhook "policy.example.org" denied the request: SECRET=hunte
 
 @pytest.fixture
 def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[World]:
-    monkeypatch.setattr(patience, "SILENT_S", 0.0)
-    monkeypatch.setattr(patience, "AGAIN_S", 0.05)
     caplog.set_level(logging.DEBUG)
-    with FakeCluster() as cluster:
-        cluster.node.second_s = cluster.controller.second_s = 0.02
-        made = World(cluster, tmp_path)
+    with impatient_world(tmp_path, monkeypatch) as made:
         yield made
-        made.close()
 
 
 def test_a_job_that_is_refused(kube: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,17 +9,15 @@ from typing import Any
 
 import pytest
 
-from backends._kubernetes import patience
 from backends._kubernetes.identity import SPEC, WORKERS
 from backends.kubernetes import KubernetesBackend
 from pman_core.backend import Absent, JobRef, Observed, Unknown
 from pman_core.job import JobSpec
 from pman_core.states import Reason, State
 from testbed.system import wait_for
-from tests.fakes.kube_api import FakeCluster
 from tests.fakes.kube_api.events import tell
 from tests.fakes.kube_api.job_controller import key_of
-from tests.unit.kube_backend import COUNT, STUBBORN, World, look, seen
+from tests.unit.kube_backend import COUNT, STUBBORN, World, impatient_world, look, seen
 
 IMAGE = "case/image:1"
 PULL = 'failed to pull and unpack image "docker.io/case/image:1": not found'
@@ -27,14 +25,8 @@ PULL = 'failed to pull and unpack image "docker.io/case/image:1": not found'
 
 @pytest.fixture
 def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr(patience, "SILENT_S", 0.0)
-    monkeypatch.setattr(patience, "AGAIN_S", 0.05)
-    with FakeCluster() as cluster:
-        cluster.node.second_s = cluster.controller.second_s = 0.02
-        made = World(cluster, tmp_path)
+    with impatient_world(tmp_path, monkeypatch) as made:
         yield made
-        cluster.faults.release()
-        made.close()
 
 
 def submitted(kube: World, spec: JobSpec, **own: Any) -> KubernetesBackend:
