@@ -2,9 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+import backends._slurm.submit
+from backends._hpc.files import Watch, files_of
 from backends._slurm.settings import SlurmSettings
 from backends.slurm import SlurmBackend
 from pman_core.backend import JobRef, Observed
@@ -14,7 +19,7 @@ from pman_core.settings import Settings
 from pman_core.states import TERMINAL
 from testbed.system import wait_for
 from tests.engines.jobs import PATIENCE_S, body
-from tests.engines.slurm import instance_of, shared_folder
+from tests.engines.slurm import instance_of, need_slurm, put_archive, shared_folder
 
 
 class Site:
@@ -45,6 +50,15 @@ class Site:
             for owned in list(backend.owned()):
                 backend.remove(owned.observed.jid, owned.observed.generation)
             backend.close()
+
+
+@contextmanager
+def lively_site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Open a site whose launchers look twice a second."""
+    need_slurm(request)
+    monkeypatch.setattr(backends._slurm.submit, "files_of", partial(files_of, watch=Watch(heartbeat_s=0.5, grace_s=1)))
+    with shared_folder() as images, open_site(hpc_images=put_archive(images)) as made:
+        yield made
 
 
 @contextmanager

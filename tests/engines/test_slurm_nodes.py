@@ -5,15 +5,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import partial
 from threading import Barrier
 from typing import Any
 
 import psutil
 import pytest
 
-import backends._slurm.submit
-from backends._hpc.files import Watch, cache_name, files_of
+from backends._hpc.files import cache_name
 from backends._hpc.outcome import Verdict
 from backends.slurm import SlurmBackend
 from pman_core.job import JobSpec
@@ -22,8 +20,8 @@ from testbed.processes import children_named, naming
 from testbed.system import wait_for
 from tests.engines import registry
 from tests.engines.jobs import PATIENCE_S
-from tests.engines.slurm import native_state, need_slurm, put_archive, shared_folder
-from tests.engines.slurm_site import Site, ended, look, open_site
+from tests.engines.slurm import native_state, shared_folder
+from tests.engines.slurm_site import Site, ended, lively_site, look
 from tests.engines.slurm_system import Calls, count
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
@@ -33,10 +31,7 @@ MANY = 40
 
 @pytest.fixture
 def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """One store, whose launchers look twice a second."""
-    need_slurm(request)
-    monkeypatch.setattr(backends._slurm.submit, "files_of", partial(files_of, watch=Watch(heartbeat_s=0.5, grace_s=1)))
-    with shared_folder() as images, open_site(hpc_images=put_archive(images)) as made:
+    with lively_site(request, monkeypatch) as made:
         yield made
 
 

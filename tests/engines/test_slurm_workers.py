@@ -2,14 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import psutil
 import pytest
 
-import backends._slurm.submit
-from backends._hpc.files import Watch, files_of
 from backends._hpc.outcome import Verdict
 from backends.slurm import SlurmBackend
 from pman_core.backend import Absent, JobRef
@@ -17,8 +14,8 @@ from pman_core.job import JobSpec
 from pman_core.states import Reason, State
 from testbed.system import wait_for
 from tests.engines.jobs import PATIENCE_S
-from tests.engines.slurm import native_state, need_slurm, put_archive, shared_folder, slurm
-from tests.engines.slurm_site import Site, ended, look, open_site
+from tests.engines.slurm import native_state, slurm
+from tests.engines.slurm_site import Site, ended, lively_site, look
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 
@@ -31,10 +28,7 @@ echo ran >> "$1/runs"; touch "$1/go"; sleep 600 & wait; sleep 600"""
 
 @pytest.fixture
 def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """One store, whose launchers look twice a second."""
-    need_slurm(request)
-    monkeypatch.setattr(backends._slurm.submit, "files_of", partial(files_of, watch=Watch(heartbeat_s=0.5, grace_s=1)))
-    with shared_folder() as images, open_site(hpc_images=put_archive(images)) as made:
+    with lively_site(request, monkeypatch) as made:
         yield made
 
 
