@@ -3,7 +3,9 @@
 import runpy
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +32,6 @@ SAMPLES = 200
 FDS_MORE_MAX = 4
 THREADS_MORE_MAX = 2
 CLIENTS = 32
-CROWD = 96
-"""Several times as many as the API has threads, as they do not fall evenly on its processes."""
 OWN_FDS = 12
 """Standard streams, logs, the event loop, the broker: what each process has before the first job."""
 WORKER_THREADS, CONTROL_THREADS = 8, 4
@@ -105,18 +105,30 @@ def _fill_pools(system: System, apis: dict[psutil.Process, int]) -> None:
     """Let each process of the API start all its threads: Redis sleeps until as many requests wait for it.
 
     Each new thread takes memory for itself. On a busy machine they begin late, one by one, and look like a leak.
+    One process after the other, as both take from one socket and any of them may take nearly all.
     """
     server = psutil.Process(int(system.connect_store()._redis.info("server")["process_id"]))
-    with ThreadPoolExecutor(CROWD) as crowd:
-        server.suspend()
-        try:
-            asked = [crowd.submit(requests.get, f"{system.url}/api/v1/nobody/", timeout=60) for _ in range(CROWD)]
-            wait_for("all threads have begun", lambda: all(api.num_threads() >= most for api, most in apis.items()))
-        finally:
-            server.resume()
-        for one in asked:
-            one.result()
+    for api, most in apis.items():
+        with ThreadPoolExecutor(most) as crowd, _asleep(server, *(apis.keys() - {api})):
+            for _ in range(most):
+                crowd.submit(requests.get, f"{system.url}/api/v1/nobody/", timeout=60)
+            _wait_threads(api, most)
     system.wait_ready()
+
+
+def _wait_threads(process: psutil.Process, count: int) -> None:
+    wait_for(f"all threads of {process.pid} have begun", lambda: process.num_threads() >= count)
+
+
+@contextmanager
+def _asleep(*processes: psutil.Process) -> Iterator[None]:
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
 
 
 def _wait_forgotten(store: RedisStore) -> None:
