@@ -53,9 +53,9 @@ def left(kube: Cluster, kinds: str = "jobs,pods") -> list[str]:
 
 
 def wait_nothing_left(kube: Cluster, system: System, timeout_s: float = 60) -> None:
-    """Wait until neither the cluster nor pman has anything of any job."""
+    """Wait until the cluster has nothing of any job, and pman nothing to do now: it may look once more later."""
     wait_for("nothing is left behind", lambda: not left(kube), timeout_s)
-    wait_for("all obligations are settled", lambda: not system.connect_store().obligations("kubernetes", 1), timeout_s)
+    wait_for("no obligation is due", lambda: not system.connect_store().obligations("kubernetes", 1), timeout_s)
 
 
 def poor_access(kube: Cluster, folder: Path, name: str) -> Path:

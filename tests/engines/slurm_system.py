@@ -72,9 +72,9 @@ def slurm_system(folder: Path, kind: str, **env: str) -> Iterator[System]:
 
 
 def wait_nothing_left(system: System) -> None:
-    """Wait until neither Slurm runs anything of any job nor pman owes anything to one."""
+    """Wait until Slurm runs nothing of any job, and pman has nothing to do now: it may look once more later."""
     wait_for("nothing runs any more", lambda: ACTIVE.isdisjoint(native_states(system).values()), PATIENCE_S)
-    wait_for("all obligations are settled", lambda: not system.connect_store().obligations("slurm", 1), PATIENCE_S)
+    wait_for("no obligation is due", lambda: not system.connect_store().obligations("slurm", 1), PATIENCE_S)
 
 
 def only_id(system: System, jid: str) -> int:

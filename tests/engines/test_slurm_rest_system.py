@@ -84,7 +84,7 @@ def test_a_job_that_takes_more_time_than_it_may_is_told_and_nothing_of_any_job_i
     assert (record["status"], record["reason"]) == ("finishedWithError", "TIME_LIMIT"), f"{record}"
     assert (traces(pman, OVERTIME), traces(pman, OVERTIME, "ends")) == (1, 0)
     delete(pman, OVERTIME)
-    wait_for("its end is verified", lambda: not pman.connect_store().obligations("slurm", 1), PATIENCE_S)
+    wait_for("no obligation is due", lambda: not pman.connect_store().obligations("slurm", 1), PATIENCE_S)
     wait_nothing_left(pman)
     assert not count(calls.since(0)), "a command of Slurm was run"
     logs = [path.read_text(errors="replace") for path in folder.rglob("*.log")]
