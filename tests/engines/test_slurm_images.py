@@ -6,7 +6,7 @@ import pytest
 
 from pman_core.states import Reason, State
 from tests.engines import registry
-from tests.engines.slurm import need_slurm
+from tests.engines.slurm import IMAGES, need_slurm, shared_folder
 from tests.engines.slurm_site import Site, open_site, run
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
@@ -55,3 +55,13 @@ def test_what_the_registry_says_is_told(site: Site) -> None:
     (found,) = run(site.backend(), site.spec("true", "secret", image=registry.SECRET))
     assert (found.state, found.reason) == (State.FAILED, Reason.IMAGE_PULL)
     assert cached(site) == {}
+
+
+def test_images_that_are_fetched_at_once_do_not_spoil_one_another(request: pytest.FixtureRequest) -> None:
+    need_slurm(request)
+    images = [f"pman-image-{number}" for number in range(12)]
+    with shared_folder() as folder, open_site(hpc_images=folder) as site:
+        for image in images:
+            (folder / f"{image}.tar").write_bytes((IMAGES / "busybox.tar").read_bytes())
+        found = run(site.backend(), *(site.spec("true", f"of-{image}", image=image) for image in images))
+    assert [(one.state, one.message) for one in found] == [(State.SUCCEEDED, "")] * len(images)

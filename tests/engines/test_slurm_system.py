@@ -30,7 +30,7 @@ def test_hostile_arguments_reach_a_container_from_an_archive_verbatim(pman: Syst
     env = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
     post(pman, body("hostile", SHOW, args=list(ARGUMENTS), env=env))
     record = wait_end(pman, "hostile")
-    assert (record["status"], record["exit_code"], record["logs"]) == ("finishedSuccessfully", 0, "done\n")
+    assert (record["status"], record["exit_code"], record["logs"]) == ("finishedSuccessfully", 0, "done\n"), f"{record}"
     out = pman.store_base / "hostile/out"
     argv = (out / "argv").read_bytes().decode().split("\0")[:-1]
     assert tuple(argv[4:-1]) == ARGUMENTS

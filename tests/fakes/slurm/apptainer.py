@@ -39,6 +39,8 @@ def run(words: list[str]) -> None:
 
 words = [word for word in sys.argv[1:] if word != "--silent"]
 if words[0] == "build":
-    build(*words[1:])
+    if "--disable-cache" not in words:
+        sys.exit("FATAL:   While performing build: conveyor failed to get: unexpected end of JSON input")
+    build(*words[2:])
 else:
     run(words[1:])
