@@ -5,6 +5,7 @@ import signal
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from random import Random
 
@@ -154,13 +155,15 @@ class OneOfGunicorn(Fault):
 
     def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
         if workers := stage.gunicorn_workers():
-            rng.choice(workers).send_signal(self._number)
+            with suppress(psutil.NoSuchProcess):  # it was one that a reload has replaced
+                rng.choice(workers).send_signal(self._number)
         return NOBODY
 
     def end(self, stage: Stage, target: str) -> None:
         for worker in stage.gunicorn_workers():
-            if worker.status() == psutil.STATUS_STOPPED:
-                worker.resume()
+            with suppress(psutil.NoSuchProcess):  # likewise
+                if worker.status() == psutil.STATUS_STOPPED:
+                    worker.resume()
 
 
 class RollingRestart(Fault):
