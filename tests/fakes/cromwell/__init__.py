@@ -9,6 +9,7 @@ import signal
 import threading
 from pathlib import Path
 
+from testbed.ports import give_back
 from tests.fakes.cromwell.api import Api
 from tests.fakes.cromwell.engine import Engine
 from tests.fakes.cromwell.replies import Refused, fail
@@ -73,6 +74,7 @@ class FakeCromwell:
         """End the server and everybody who hangs. Jobs go on."""
         self.faults.release()
         self.kill()
+        give_back(self.server.port)
 
 
 def serve(conf: Path, folder: Path, port: int, scale: float) -> None:
