@@ -51,6 +51,11 @@ class FakeCromwell:
     def workflows(self) -> list[Workflow]:
         return self.store.all()
 
+    def hurry(self, period: str) -> None:
+        """See :meth:`Engine.hurry`."""
+        assert self.engine is not None
+        self.engine.hurry(period)
+
     def start(self) -> None:
         """Begin, or come back after :meth:`stop` and :meth:`kill`, at the same address."""
         self.store.load()
