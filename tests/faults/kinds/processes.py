@@ -142,6 +142,9 @@ class Reload(Fault):
         os.kill(stage.system.processes["api"].pid, signal.SIGHUP)
         return NOBODY
 
+    def end(self, stage: Stage, target: str) -> None:
+        stage.wait_api()  # the old ones have left off by now, and how long the new ones take, the machine decides
+
 
 class OneOfGunicorn(Fault):
     """One process of several that serve the API."""
