@@ -78,7 +78,7 @@ def test_an_observer_that_sleeps_with_a_listing_in_its_hands_wakes_and_tells_not
     system.start("sleeper", ["-m", "tests.faults.sleeping_observer"], env)
     system.wait_ready()
     ready_s = time.time()
-    wait_for("its first round is over, and with it the sweep", lambda: beat.stat().st_mtime > ready_s)
+    wait_for("its round is over, and with it the sweep", lambda: beat.exists() and beat.stat().st_mtime > ready_s)
     mark.touch()
     first = post(system, "job", 0, 3, **gated("gate"))["generation"]
     wait_for("the leader sleeps", lambda: is_asleep(system, "sleeper"))
