@@ -10,12 +10,14 @@ from random import SystemRandom
 PORTS = range(17_000, 30_000)
 """Below those of the kernel's own choice (from 32768 on) and of Kubernetes (from 30000 on), above those of services."""
 
-_claims: list[socket.socket] = []
+_claims: dict[int, socket.socket] = {}
 """Abstract Unix sockets, one for each port given away: whoever asks here sees them, and they end with this process."""
 
 
 def free_port() -> int:
     """Return a port of the loopback that is unused, and that nobody else is given while this process lives.
+
+    Or until it is given back.
 
     Raises:
         RuntimeError: there is none.
@@ -27,7 +29,13 @@ def free_port() -> int:
         with suppress(OSError), socket.socket() as probe:
             claim.bind(f"\0pman-port-{port}")
             probe.bind(("127.0.0.1", port))
-            _claims.append(claim)
+            _claims[port] = claim
             return port
         claim.close()
     raise RuntimeError("no port is free")
+
+
+def give_back(port: int) -> None:
+    """Let others be given a port. One that was not given away here is no fault."""
+    if claim := _claims.pop(port, None):
+        claim.close()

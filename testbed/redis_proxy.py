@@ -6,6 +6,8 @@ import threading
 import time
 from contextlib import suppress
 
+from testbed.ports import free_port, give_back
+
 CHUNK = 65536
 LOOPBACK = "127.0.0.1"
 
@@ -27,8 +29,8 @@ class RedisProxy:
         self._network = Network.PASSES
         self._delay_s = 0.0
         self._links: set[_Link] = set()
-        self._listener = _bind(0)
-        self.port = int(self._listener.getsockname()[1])
+        self.port = free_port()  # it is closed now and then
+        self._listener = _bind(self.port)
         self._accept_on(self._listener)
 
     @property
@@ -77,6 +79,7 @@ class RedisProxy:
         _shut(self._listener)
         self._listener.close()
         self.cut()
+        give_back(self.port)
 
     def passes(self, link: "_Link") -> bool:
         """Whether a piece of data that has come on ``link`` goes on."""

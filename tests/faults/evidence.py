@@ -59,10 +59,15 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """What the executions of one body have written into their output folder, a line for each."""
+    """What the executions of one body have written into their output folder, a line for each: see ``written_s``."""
 
     begins: Sequence[str] = ()
     ends: Sequence[str] = ()
+
+
+def written_s(line: str) -> float:
+    """Return when a job has written a line of its traces, in whole seconds: the second word of it."""
+    return float(line.split()[1])
 
 
 @dataclass(frozen=True, slots=True)

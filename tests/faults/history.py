@@ -18,7 +18,8 @@ class History:
     def __init__(self, evidence: Evidence) -> None:
         self._faults = evidence.faults
         self._silences = list(evidence.silences)
-        self.hit = frozenset(generation for fault in evidence.faults for generation in fault.hit)
+        self.hit_s = {generation: fault.ended_s for fault in evidence.faults for generation in fault.hit}
+        """When a fault had ended the job of a generation by force."""
         self._posts: dict[str, list[Call]] = defaultdict(list)
         self._deletes: dict[str, list[Call]] = defaultdict(list)
         self.gets: list[Call] = []

@@ -47,7 +47,7 @@ def bring_up(
     is_redis_there: bool = False,
     **options: Any,
 ) -> System:
-    """Return a system, ready if it has an observer; ``is_redis_there`` leaves Redis to the caller."""
+    """Return a system, ready if it has an observer, and all its workers; ``is_redis_there``: Redis is the caller's."""
     lease = {"SUBMIT_LEASE_S": str(LEASE_S)} if backend == "process" else {}
     system = start(backend=backend, env=TIMES | lease | dict(env or {}), **options)
     if not is_redis_there:
@@ -59,6 +59,9 @@ def bring_up(
         system.start_observer(name)
     if observers:
         system.wait_ready()
+    for name in workers:
+        # One of them is enough to be ready: which, nobody knows, and a fault may be for the other.
+        wait_for(f"{name} takes jobs", lambda name=name: "ready." in system.output(name))
     return system
 
 

@@ -38,4 +38,5 @@ def _poll(sightings: Sightings) -> None:
 
 ProcessBackend.observe = _observe  # type: ignore[method-assign]
 Sightings.poll = _poll  # type: ignore[method-assign]
+observer.SWEEP_EVERY_S = 3600.0  # after the first one: a sweep would tell of the job what the listing is to tell
 sys.exit(observer.main())

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 
 import pytest
 
@@ -72,9 +73,12 @@ def test_a_worker_that_sleeps_while_its_job_is_deleted_and_posted_anew_wakes_to_
 
 def test_an_observer_that_sleeps_with_a_listing_in_its_hands_wakes_and_tells_nothing_false(start: Start) -> None:
     system = bring_up(start, observers=())
-    mark = system.folder / "asleep"
-    system.start("sleeper", ["-m", "tests.faults.sleeping_observer"], {"SLEEP_MARK": str(mark), "PYTHONPATH": "."})
+    mark, beat = system.folder / "asleep", system.folder / "heartbeat"
+    env = {"SLEEP_MARK": str(mark), "HEARTBEAT_FILE": str(beat), "PYTHONPATH": "."}
+    system.start("sleeper", ["-m", "tests.faults.sleeping_observer"], env)
     system.wait_ready()
+    ready_s = time.time()
+    wait_for("its round is over, and with it the sweep", lambda: beat.exists() and beat.stat().st_mtime > ready_s)
     mark.touch()
     first = post(system, "job", 0, 3, **gated("gate"))["generation"]
     wait_for("the leader sleeps", lambda: is_asleep(system, "sleeper"))

@@ -61,6 +61,14 @@ def system(start: Start, disk: Path) -> Iterator[System]:
         made.close()
 
 
+def is_remounted(system: System, how: str) -> bool:
+    try:
+        mount("-o", f"remount,{how}", system.store_base)
+    except subprocess.CalledProcessError:
+        return False
+    return True
+
+
 def fill(system: System) -> None:
     """Take all the room there is, inodes not counted."""
     with (system.store_base / FILLER).open("wb") as filler, suppress(OSError):
@@ -106,7 +114,7 @@ def test_a_store_that_cannot_be_written_lets_jobs_wait_and_say_why(system: Syste
     ended = wait_end(system, "ended")
     for jid in waiting:
         prepare(system, jid)
-    mount("-o", "remount,ro", system.store_base)
+    wait_for("no file of it is open to be written in that instant", lambda: is_remounted(system, "ro"))
     for jid, code in waiting.items():
         # No folder is made anew: this store could not be written by the client either.
         post(system, jid, 0.1, code)
@@ -115,7 +123,7 @@ def test_a_store_that_cannot_be_written_lets_jobs_wait_and_say_why(system: Syste
         assert get(system, jid)["status"] == "notstarted"
     assert get(system, "ended") == ended
     wait_for("the API tells of it", lambda: not ask(system, "GET", "/ready/").json()["backend"]["ok"])
-    mount("-o", "remount,rw", system.store_base)
+    assert is_remounted(system, "rw")
     for jid, code in waiting.items():
         assert wait_end(system, jid, timeout_s=120)["exit_code"] == code
         assert (traces(system, jid), traces(system, jid, "ends")) == (1, 1)

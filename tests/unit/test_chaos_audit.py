@@ -207,6 +207,11 @@ def test_node_fail_is_the_end_of_a_job_whose_supervisor_was_killed() -> None:
     )
     assert kinds(replace(killed, faults=[hit])) == set()
     assert kinds(killed) == {Kind.WRONG_END}
+    # Killed between the end of its job and the word of it, or a job that goes on without its supervisor.
+    for ended_s, found in ((2, set()), (3, {Kind.WRONG_END})):
+        ended = dict(night().traces) | {KEPT.tag: Traces(["1 1 g"], [f"1 {ended_s} g"])}
+        assert kinds(replace(killed, faults=[hit], traces=ended)) == found
+        assert kinds(replace(killed, traces=ended)) == {Kind.WRONG_END}
 
 
 def test_calls_that_overlap_with_a_delete_may_go_either_way() -> None:

@@ -50,7 +50,7 @@ def test_what_is_under_way_is_ended_by_stop_and_what_is_ahead_never_begins() -> 
     made = injector(
         fault,
         Planned(0.0, "noted", "one", 300.0),
-        Planned(0.05, "noted", "one", 0.0),  # waits for the first one
+        Planned(1.0, "noted", "one", 0.0),  # not before the first one, even if its thread is slow to start
         Planned(300.0, "noted", "two", 0.0),
     )
     wait_for("the first one is under way", lambda: fault.words)

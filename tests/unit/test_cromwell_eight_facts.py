@@ -85,11 +85,12 @@ def seen(site: Site, spec: JobSpec, *states: State) -> Observed:
 
 
 def test_a_job_is_never_denied_though_cromwell_does_not_show_it(lives: Lives) -> None:
-    cromwell, site = lives(metadata_summary_s=NEVER)
+    cromwell, site = lives(metadata_summary_s=NEVER, new_workflow_poll_s=NEVER)
     spec = site.spec("sh", "-c", "exit 3")
     site.backend.submit(spec)
     assert list(cromwell.store.all()), "it is there"
     assert seen(site, spec, State.PENDING).message == "accepted by Cromwell, which does not show it yet"
+    cromwell.hurry("new_workflow_poll_s")
     assert seen(site, spec, *TERMINAL).exit_code == 3
 
 
@@ -155,11 +156,13 @@ def test_twenty_jobs_start_at_once(lives: Lives) -> None:
 
 @pytest.mark.parametrize("how", ["end", "remove"])
 def test_a_call_that_is_submitted_after_its_abort_runs_nothing(lives: Lives, how: str) -> None:
-    cromwell, site = lives(call_start_s=1.0, abort_scan_s=NEVER)
+    cromwell, site = lives(token_period_s=NEVER, abort_scan_s=NEVER)
     spec = site.spec("sh", "-c", 'echo ran > "$0/ran"')
     site.backend.submit(spec)
     wait_for("a workflow that runs", lambda: cromwell.workflows[0].state == "Running")
     assert getattr(site.backend, how)(spec.jid, spec.generation) in {None, False}
+    wait_for("its call waits for a token", lambda: cromwell.workflows[0].call)
+    cromwell.hurry("token_period_s")
     return_code = next_return_code(cromwell, spec)
     assert return_code == str(NOT_OURS), "its launcher has run, and left"
     assert not (site.store / "job" / "out" / "ran").exists()
@@ -258,11 +261,12 @@ def test_a_restart_changes_nothing_and_runs_nothing_twice(lives: Lives) -> None:
 
 def test_after_a_kill_an_end_is_told_though_the_workflow_stays_running(lives: Lives) -> None:
     cromwell, site = lives(heartbeat_ttl_s=NEVER)
-    spec = site.spec("sh", "-c", "sleep 0.5; exit 5")
+    spec = site.spec("sh", "-c", 'until [ -e "$0/go" ]; do sleep 0.05; done; exit 5')
     site.backend.submit(spec)
     seen(site, spec, State.RUNNING)
     cromwell.kill()
     cromwell.start()
+    (site.store / "job" / "out" / "go").touch()
     assert seen(site, spec, *TERMINAL).exit_code == 5
     assert cromwell.workflows[0].state == "Running"
 

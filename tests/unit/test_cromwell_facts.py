@@ -6,6 +6,7 @@ The numbers in brackets name the recordings (``tests/recorded/cromwell``).
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from tests.unit.cromwell_life import (
     statuses,
     submits,
     timing,
+    waiting_for,
 )
 
 pytestmark = pytest.mark.exhaustive
@@ -41,18 +43,32 @@ RACE = "integrity constraint violation: unique constraint or index violation; UC
 
 
 def test_it_is_unknown_after_its_submit_and_then_goes_through_all_states(tmp_path: Path) -> None:
-    with FakeCromwell(tmp_path, LOCAL.but(timing=DEFAULT.scaled(0.08))) as cromwell:
-        assert post(cromwell, IDS[0]).status_code == 201
+    slow = timing(new_workflow_poll_s=NEVER, metadata_flush_s=NEVER)
+    with FakeCromwell(tmp_path, LOCAL.but(timing=slow)) as cromwell:
+        assert post(cromwell, IDS[0], *waiting_for(tmp_path / "go")).status_code == 201
         assert post(cromwell, IDS[0]).status_code == 400  # a duplicate is known at once
-        assert statuses(cromwell, IDS[0], "Succeeded") == ["fail", "Submitted", "Running", "Succeeded"]
+        assert get(cromwell, IDS[0], "status")["status"] == "fail"
+        cromwell.hurry("metadata_flush_s")
+        assert statuses(cromwell, IDS[0], "Submitted")[:-1] in ([], ["fail"])
+        cromwell.hurry("new_workflow_poll_s")
+        assert get(cromwell, IDS[0], "status")["status"] == "Submitted"
+        cromwell.hurry("metadata_flush_s")
+        assert statuses(cromwell, IDS[0], "Running")[:-1] in ([], ["Submitted"])
+        (tmp_path / "go").touch()
+        wait_for("it is over", lambda: not cromwell.workflows[0].state)
+        assert get(cromwell, IDS[0], "status")["status"] == "Running"
+        cromwell.hurry("metadata_flush_s")
+        assert statuses(cromwell, IDS[0], "Succeeded")[:-1] in ([], ["Running"])
 
 
 def test_it_may_run_while_it_is_unknown(tmp_path: Path) -> None:
-    with FakeCromwell(tmp_path, LOCAL.but(timing=timing(metadata_flush_s=4.0))) as cromwell:
+    with FakeCromwell(tmp_path, LOCAL.but(timing=timing(metadata_flush_s=NEVER))) as cromwell:
         post(cromwell, IDS[0], "/bin/sleep", "600")
         wait_for("it is submitted", is_submitted(cromwell, IDS[0]))
         assert get(cromwell, IDS[0], "status")["status"] == "fail"
         assert abort(cromwell, IDS[0]) == "Aborting"
+        wait_for("it is over", lambda: not cromwell.workflows[0].state)
+        cromwell.hurry("metadata_flush_s")
         assert statuses(cromwell, IDS[0], "Aborted")[-1] == "Aborted"
 
 
@@ -117,24 +133,31 @@ def test_two_hog_groups_take_turns(tmp_path: Path) -> None:
 
 
 def test_an_abort_acts_with_the_next_scan_and_may_still_submit(tmp_path: Path) -> None:
-    with FakeCromwell(tmp_path, LOCAL.but(timing=timing(abort_scan_s=5.0, call_start_s=1.0))) as cromwell:
+    with FakeCromwell(tmp_path, LOCAL.but(timing=timing(abort_scan_s=NEVER, token_period_s=NEVER))) as cromwell:
         post(cromwell, IDS[0], "/bin/sleep", "600")
         wait_for("it runs", lambda: cromwell.workflows[0].state == "Running")
         assert not is_submitted(cromwell, IDS[0])()
         assert abort(cromwell, IDS[0]) == "Aborting"
-        wait_for("it is submitted all the same", is_submitted(cromwell, IDS[0]))
-        assert statuses(cromwell, IDS[0], "Aborted")[-2:] == ["Aborting", "Aborted"]
+        wait_for("its call waits for a token", lambda: cromwell.workflows[0].call)
+        cromwell.hurry("token_period_s")
+        assert is_submitted(cromwell, IDS[0])(), "all the same"
+        assert statuses(cromwell, IDS[0], "Aborting")[-1] == "Aborting"
+        cromwell.hurry("abort_scan_s")
+        assert statuses(cromwell, IDS[0], "Aborted")[-1] == "Aborted"
         assert (execution(cromwell, IDS[0]) / "rc").read_text() == "143\n"
         assert call(cromwell, IDS[0])["executionStatus"] == "Aborted"
 
 
 def test_an_abort_before_the_start_ends_it_and_status_tells_later(tmp_path: Path) -> None:
-    slow = timing(new_workflow_poll_s=NEVER, metadata_summary_s=0.5)
+    slow = timing(new_workflow_poll_s=NEVER, metadata_flush_s=NEVER)
     with FakeCromwell(tmp_path, LOCAL.but(timing=slow)) as cromwell:
         post(cromwell, IDS[0])
+        cromwell.hurry("metadata_flush_s")
         statuses(cromwell, IDS[0], "Submitted")
         assert abort(cromwell, IDS[0]) == "Aborted"
-        assert statuses(cromwell, IDS[0], "Aborted") == ["Submitted", "Aborted"]
+        assert get(cromwell, IDS[0], "status")["status"] == "Submitted"
+        cromwell.hurry("metadata_flush_s")
+        assert statuses(cromwell, IDS[0], "Aborted")[-1] == "Aborted"
 
 
 # 5. Ends (98), and what the sources say of codes of signals
@@ -174,14 +197,16 @@ def test_metadata_are_complete_when_the_status_is_terminal(tmp_path: Path) -> No
 
 
 def test_an_end_is_noticed_ever_later(tmp_path: Path) -> None:
-    """(108): polls after 0.5 and 4.5 s here, so a job of a second is noticed in the second."""
+    """(108): polls after 0.5 and 4.5 s here, and the job ends after the first."""
     slow = timing(poll_initial_s=0.5, poll_factor=8.0, poll_max_s=60.0)
     with FakeCromwell(tmp_path, LOCAL.but(timing=slow)) as cromwell:
-        post(cromwell, IDS[0], "/bin/sleep", "1")
-        rc = execution(cromwell, IDS[0]) / "rc"
-        wait_for("it has ended", rc.exists)
+        post(cromwell, IDS[0], *waiting_for(tmp_path / "go"))
+        wait_for("it was looked at", lambda: cromwell.workflows[0].call.get("backendStatus"))
+        looked_s = time.time()
+        (tmp_path / "go").touch()
         statuses(cromwell, IDS[0], "Succeeded")
-        assert time.time() - rc.stat().st_mtime > 0.5, "as soon as at first"
+        noticed_s = datetime.fromisoformat(call(cromwell, IDS[0])["end"]).timestamp()
+        assert noticed_s - looked_s > 2 * 0.5, "as soon as at first"
 
 
 def test_an_attribute_that_the_site_does_not_know_is_passed_over_with_a_warning(

@@ -1,7 +1,7 @@
 """Jobs that Cromwell has given up, or has lost with its database, and that run: their launchers end them on DELETE."""
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -61,6 +61,18 @@ def family(site: Site) -> list[psutil.Process]:
     return found
 
 
+@contextmanager
+def asleep(processes: list[psutil.Process]) -> Iterator[None]:
+    """Let a job and its launcher do nothing meanwhile, however long that takes."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
+    yield
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
+
+
 def runs(process: psutil.Process) -> bool:
     """Whether it is more than an entry that waits for its parent, and not the launcher, which is just leaving."""
     try:
@@ -89,7 +101,8 @@ def test_a_job_that_cromwell_has_given_up_is_removed_when_its_launcher_has_ended
 ) -> None:
     spec = given_up(site, cromwell)
     running = family(site)
-    assert site.backend.remove(spec.jid, spec.generation) is False
+    with asleep(running):
+        assert site.backend.remove(spec.jid, spec.generation) is False
     wait_for("nothing of it is told any more", lambda: site.look(spec) == Absent())
     assert not any(map(runs, running)), "it was gone before"
 
@@ -97,8 +110,9 @@ def test_a_job_that_cromwell_has_given_up_is_removed_when_its_launcher_has_ended
 def test_a_job_that_cromwell_has_given_up_is_ended_and_told_so(site: Site, cromwell: FakeCromwell) -> None:
     spec = given_up(site, cromwell)
     running = family(site)
-    site.backend.end(spec.jid, spec.generation)
-    assert observed(site, spec).state is State.RUNNING, "it has not ended yet"
+    with asleep(running):
+        site.backend.end(spec.jid, spec.generation)
+        assert observed(site, spec).state is State.RUNNING, "it has not ended yet"
     wait_for("it is cancelled", lambda: observed(site, spec).state is State.CANCELLED)
     assert not any(map(runs, running)), "it was gone before"
 

@@ -68,9 +68,12 @@ def test_metadata_that_were_not_written_are_lost_by_sigkill_and_the_workflow_run
         post(cromwell, IDS[0], labels='{"job": "j1"}')
         assert not cromwell.workflows[0].flushed
         cromwell.kill()
-        cromwell.site = cromwell.site.but(timing=timing(metadata_flush_s=1.5, new_workflow_poll_s=2.0))
         cromwell.start()
-        assert statuses(cromwell, IDS[0], "Succeeded")[0] == "fail"
+        assert get(cromwell, IDS[0], "status")["status"] == "fail"
+        cromwell.hurry("new_workflow_poll_s")
+        wait_for("it is over", lambda: not cromwell.workflows[0].state)
+        cromwell.hurry("metadata_flush_s")
+        statuses(cromwell, IDS[0], "Succeeded")
         told = get(cromwell, IDS[0], "metadata")
         assert told["labels"]["job"] == "j1"
         assert "submission" not in told
@@ -115,6 +118,8 @@ def test_an_abort_outlives_a_restart(tmp_path: Path) -> None:
         wait_for("it runs", lambda: cromwell.workflows[0].job_id and submits(cromwell, IDS[0]) == 1)
         assert abort(cromwell, IDS[0]) == "Aborting"
         cromwell.stop()
-        cromwell.site = cromwell.site.but(timing=timing(abort_scan_s=3.0))
+        cromwell.site = cromwell.site.but(timing=timing(new_workflow_poll_s=NEVER))
         cromwell.start()
-        assert statuses(cromwell, IDS[0], "Aborted") == ["Aborting", "Aborted"]
+        assert get(cromwell, IDS[0], "status")["status"] == "Aborting"
+        cromwell.hurry("new_workflow_poll_s")
+        assert statuses(cromwell, IDS[0], "Aborted")[-1] == "Aborted"

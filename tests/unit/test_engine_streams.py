@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends._engine.events import from_cursor, to_cursor
@@ -16,6 +16,7 @@ def framed(*payloads: bytes) -> bytes:
     return b"".join(HEADER.pack(1 + number % 2, len(data)) + data for number, data in enumerate(payloads))
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=50), max_size=10), st.integers(1, 20))
 def test_frames_come_out_whole_however_they_arrive(payloads: list[bytes], size: int) -> None:
     stream = framed(*payloads)
@@ -27,6 +28,7 @@ def test_what_is_cut_off_is_left_out() -> None:
     assert list(frames([framed(b"whole", b"cut off")[:-2]])) == [b"whole"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=30)), st.integers(1, 40))
 def test_the_end_is_bounded_and_true(payloads: list[bytes], max_bytes: int) -> None:
     assert end_of(payloads, max_bytes) == b"".join(payloads)[-max_bytes:]

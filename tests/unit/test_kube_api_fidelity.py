@@ -57,7 +57,7 @@ def same_life(client: Client, name: str, until: Callable[[list[Json]], bool]) ->
 
     client.life(until)
     try:
-        events = client.life(lambda events: not any(differences(events)), timeout_s=2)
+        events = client.life(lambda events: not any(differences(events)))
     except AssertionError:
         assert differences(client.life(until)) == ["", ""]
         raise

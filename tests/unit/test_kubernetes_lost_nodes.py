@@ -174,9 +174,10 @@ def test_a_worker_that_failed_before_its_sibling_was_lost_is_the_end(kube: World
     backend, spec = kube.worker(), kube.spec(script, number_of_workers=2)
     backend.submit(spec)
     wait_for("both run", lambda: [found["status"].get("phase") for found in pods_of(kube)] == ["Running"] * 2)
+    [lost] = [found for found in pods_of(kube) if found["metadata"]["name"].rsplit("-", 2)[1] == "0"]
+    kube.cluster.node.silent_for.add(lost["metadata"]["uid"])  # else it soon ends, because the other one has failed
     (kube.folder / spec.request.output_dir / "gate").touch()
     wait_for("one has failed", lambda: any(found["status"].get("phase") == "Failed" for found in pods_of(kube)))
-    [lost] = [found for found in pods_of(kube) if found["metadata"]["name"].rsplit("-", 2)[1] == "0"]
     lose(kube, lost)
     ended = seen(backend, spec)
     assert (ended.state, ended.reason, ended.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, 9)

@@ -1,12 +1,13 @@
 """The end of a log: bounded in lines and bytes, whole characters, nothing invented."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pman_core.log_tail import tail
 
 
+@settings(deadline=None)
 @given(output=st.binary(max_size=300), lines_max=st.integers(0, 20), bytes_max=st.integers(0, 100))
 def test_a_tail_is_bounded_and_is_the_end(output: bytes, lines_max: int, bytes_max: int) -> None:
     text = tail(output, lines_max, bytes_max)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends._mock_events import Agenda, Cursor
@@ -96,6 +96,7 @@ def test_a_line_after_the_cursor_is_told_however_old_it_is() -> None:
     assert told(agenda, 9) == [(4, "b")]
 
 
+@settings(deadline=None)
 @given(
     jobs=st.lists(st.lists(st.integers(0, 20), min_size=1, max_size=3), max_size=8),
     stops=st.lists(st.integers(0, 20), max_size=5),

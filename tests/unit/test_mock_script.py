@@ -1,7 +1,7 @@
 """The mock's pure half: what a script says, and how a job is at one moment."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends._mock_script import Plan, Script, SubmitError, condition_at, parse_script
@@ -100,6 +100,7 @@ def test_a_job_vanishes_or_lingers_as_told() -> None:
     assert [lingering.is_gone(T0 + after_s) for after_s in (1.9, 2)] == [False, True]
 
 
+@settings(deadline=None)
 @given(
     pending_for_s=st.floats(0, 10),
     run_for_s=st.floats(0, 10),

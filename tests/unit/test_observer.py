@@ -12,6 +12,7 @@ from pman_core.states import State
 from pman_worker import lifecycle
 from pman_worker.leader import Leader
 from pman_worker.observer import Observer
+from testbed.system import wait_for
 from tests.unit.worker_harness import OneRound, World, rounds, submitted
 
 JID = "chris-jid-1"
@@ -68,7 +69,7 @@ def test_a_broken_stream_is_followed_by_a_listing_and_a_new_stream(fault: Except
     world.backend.become(JID, State.RUNNING)
     observer.tick(wait_s=0.01)
     assert world.record().state is State.RUNNING
-    assert len(world.cursors) == 2
+    wait_for("a new stream", lambda: len(world.cursors) == 2)
     observer.stand_down()
 
 
@@ -88,6 +89,7 @@ def test_streams_that_break_at_once_are_begun_ever_more_seldom() -> None:
     assert 6 <= begun[-1] <= 12, "in 20 s"
     world.clock.advance(60)
     observer.tick()
+    observer._watcher._thread.join(5)
     assert len(world.cursors) == begun[-1] + 1
     observer.stand_down()
 

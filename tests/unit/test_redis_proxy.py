@@ -130,8 +130,8 @@ def test_a_half_open_connection_on_which_nothing_was_said_has_lost_nothing(
 def test_a_server_that_is_away_is_a_connection_that_ends(proxy: RedisProxy) -> None:
     proxy.close()
     with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
+        closed.bind(("127.0.0.1", 0))  # and never listens, so that nobody else does
         away = RedisProxy(closed.getsockname()[1])
-    with connected(away) as client, pytest.raises(ConnectionError):
-        is_answered(client)
-    away.close()
+        with connected(away) as client, pytest.raises(ConnectionError):
+            is_answered(client)
+        away.close()

@@ -223,6 +223,7 @@ def test_a_choice_is_the_same_at_every_try_and_within_its_range() -> None:
     assert stable_choice("job", 7, 7) == 7
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["a", ".", "..", "", ".pman", "b c", "é"]), min_size=1, max_size=6))
 def test_a_path_that_is_taken_is_taken_again_and_stays_what_it_is(parts: list[str]) -> None:
     try:

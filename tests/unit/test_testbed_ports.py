@@ -18,11 +18,14 @@ def test_no_port_is_given_twice_though_nobody_listens_on_it() -> None:
     assert all(port in ports.PORTS for port in given)
 
 
-def test_another_process_is_given_another_port() -> None:
+def test_another_process_is_given_another_port_until_it_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "PORTS", range(16_900, 17_000))  # nobody else looks there
     mine = free_port()
     asks = [sys.executable, "-c", ASKS % (mine, mine + 1)]
-    done = subprocess.run(asks, capture_output=True, text=True, check=False)
-    assert "no port is free" in done.stderr
+    assert "no port is free" in subprocess.run(asks, capture_output=True, text=True, check=False).stderr
+    for _ in range(2):
+        ports.give_back(mine)
+    assert subprocess.run(asks, capture_output=True, text=True, check=False).stdout == f"{mine}\n"
 
 
 def test_a_port_that_somebody_listens_on_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import signal
 import threading
 from pathlib import Path
 
+from testbed.ports import give_back
 from tests.fakes.cromwell.api import Api
 from tests.fakes.cromwell.engine import Engine
 from tests.fakes.cromwell.replies import Refused, fail
@@ -50,6 +51,11 @@ class FakeCromwell:
     def workflows(self) -> list[Workflow]:
         return self.store.all()
 
+    def hurry(self, period: str) -> None:
+        """See :meth:`Engine.hurry`."""
+        assert self.engine is not None
+        self.engine.hurry(period)
+
     def start(self) -> None:
         """Begin, or come back after :meth:`stop` and :meth:`kill`, at the same address."""
         self.store.load()
@@ -73,6 +79,7 @@ class FakeCromwell:
         """End the server and everybody who hangs. Jobs go on."""
         self.faults.release()
         self.kill()
+        give_back(self.server.port)
 
 
 def serve(conf: Path, folder: Path, port: int, scale: float) -> None:

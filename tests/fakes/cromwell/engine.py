@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from queue import SimpleQueue
 
 from tests.fakes.cromwell.run import Phase, Run
 from tests.fakes.cromwell.site import Site
@@ -27,19 +28,31 @@ class Engine:
         self._last_hog_group = ""
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
-        timing = site.timing
-        self._timers = [
-            _Timer(timing.new_workflow_poll_s, self._poll_workflows),
-            _Timer(timing.token_period_s, self._give_tokens),
-            _Timer(timing.abort_scan_s, self._scan_for_aborts),
-            _Timer(timing.heartbeat_s, self._beat),
-            _Timer(timing.key_value_flush_s, self._keep_job_ids),
-            _Timer(timing.metadata_flush_s, store.flush),
-            _Timer(timing.metadata_summary_s, store.summarize),
-        ]
+        calls = {
+            "new_workflow_poll_s": self._poll_workflows,
+            "token_period_s": self._give_tokens,
+            "abort_scan_s": self._scan_for_aborts,
+            "heartbeat_s": self._beat,
+            "key_value_flush_s": self._keep_job_ids,
+            "metadata_flush_s": store.flush,
+            "metadata_summary_s": store.summarize,
+        }
+        self._timers = {period: _Timer(getattr(site.timing, period), call) for period, call in calls.items()}
+        self._hurried: SimpleQueue[tuple[str, threading.Event]] = SimpleQueue()
 
     def start(self) -> None:
         self._thread.start()
+
+    def hurry(self, period: str) -> None:
+        """Let be done at once what is done every ``period``, a field of the timing; return when it has been done.
+
+        So a test need not be quick: it sets the period so long that nothing is done before it says so.
+        """
+        done = threading.Event()
+        self._hurried.put((period, done))
+        while not done.wait(TICK_S):
+            if not self._thread.is_alive():
+                raise RuntimeError("this engine has ended")
 
     def kill(self) -> None:
         """End at once; what was not written is lost."""
@@ -60,7 +73,11 @@ class Engine:
 
     def _work(self) -> None:
         while not self._is_over.wait(TICK_S):
-            for timer in self._timers:
+            while not self._hurried.empty():
+                period, done = self._hurried.get()
+                self._timers[period].hurry()
+                done.set()
+            for timer in self._timers.values():
                 timer.tick()
             for run in list(self._runs.values()):
                 if self._is_over.is_set():
@@ -144,7 +161,9 @@ class _Timer:
         self._due_at = time.monotonic() + period_s
 
     def tick(self) -> None:
-        now = time.monotonic()
-        if now >= self._due_at:
-            self._due_at = now + self._period_s
-            self._call()
+        if time.monotonic() >= self._due_at:
+            self.hurry()
+
+    def hurry(self) -> None:
+        self._due_at = time.monotonic() + self._period_s
+        self._call()

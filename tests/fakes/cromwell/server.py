@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from testbed.ports import free_port
 from tests.fakes.cromwell.api import Api, Call
 from tests.fakes.cromwell.replies import Pretty, Refused, Reply
 from tests.fakes.http_server import MortalHttpServer
@@ -22,12 +23,11 @@ class Server:
     """One address; ``stop`` and ``start`` may be called again and again."""
 
     def __init__(self, faults: Faults, port: int = 0) -> None:
-        self.faults, self.port = faults, port
+        self.faults, self.port = faults, port or free_port()
         self._http: _Http | None = None
 
     def start(self, api: Api) -> None:
         self._http = _Http(("127.0.0.1", self.port), api, self.faults)
-        self.port = self._http.server_port
         threading.Thread(target=self._http.serve_forever, args=(ACCEPT_S,), daemon=True).start()
 
     def stop(self) -> None:

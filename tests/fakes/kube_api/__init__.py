@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from testbed.ports import give_back
 from tests.fakes.kube_api.api import Api, User
 from tests.fakes.kube_api.conditions import condition
 from tests.fakes.kube_api.deletion import delete_pod
@@ -64,6 +65,7 @@ class FakeCluster:
         if self._thread.is_alive():
             self._thread.join()
         self.node.close()
+        give_back(self.server.port)
 
     @property
     def url(self) -> str:

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from testbed.ports import free_port
 from tests.fakes.http_server import MortalHttpServer
 from tests.fakes.kube_api.api import KINDS, Api, Call, Reply, Watch, matches
 from tests.fakes.kube_api.faults import Faults
@@ -32,13 +33,12 @@ class Server:
         self.api, self.faults = api, faults
         self.bookmark_s = 60.0
         """A quiet watch that has asked for bookmarks gets one so often."""
-        self.port = 0
+        self.port = free_port()
         self._http: _Http | None = None
 
     def start(self) -> None:
-        """Listen, at the address of the first time."""
+        """Listen."""
         self._http = _Http(("127.0.0.1", self.port), self)
-        self.port = self._http.server_port
         threading.Thread(target=self._http.serve_forever, args=(ACCEPT_S,), daemon=True).start()
 
     def stop(self) -> None:

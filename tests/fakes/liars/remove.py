@@ -15,7 +15,7 @@ class ConfirmsTooEarly(MockBackend):
     def remove(self, jid: str, generation: str) -> bool:
         found = self._to_remove(jid, generation)
         if found is not None:
-            self._end(*found, gone_after_s=0.5)
+            self._end(*found, gone_after_s=600)
         return True
 
 

@@ -44,8 +44,7 @@ class Restart(OfCromwell):
     lasts_s = (0.2, 5.0)
 
     def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
-        self.world(stage).signal(signal.SIGTERM)
-        self.world(stage).wait_ended()
+        self.world(stage).terminate()
         return NOBODY
 
     def end(self, stage: Stage, target: str) -> None:

@@ -5,6 +5,7 @@ import signal
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from random import Random
 
@@ -141,6 +142,9 @@ class Reload(Fault):
         os.kill(stage.system.processes["api"].pid, signal.SIGHUP)
         return NOBODY
 
+    def end(self, stage: Stage, target: str) -> None:
+        stage.wait_api()  # the old ones have left off by now, and how long the new ones take, the machine decides
+
 
 class OneOfGunicorn(Fault):
     """One process of several that serve the API."""
@@ -154,13 +158,15 @@ class OneOfGunicorn(Fault):
 
     def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
         if workers := stage.gunicorn_workers():
-            rng.choice(workers).send_signal(self._number)
+            with suppress(psutil.NoSuchProcess):  # it was one that a reload has replaced
+                rng.choice(workers).send_signal(self._number)
         return NOBODY
 
     def end(self, stage: Stage, target: str) -> None:
         for worker in stage.gunicorn_workers():
-            if worker.status() == psutil.STATUS_STOPPED:
-                worker.resume()
+            with suppress(psutil.NoSuchProcess):  # likewise
+                if worker.status() == psutil.STATUS_STOPPED:
+                    worker.resume()
 
 
 class RollingRestart(Fault):

@@ -13,6 +13,9 @@ from tests.faults.kinds.base import NOBODY, Fault
 from tests.faults.stage import INSTANCE, Stage
 from tests.faults.worlds import ProcessWorld
 
+GONE_S = 10.0
+"""Longer than a process takes to go that was killed."""
+
 
 class OfProcess(Fault):
     backends = frozenset({"process"})
@@ -25,9 +28,13 @@ class ReadOnly(OfProcess):
     name = "store-read-only"
 
     def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
-        folder = _control(stage)
-        subprocess.run(["mount", "--bind", folder, folder], check=True)
-        subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+        # It is read-only before it is there: else whoever opens a file in between, to write, would keep it writable.
+        folder, aside = _control(stage), stage.folder / "read-only"
+        aside.mkdir(exist_ok=True)
+        _mount("--bind", "--make-private", folder, aside)
+        _mount("-o", "remount,bind,ro", aside)
+        _mount("--bind", aside, folder)
+        subprocess.run(["umount", "--lazy", aside], check=True)
         return NOBODY
 
     def end(self, stage: Stage, target: str) -> None:
@@ -57,12 +64,18 @@ class SupervisorKill(OfProcess):
     def begin(self, stage: Stage, target: str, rng: Random) -> frozenset[str]:
         assert isinstance(stage.world, ProcessWorld)
         living = list(stage.world.supervisors())
-        hit = set()
+        hit = {}
         for process, generation in rng.sample(living, min(2, len(living))):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-                hit.add(generation)
+                hit[generation] = process
+        # Its job has the same signal when it is gone: what the job writes later it writes although it was killed.
+        psutil.wait_procs(hit.values(), timeout=GONE_S)
         return frozenset(hit)
+
+
+def _mount(*arguments: str | Path) -> None:
+    subprocess.run(["mount", *arguments], check=True)
 
 
 def _control(stage: Stage) -> Path:
