@@ -171,9 +171,9 @@ def test_a_container_is_killed_when_slurm_tells_its_job_to_end(podman: Podman) -
     """It is no child of the launcher: ``scancel`` and a time limit reach the launcher alone."""
     podman.note("stored")
     node = podman.node()
-    spec = node.prepare("sh", "-c", "sleep 600; exit 0")
+    spec = node.prepare("sh", "-c", "exec sleep 600")
     launcher = node.start(spec)
-    wait_for("its container runs", (podman.said / "running").exists)
+    wait_for("its container runs", lambda: podman.said.joinpath("running").exists() and podman.words("running"))
     launcher.terminate()
     launcher.communicate(timeout=20)
     assert podman.words("kill") == ["kill", container_name(spec)]
