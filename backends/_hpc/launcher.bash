@@ -219,8 +219,8 @@ run_task() {
       fail start_failed "no folder can be made in ${setting[scratch]} on $HOSTNAME"
     runtime+=("${setting[scratch_flag]}" "$scratch")
   fi
-  [[ ${setting[gpu_prefix]} && -v CUDA_VISIBLE_DEVICES ]] &&
-    gpus=("${setting[gpu_prefix]}CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES")
+  [[ ${setting[gpu_variable]} && -v CUDA_VISIBLE_DEVICES ]] &&
+    gpus=("${setting[gpu_variable]}=$CUDA_VISIBLE_DEVICES")
   leave_if_over
   (
     umask 022

@@ -141,6 +141,15 @@ def test_the_sites_options_that_are_about_the_registry_are_given_to_the_pull_too
     assert " ".join(podman.words("run")).count(options) == 1
 
 
+def test_a_job_is_told_which_gpus_of_the_node_are_its_own(podman: Podman) -> None:
+    podman.note("stored")
+    node = podman.node()
+    spec = node.prepare("sh", "-c", 'printf %s "$CUDA_VISIBLE_DEVICES"', gpu_limit=1)
+    node.start(spec, CUDA_VISIBLE_DEVICES="3").communicate(timeout=20)
+    assert node.log(spec) == "3"
+    assert "--env=CUDA_VISIBLE_DEVICES" in podman.words("run")
+
+
 @pytest.mark.exhaustive  # it waits for the launcher to look again
 def test_a_job_that_is_over_waits_for_no_podman_that_hangs(podman: Podman) -> None:
     podman.note("hang")
