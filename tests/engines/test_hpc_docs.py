@@ -64,13 +64,19 @@ class Account:
 
     def run(self, command: str) -> list[str]:
         """Run a command to its end; return the lines that it printed, to stderr, too."""
+        done = self._run(command)
+        assert done.returncode == 0, f"{command}\n{done.stdout}"
+        return done.stdout.splitlines()
+
+    def succeeds(self, command: str) -> bool:
+        return self._run(command).returncode == 0
+
+    def _run(self, command: str) -> subprocess.CompletedProcess[str]:
         argv = ["bash", "-ec", f"{self._exports}\n{command}"]
-        done = subprocess.run(
+        return subprocess.run(
             argv, cwd=self.folder, env=self._env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             timeout=PATIENCE_S, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, f"{command}\n{done.stdout}"
-        return done.stdout.splitlines()
 
     @contextmanager
     def up(self) -> Iterator[None]:
@@ -100,7 +106,8 @@ def first_job(account: Account, page: Page) -> list[str]:
     assert "pman up" in page.steps[-2]
     doctor, job = page.steps[-1].splitlines()
     with account.up():
-        account.run(doctor)
+        # Its workers and its observer may be some seconds later than its API.
+        wait_for("all is well", lambda: account.succeeds(doctor), PATIENCE_S)
         said = account.run(job)
     states = [found[1] for found in map(STATE.match, said) if found]
     assert states[-1] == "SUCCEEDED", said
