@@ -36,7 +36,9 @@ class Page:
     def __init__(self, name: str, places: Mapping[str, str]) -> None:
         text = (ROOT / "docs" / name).read_text()
         section = text.partition("## From zero to the first job")[2].partition("\n## ")[0]
-        self.steps = [_put(step, places) for step in re.findall(r"^```sh\n(.*?)^```", section, re.DOTALL | re.MULTILINE)]
+        self.steps = [
+            _put(step, places) for step in re.findall(r"^```sh\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+        ]
         self.shown = re.findall(r"^```\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
 
     def lines(self, beginning: str) -> list[str]:
@@ -146,7 +148,11 @@ def test_the_page_of_slurm_leads_to_a_first_job(folder: Path) -> None:
 
 def test_the_page_of_cromwell_leads_to_a_first_job(folder: Path) -> None:
     with FakeCromwell(folder / "server", site_in(folder)) as cromwell:
-        places = {"/shared": str(folder), "/var/lib/cromwell": str(folder / "db"), "http://127.0.0.1:8000": cromwell.url}
+        places = {
+            "/shared": str(folder),
+            "/var/lib/cromwell": str(folder / "db"),
+            "http://127.0.0.1:8000": cromwell.url,
+        }
         page = Page("cromwell.md", places)
         (folder / "images").mkdir()
         (folder / "images/busybox.tar").write_bytes((IMAGES / "busybox.tar").read_bytes())

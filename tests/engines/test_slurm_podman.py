@@ -1,6 +1,6 @@
 """Podman on the nodes of a real Slurm: a container is no child of its job, and ends with it all the same.
 
-They run alone: the testbed's Slurm gives a job two seconds from SIGTERM to SIGKILL, in which Podman must have been told.
+They run alone: the testbed's Slurm gives a job two seconds from SIGTERM to SIGKILL, in which Podman must be told.
 """
 
 import os

@@ -47,8 +47,8 @@ DEPENDENCY = "dependency"
 
 
 def submit(name: str, script: str, *options: str) -> str:
-    usual = {"job-name": PREFIX + name, "comment": COMMENT.format(name), "time": "5", "mem": "50", "output": "/dev/null"}
-    argv = ["sbatch", "--parsable", "--no-requeue", *(f"--{option}={value}" for option, value in usual.items()), *options]
+    who = (f"--job-name={PREFIX}{name}", f"--comment={COMMENT.format(name)}")
+    argv = ["sbatch", "--parsable", "--no-requeue", *who, "--time=5", "--mem=50", "--output=/dev/null", *options]
     text = f"#!/bin/bash\n{script}\n"
     return subprocess.run(argv, input=text, capture_output=True, text=True, check=True, cwd="/tmp").stdout.strip()
 

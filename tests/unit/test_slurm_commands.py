@@ -1,4 +1,4 @@
-"""What Slurm's commands are called with, and what their answers mean: programs of the test's, which write down their calls."""
+"""What Slurm's commands are called with, and what their answers mean, by programs that write down their calls."""
 
 import shlex
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def transport(folder: Path, **programs: str) -> CommandTransport:
 
 
 def calls(folder: Path) -> list[str]:
-    return (folder / "calls").read_text().splitlines()
+    return (folder / "calls").read_text().split("\n")[:-1]
 
 
 def test_many_ids_go_into_several_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,8 @@ def test_who_is_to_be_ended_gently_is_so_with_his_batch_script(tmp_path: Path) -
 
 def test_while_a_backup_controller_answers_slurm_is_there(tmp_path: Path) -> None:
     version = '[ "$1" = --version ] && { echo slurm 22.05.8; exit; }'
-    assert transport(tmp_path, scontrol=f"{version}\n{FAIL_OVER}").ping() == "Slurmctld(backup) at b is UP, slurm 22.05.8"
+    slurm = transport(tmp_path, scontrol=f"{version}\n{FAIL_OVER}")
+    assert slurm.ping() == "Slurmctld(backup) at b is UP, slurm 22.05.8"
 
 
 def test_while_no_controller_answers_slurm_is_away(tmp_path: Path) -> None:
