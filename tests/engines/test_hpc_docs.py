@@ -1,7 +1,7 @@
 """The first hour of docs/slurm.md and docs/cromwell.md, taken as it is printed on a real Slurm, up to the first job.
 
-What is this machine's own is put in the place of what a page has: a folder for /shared, this checkout and its Python for
-those of the service account, a fake Cromwell for the jar.
+What is this machine's own is put in the place of what a page has: a folder for /shared, this checkout and its Python
+for those of the service account, a fake Cromwell for the jar.
 """
 
 import getpass
@@ -36,10 +36,9 @@ class Page:
     def __init__(self, name: str, places: Mapping[str, str]) -> None:
         text = (ROOT / "docs" / name).read_text()
         section = text.partition("## From zero to the first job")[2].partition("\n## ")[0]
-        self.steps = [
-            _put(step, places) for step in re.findall(r"^```sh\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
-        ]
-        self.shown = re.findall(r"^```\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+        blocks = re.findall(r"^```(\w*)\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+        self.steps = [_put(block, places) for language, block in blocks if language == "sh"]
+        self.shown = [block for language, block in blocks if not language]
 
     def lines(self, beginning: str) -> list[str]:
         return [line for step in self.steps for line in step.splitlines() if line.startswith(beginning)]
