@@ -265,6 +265,14 @@ def test_several_workers_are_tasks_of_srun(node: Node) -> None:
     assert runs(node) == 3
 
 
+def test_of_several_workers_that_slurm_has_ended_no_success_is_told(node: Node, tmp_path: Path) -> None:
+    """A real srun ends with 0 when its job is requeued."""
+    (tmp_path / "programs/srun").write_text("#!/bin/sh\nexit 0\n")
+    spec = node.prepare("true", number_of_workers=3)
+    assert node.run(spec) == 143
+    assert node.end(spec) == ("exited", 143, "")
+
+
 def test_of_several_workers_the_code_of_the_first_that_failed_is_told(node: Node) -> None:
     """srun kills the others, and tells the highest code of all."""
     script = (
