@@ -61,7 +61,7 @@ def over(backend: SlurmBackend, spec: JobSpec) -> NativeJob:
 
 
 def accounted(backend: SlurmBackend, spec: JobSpec) -> NativeJob:
-    """Wait until accounting has heard of the end of a job; for seconds it may not know its name, and say `allocation`."""
+    """Wait until accounting has heard of the end of a job, and of its name: for seconds that may be `allocation`."""
 
     def account() -> NativeJob | None:
         for job in backend._transport.accounted({native_id(backend, spec)}, datetime.now(UTC) - timedelta(hours=1)):
