@@ -15,7 +15,7 @@ policy              IMAGE_PULL_POLICY
 pull_timeout_s      IMAGE_PULL_TIMEOUT_S, whole seconds
 pull_flags          options of the pull, with blanks between them
 scratch             a folder of the node; ``scratch_flag`` is the runtime's option for one in it
-gpu_prefix          how the runtime is told of CUDA_VISIBLE_DEVICES, or ``""`` for a job without GPUs
+gpu_variable        what the runtime is told CUDA_VISIBLE_DEVICES by, or ``""`` for a job without GPUs
 tasks               how many containers run side by side, one per node, by ``srun``
 kill                the container that is to be killed on SIGTERM, or ``""``: it is a child and gets it itself
 start_failures      see ``runtime.py``, and ``start_mark``
@@ -31,7 +31,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends._hpc.runtime import build_container, container_name
+from backends._hpc.runtime import GPUS, build_container, container_name
 from backends._hpc.settings import HpcSettings
 from backends._sizes import check_sizes
 from pman_core.errors import Rejected
@@ -94,7 +94,7 @@ def files_of(
         "pull_flags": container.pull_flags,
         "scratch": str(own.hpc_scratch),
         "scratch_flag": container.scratch_flag,
-        "gpu_prefix": container.env_prefix if spec.request.gpus else "",
+        "gpu_variable": f"{container.env_prefix}{GPUS}" if spec.request.gpus else "",
         "tasks": str(spec.request.number_of_workers),
         "kill": container_name(spec) if own.hpc_runtime == "podman" else "",
         "start_failures": container.start_failures,

@@ -15,6 +15,7 @@
 #   claim/    whose run it is: made by one rename, so that there is one winner
 #   end/      how it ended: likewise
 #   failed/   of several tasks, the first one that has failed: likewise
+#   succeeded.N/  task N of several has succeeded
 #   verdict/  pman's own: the job has been ended, nothing may begin
 #   log       stdout and stderr of the job, from when its image is there
 #   removed   pman's own: likewise, and the job is forgotten
@@ -28,7 +29,7 @@ unset BASH_ENV ENV CDPATH GLOBIGNORE IFS
 set -u
 umask 077
 export LC_ALL=C
-readonly NOT_OURS=113 OWN_FAULT=114 TEXT_BYTES_MAX=2000
+readonly NOT_OURS=113 OWN_FAULT=114 TERMINATED=143 TEXT_BYTES_MAX=2000
 # 4.4: `mapfile -d`, `$!` of a process substitution, "${empty[@]}" under `set -u`.
 readonly BASH_MIN=404
 readonly folder=$1 native_id=$2
@@ -219,8 +220,8 @@ run_task() {
       fail start_failed "no folder can be made in ${setting[scratch]} on $HOSTNAME"
     runtime+=("${setting[scratch_flag]}" "$scratch")
   fi
-  [[ ${setting[gpu_prefix]} && -v CUDA_VISIBLE_DEVICES ]] &&
-    gpus=("${setting[gpu_prefix]}CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES")
+  [[ ${setting[gpu_variable]} && -v CUDA_VISIBLE_DEVICES ]] &&
+    gpus=("${setting[gpu_variable]}=$CUDA_VISIBLE_DEVICES")
   leave_if_over
   (
     umask 022
@@ -238,6 +239,12 @@ run_task() {
 
 # last_line: print the last line of the log that is not Slurm's own, which tells of the tasks that it has killed.
 last_line() { quote "$folder/log" | grep -avE '^(srun|[0-9]+: slurmstepd[^ ]*): ' | tail -n 1; }
+
+# all_succeeded: whether every task has said so. Each name is asked for once, so that no NFS remembers that it was not there.
+all_succeeded() {
+  local -i task
+  for ((task = 0; task < setting[tasks]; task++)); do [[ -e $folder/succeeded.$task/facts ]] || return; done
+}
 
 main() {
   started_at=$(now)
@@ -257,6 +264,8 @@ main() {
     # srun tells the highest of all codes, and those whom it kills for one that has failed come to 137.
     ((status)) && first=$(fact failed exit_code)
     status=${first:-$status}
+    # Of tasks that Slurm has ended, to requeue the job perhaps, srun tells 0, too.
+    ((status)) || all_succeeded || status=$TERMINATED
   else
     run_task "$image" >>"$folder/log" 2>&1
     status=$?
@@ -281,7 +290,11 @@ start() {
     start_watch
     run_task "$4"
     local -i status=$?
-    ((status)) && put failed "exit_code=$status" "task=${SLURM_PROCID:-}" "host=$HOSTNAME" 2>/dev/null
+    if ((status)); then
+      put failed "exit_code=$status" "task=${SLURM_PROCID:-}" "host=$HOSTNAME"
+    else
+      put "succeeded.${SLURM_PROCID:-}" "host=$HOSTNAME"
+    fi 2>/dev/null
     exit "$status"
   else
     main

@@ -45,6 +45,8 @@ OWN_NAMES = frozenset(
 OWN_PREFIXES = ("APPTAINER", "SINGULARITY", "SING_USER")
 HOST_NAMES = frozenset({"PATH", "HOME", "USER", "LANG", "TMPDIR", "XDG_RUNTIME_DIR"})
 """What the launcher gives to the runtime itself."""
+GPUS = "CUDA_VISIBLE_DEVICES"
+"""The variable by which a scheduler says which GPUs of the node are the job's."""
 PULL_FLAGS = frozenset(
     {
         "--arch",
@@ -149,7 +151,7 @@ def _podman(own: HpcSettings, common: CommonSettings, spec: JobSpec, incoming: P
     if common.shm_size is not None:
         runtime.append(f"--shm-size={common.shm_size}m")
     if spec.request.gpus:
-        runtime.append("--device=nvidia.com/gpu=all")
+        runtime += ["--device=nvidia.com/gpu=all", f"--env={GPUS}"]
     env, by_option = _hidden(spec.env)
     return Container(
         runtime=[*runtime, *by_option, *own.hpc_runtime_options],

@@ -93,10 +93,11 @@ class CommandTransport:
     def ping(self) -> str:
         version = self._run(["scontrol", "--version"]).stdout.strip()
         done = self._run(["scontrol", "ping"])
-        # One line for each controller, "Slurmctld(primary) at HOST is UP"; a backup that is down is no fault.
-        if " is UP" not in done.stdout:
+        # One line for each controller, "Slurmctld(primary) at HOST is UP": one of them is enough.
+        up = [line.strip() for line in done.stdout.splitlines() if " is UP" in line]
+        if not up:
             raise Unavailable(f"no slurmctld answers: {one_line(done.stdout + done.stderr)}")
-        return f"{done.stdout.strip().splitlines()[0]}, {version}"
+        return f"{up[0]}, {version}"
 
     def _run(
         self, argv: Sequence[str], stdin: str = "", env: Mapping[str, str] | None = None

@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 
 WORKERS = 2
 STUBBORN = """trap '' TERM; echo ran >> "$1/runs"; sleep 600 & wait; sleep 600"""
+OBEDIENT = """echo ran >> "$1/runs"; sleep 600"""
 ONE_FAILS = """trap '' TERM
 mkdir "$1/first" 2>/dev/null && { until [ -e "$1/go" ]; do sleep 0.1; done; echo ran >> "$1/runs"; exit 6; }
 echo ran >> "$1/runs"; touch "$1/go"; sleep 600 & wait; sleep 600"""
@@ -109,6 +110,25 @@ def test_workers_that_an_administrator_cancels_are_cancelled_on_every_node(site:
     found = ended(backend, spec)
     assert (found.state, found.reason) == (State.CANCELLED, Reason.CANCELLED)
     wait_gone(began, spec)
+
+
+@pytest.mark.parametrize("script", [STUBBORN, OBEDIENT], ids=["stubborn", "obedient"])
+def test_workers_that_an_administrator_requeues_are_not_run_again(site: Site, script: str) -> None:
+    backend = site.backend()
+    spec = submitted(site, backend, script)
+    began, job_id = wait_family(spec), native_id(backend, spec)
+    slurm("scontrol", "update", f"JobId={job_id}", "Requeue=1")
+    slurm("scontrol", "requeue", str(job_id))
+    found = ended(backend, spec)
+    assert (found.state, found.reason) == (State.FAILED, Reason.REQUEUED), f"{found}"
+    wait_gone(began, spec)
+    # Slurm lets it wait for two minutes; its second run is to come and to do nothing.
+    wait_for("it is in the queue again", lambda: native_state(job_id) == "PENDING", PATIENCE_S)
+    slurm("scontrol", "update", f"JobId={job_id}", "StartTime=now")
+    wait_for("its second run is over", lambda: native_state(job_id) == "FAILED", PATIENCE_S)
+    assert runs(site, spec) == WORKERS
+    assert look(site.backend(), spec) == found
+    assert family(spec) == []
 
 
 def test_a_worker_that_fails_ends_the_others_and_its_code_is_told(site: Site) -> None:

@@ -245,10 +245,32 @@ def test_the_scratch_folder_is_gone_after_the_job(node: Node, tmp_path: Path) ->
     assert list(tmp_path.glob("pman.*")) == []
 
 
+@pytest.mark.parametrize(("gpus", "told"), [(2, "2,3"), (0, "")])
+@pytest.mark.parametrize("runtime", ["apptainer", "none"])
+def test_a_job_is_told_which_gpus_of_the_node_are_its_own(
+    tmp_path: Path, bash: str, runtime: str, gpus: int, told: str
+) -> None:
+    (tmp_path / "images/case").mkdir(parents=True)
+    (tmp_path / "images/case/image:1.sif").write_bytes(b"a sif")
+    node = Node(tmp_path, bash, hpc_runtime=runtime, hpc_any_image=True)
+    spec = node.prepare("sh", "-c", 'printf %s "$CUDA_VISIBLE_DEVICES"', gpu_limit=gpus)
+    process = node.start(spec, CUDA_VISIBLE_DEVICES="2,3")
+    process.communicate(timeout=20)
+    assert (process.returncode, node.log(spec)) == (0, told)
+
+
 def test_several_workers_are_tasks_of_srun(node: Node) -> None:
     spec = node.prepare("sh", "-c", 'echo ran >> "$FAKE_MOUNT__share_outgoing/runs"', number_of_workers=3)
     assert node.run(spec) == 0
     assert runs(node) == 3
+
+
+def test_of_several_workers_that_slurm_has_ended_no_success_is_told(node: Node, tmp_path: Path) -> None:
+    """A real srun ends with 0 when its job is requeued."""
+    (tmp_path / "programs/srun").write_text("#!/bin/sh\nexit 0\n")
+    spec = node.prepare("true", number_of_workers=3)
+    assert node.run(spec) == 143
+    assert node.end(spec) == ("exited", 143, "")
 
 
 def test_of_several_workers_the_code_of_the_first_that_failed_is_told(node: Node) -> None:

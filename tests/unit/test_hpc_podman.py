@@ -6,6 +6,7 @@ import pytest
 
 from backends._hpc.launcher import OWN_FAULT
 from backends._hpc.outcome import Verdict
+from backends._hpc.runtime import container_name
 from backends._slurm.start import why_not_begun
 from pman_core.job import JobSpec
 from pman_core.states import Reason, State
@@ -29,7 +30,10 @@ pull)
 run)
   until test "$1" = {image}; do shift; done
   shift
+  echo $$ > running
   exec "$@" ;;
+kill)
+  kill -KILL "$(cat running)" ;;
 esac
 """
 
@@ -39,24 +43,24 @@ class Podman:
 
     def __init__(self, folder: Path, bash: str) -> None:
         self._folder, self._bash = folder, bash
-        self._said = folder / "podman"
-        self._said.mkdir()
+        self.said = folder / "podman"
+        self.said.mkdir()
         program = folder / "bin/podman"
         program.parent.mkdir()
-        program.write_text(FAKE.format(folder=self._said, image=IMAGE))
+        program.write_text(FAKE.format(folder=self.said, image=IMAGE))
         program.chmod(0o755)
 
     def note(self, what: str) -> None:
-        (self._said / what).touch()
+        (self.said / what).touch()
 
     def asked(self) -> list[str]:
-        return (self._said / "calls").read_text().split()
+        return (self.said / "calls").read_text().split()
 
     def is_asked(self) -> bool:
-        return (self._said / "calls").exists()
+        return (self.said / "calls").exists()
 
     def words(self, call: str) -> list[str]:
-        return (self._said / call).read_text().split()
+        return (self.said / call).read_text().split()
 
     def node(self, **own: object) -> Node:
         path = f"{self._folder}/bin:/usr/bin:/bin"
@@ -137,6 +141,15 @@ def test_the_sites_options_that_are_about_the_registry_are_given_to_the_pull_too
     assert " ".join(podman.words("run")).count(options) == 1
 
 
+def test_a_job_is_told_which_gpus_of_the_node_are_its_own(podman: Podman) -> None:
+    podman.note("stored")
+    node = podman.node()
+    spec = node.prepare("sh", "-c", 'printf %s "$CUDA_VISIBLE_DEVICES"', gpu_limit=1)
+    node.start(spec, CUDA_VISIBLE_DEVICES="3").communicate(timeout=20)
+    assert node.log(spec) == "3"
+    assert "--env=CUDA_VISIBLE_DEVICES" in podman.words("run")
+
+
 @pytest.mark.exhaustive  # it waits for the launcher to look again
 def test_a_job_that_is_over_waits_for_no_podman_that_hangs(podman: Podman) -> None:
     podman.note("hang")
@@ -161,3 +174,16 @@ def test_a_pull_of_a_job_that_is_over_is_ended_and_the_job_never_begins(podman: 
     assert launcher.returncode == OWN_FAULT
     assert node.end(spec)[0] == "start_failed"
     assert "run" not in podman.asked()
+
+
+def test_a_container_is_killed_when_slurm_tells_its_job_to_end(podman: Podman) -> None:
+    """It is no child of the launcher: ``scancel`` and a time limit reach the launcher alone."""
+    podman.note("stored")
+    node = podman.node()
+    spec = node.prepare("sh", "-c", "exec sleep 600")
+    launcher = node.start(spec)
+    wait_for("its container runs", lambda: podman.said.joinpath("running").exists() and podman.words("running"))
+    launcher.terminate()
+    launcher.communicate(timeout=20)
+    assert podman.words("kill") == ["kill", container_name(spec)]
+    assert (launcher.returncode, node.end(spec)) == (137, ("exited", 137, ""))

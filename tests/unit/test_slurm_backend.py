@@ -11,6 +11,7 @@ from unittest.mock import patch
 import pytest
 
 import backends._slurm.submit
+from backends._hpc.settings import Runtime
 from backends._slurm.identity import comment_of
 from backends._slurm.settings import SlurmSettings
 from backends._slurm.transport import NativeJob, NoAccounting, SbatchOrder
@@ -32,6 +33,7 @@ class Memory:
         self.known: dict[int, NativeJob] = {}
         self.accounts: dict[int, NativeJob] | None = None
         self.cancelled: list[int] = []
+        self.gently: list[bool] = []
         self.asked: list[set[int]] = []
         self.unsent = 0
         self.listings = 0
@@ -76,6 +78,7 @@ class Memory:
     def cancel(self, job_ids: Collection[int], *, gently: bool = False) -> None:
         self._fail("cancel")
         self.cancelled += sorted(job_ids)
+        self.gently.append(gently)
 
     def ping(self) -> str:
         return "memory"
@@ -95,10 +98,10 @@ class Site:
         self.backend = self.worker()
         self.backend.open()
 
-    def worker(self, **settings: Any) -> SlurmBackend:
+    def worker(self, *, runtime: Runtime = "apptainer", **settings: Any) -> SlurmBackend:
         common = Settings(container_env="slurm", storebase=self.store, pman_instance="pman", **settings)
         with patch("backends.slurm.transport_of", return_value=self.slurm):
-            return SlurmBackend(common, SlurmSettings(slurm_poll_s=1e-9))
+            return SlurmBackend(common, SlurmSettings(slurm_poll_s=1e-9, hpc_runtime=runtime))
 
     def spec(self, **wish: Any) -> JobSpec:
         spec = JobSpec(mint_generation(), "pman", JobRequest(**(request("x") | wish)))
@@ -408,6 +411,20 @@ def test_another_user_than_pmans_is_refused(site: Site) -> None:
     with pytest.raises(Rejected, match="CONTAINER_USER"):
         site.worker(container_user="12345:23456").submit(site.spec(jid="other"))
     assert len(site.slurm.orders) == 1
+
+
+def test_bare_commands_are_run_only_by_permission(site: Site) -> None:
+    with pytest.raises(Rejected, match="HPC_ANY_IMAGE=yes"):
+        site.worker(runtime="none").submit(site.spec())
+    assert site.slurm.orders == []
+
+
+@pytest.mark.parametrize(("runtime", "gently"), [("apptainer", False), ("singularity", False), ("podman", True)])
+def test_only_podman_is_given_time_to_end_its_container(site: Site, runtime: Runtime, gently: bool) -> None:
+    """It is no child of the job, so a SIGKILL to all of the job's processes would leave it running."""
+    spec = site.submitted()
+    site.worker(runtime=runtime).remove(spec.jid, spec.generation)
+    assert (site.slurm.cancelled, site.slurm.gently) == ([1], [gently])
 
 
 def test_a_store_that_is_not_mounted_says_nothing_of_anybody(site: Site) -> None:

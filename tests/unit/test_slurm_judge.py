@@ -18,6 +18,10 @@ from pman_core.errors import Unavailable
 from pman_core.states import Reason, State
 from tests.unit.kube_objects import spec
 
+MANUALS = """BOOT_FAIL CANCELLED COMPLETED COMPLETING CONFIGURING DEADLINE EXPEDITING FAILED LAUNCH_FAILED NODE_FAIL
+OUT_OF_MEMORY PENDING POWER_UP_NODE PREEMPTED RECONFIG_FAIL REQUEUED REQUEUE_FED REQUEUE_HOLD RESIZING RESV_DEL_HOLD
+REVOKED RUNNING SIGNALING SPECIAL_EXIT STAGE_OUT STOPPED SUSPENDED TIMEOUT UPDATE_DB"""
+"""The states that squeue(1), sacct(1) and job_state_codes.html name, of 22.05 and of 25.05."""
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 LONG_AGO = (NOW - timedelta(hours=1)).timestamp()
 
@@ -180,7 +184,7 @@ def test_messages_say_who_and_why() -> None:
 
 
 def test_every_state_is_known_long_and_short() -> None:
-    assert set(SHORT.values()) == set(STATES)
+    assert set(SHORT.values()) == set(STATES) == set(MANUALS.split())
     for short, long in SHORT.items():
         assert meaning_of(short) == meaning_of(f"{short}+") == meaning_of(long) == STATES[long]
     assert STATES["COMPLETING"].stage is Stage.RUNS

@@ -1,7 +1,7 @@
 """What squeue, sacct and the errors of Slurm's commands are read as; the texts are recorded from a real Slurm."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,14 @@ import pytest
 
 from backends._slurm.commands import CommandTransport
 from backends._slurm.errors import error_from, is_over
-from backends._slurm.parse import exit_from, jobs_from_sacct, jobs_from_squeue, minutes_of, unaccounted_from_sdiag
+from backends._slurm.parse import (
+    exit_from,
+    jobs_from_sacct,
+    jobs_from_squeue,
+    minutes_of,
+    moment,
+    unaccounted_from_sdiag,
+)
 from backends._slurm.settings import SlurmSettings
 from backends._slurm.transport import NativeJob
 from pman_core.errors import Rejected, Unavailable, Unparseable
@@ -44,9 +51,9 @@ def accounted(name: str) -> NativeJob:
 def test_a_listing_is_read(name: str, state: str, status: int, signal: int, reason: str) -> None:
     job = listed(name)
     assert (job.state, job.exit_status, job.signal, job.reason) == (state, status, signal, reason)
-    assert job.submitted_at == datetime(
-        2026, 11, 25, 18, 14, job.submitted_at.second if job.submitted_at else 0, tzinfo=UTC
-    )
+    assert job.submitted_at is not None
+    assert job.submitted_at == accounted(name).submitted_at
+    assert job.time_limit_minutes == 5
 
 
 def test_times_that_are_only_expected_are_none() -> None:
@@ -91,6 +98,11 @@ def test_a_time_limit_is_read_in_minutes(limit: str, minutes: int | None) -> Non
     assert minutes_of(limit) == minutes
 
 
+def test_a_time_is_read_as_utc() -> None:
+    assert moment("2026-11-25T18:15:29") == datetime(2026, 11, 25, 18, 15, 29, tzinfo=UTC)
+    assert [moment(text) for text in ("N/A", "Unknown", "None")] == [None, None, None]
+
+
 def test_an_empty_listing_is_one() -> None:
     assert jobs_from_squeue("") == []
 
@@ -99,7 +111,10 @@ def test_accounting_is_read() -> None:
     assert accounted("held").state == "CANCELLED by 0"
     assert accounted("held").started_at is None
     assert (accounted("oom").exit_status, accounted("oom").signal) == (0, 125)
-    assert accounted("timeout").finished_at == datetime(2026, 11, 25, 18, 15, 29, tzinfo=UTC)
+    started, finished = accounted("timeout").started_at, accounted("timeout").finished_at
+    assert started is not None
+    assert finished is not None
+    assert timedelta(minutes=1) <= finished - started <= timedelta(minutes=2)
     assert (accounted("timeout").time_limit_minutes, accounted("oom").time_limit_minutes) == (1, 5)
     with pytest.raises(Unparseable):
         jobs_from_sacct("1\x1fFAILED\n")

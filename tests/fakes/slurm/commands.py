@@ -164,7 +164,8 @@ def reason(state, code):
 
 def srun():
     command = sys.argv[next(at for at, word in enumerate(sys.argv[1:], 1) if not word.startswith("--")) :]
-    tasks = [os.spawnvp(os.P_NOWAIT, command[0], command) for _ in range(int(options()["ntasks"]))]
+    envs = [{**os.environ, "SLURM_PROCID": str(task)} for task in range(int(options()["ntasks"]))]
+    tasks = [os.spawnvpe(os.P_NOWAIT, command[0], command, env) for env in envs]
     sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(task, 0)[1]) for task in tasks))
 
 
