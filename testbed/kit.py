@@ -22,7 +22,7 @@ from testbed.system import wait_for
 
 UP = Path(__file__).parent / "kube" / "up.sh"
 PIDS = Path("/run/pman-kube")
-UP_S = 240
+UP_S = 600
 API_SERVER = "kube-apiserver"
 KUBELET = "kubelet"
 
@@ -67,7 +67,7 @@ def kill_api_server() -> None:
     """``kill -9``."""
     process = part(API_SERVER)
     process.kill()
-    wait_for("the API server is gone", lambda: not _lives(process), 10)
+    wait_for("the API server is gone", lambda: not _lives(process))
 
 
 def bring_back() -> None:
@@ -146,7 +146,7 @@ class AuditedServer:
         with (folder / "server.log").open("wb") as output:
             self._process = psutil.Popen(argv, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
         try:
-            wait_for("the second API server answers", lambda: answers(self.kubeconfig), 90)
+            wait_for("the second API server answers", lambda: answers(self.kubeconfig), 240)
         except BaseException:
             self.close()
             raise
