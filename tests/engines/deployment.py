@@ -222,9 +222,18 @@ class Deployment:
     def close(self) -> None:
         for namespace in (self.jobs, self.name):
             # By itself, the namespace would first wait for the longest time that any pod may take to end.
-            self.kubectl("delete", "deployment,statefulset,job,pod", "--all", "-n", namespace, "--timeout=90s")
+            self.kubectl(
+                "delete",
+                "deployment,statefulset,job,pod",
+                "--all",
+                "-n",
+                namespace,
+                f"--timeout={READY_S}s",
+                timeout_s=READY_S + 10,
+            )
             self.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
         for namespace in (self.jobs, self.name):
             gone = ("get", "namespace", namespace, "--ignore-not-found", "-o", "name")
             wait_for(f"{namespace} is gone", lambda gone=gone: self.kubectl(*gone) == "", READY_S)  # type: ignore[misc]
-        self.kubectl("delete", "pv", "--ignore-not-found", f"{self.name}-store", f"{self.name}-redis")
+        volumes = (f"{self.name}-store", f"{self.name}-redis")
+        self.kubectl("delete", "pv", "--ignore-not-found", *volumes, timeout_s=READY_S)

@@ -135,10 +135,17 @@ class Cluster:
 
 
 @contextmanager
-def cluster() -> Iterator[Cluster]:
-    """Make a namespace and a store; remove both, and the volume of this name that a test may have made."""
+def cluster(**labels: str) -> Iterator[Cluster]:
+    """Make a namespace and a store; remove both, and the volume of this name that a test may have made.
+
+    The namespace has its labels from the beginning, and its service account: what looks at a pod that is to be made
+    hears of either a moment after it has come.
+    """
     namespace = f"pman-engines-{secrets.token_hex(3)}"
-    kubectl("create", "namespace", namespace)
+    meta = {"name": namespace, "labels": labels}
+    kubectl("create", "-f", "-", given={"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
+    account = ("-n", namespace, "get", "serviceaccount", "default", "--ignore-not-found", "-o", "name")
+    wait_for("it has its service account", lambda: kubectl(*account), PATIENCE_S)
     with TemporaryDirectory(prefix="pman-kube-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         made = Cluster(namespace, Path(folder))

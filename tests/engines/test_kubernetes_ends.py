@@ -12,7 +12,7 @@ from pman_core.states import Reason, State
 from testbed.system import wait_for
 from tests.engines.kube import IMAGE, LONG, NOWHERE, PATIENCE_S, Cluster, kubectl, look, seen
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 
 
 def begin(kube: Cluster, backend: KubernetesBackend, spec: JobSpec) -> None:

@@ -16,7 +16,7 @@ from testbed.system import wait_for
 from tests.engines.jobs import IMAGE
 from tests.engines.kube import NOWHERE, PATIENCE_S, Cluster, look, ref, seen
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 
 SIDECAR = {"restartPolicy": "Always"}
 NEVER_UP = SIDECAR | {"startupProbe": {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1000}}

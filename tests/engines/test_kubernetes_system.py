@@ -11,7 +11,7 @@ from tests.engines.jobs import PATIENCE_S, body, delete, get, post, traced, wait
 from tests.engines.kube import LONG, NOWHERE, Cluster, cluster, need_cluster
 from tests.engines.kube_system import left, start_system
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 Start = Callable[..., System]
 LATE_S = 5
 """So long after the grace, at most, an image that cannot be pulled is told to have ended its job. That is a promise of
