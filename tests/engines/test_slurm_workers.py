@@ -12,12 +12,13 @@ from backends.slurm import SlurmBackend
 from pman_core.backend import Absent, JobRef
 from pman_core.job import JobSpec
 from pman_core.states import Reason, State
+from testbed.processes import is_left
 from testbed.system import wait_for
 from tests.engines.jobs import PATIENCE_S
 from tests.engines.slurm import native_state, slurm
 from tests.engines.slurm_site import Site, ended, lively_site, look
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
 WORKERS = 2
 STUBBORN = """trap '' TERM; echo ran >> "$1/runs"; sleep 600 & wait; sleep 600"""
@@ -72,11 +73,6 @@ def wait_family(spec: JobSpec) -> list[psutil.Process]:
 
 
 def wait_gone(began: list[psutil.Process], spec: JobSpec) -> None:
-    def is_left(process: psutil.Process) -> bool:
-        with suppress(psutil.NoSuchProcess):
-            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        return False
-
     wait_for("nothing is left on any node", lambda: not any(map(is_left, [*began, *family(spec)])), PATIENCE_S)
 
 
