@@ -129,6 +129,10 @@ class Cluster:
         wanted = f"job-name={job_name(spec.jid, spec.generation)}"
         return self.kubectl("get", "pods", "-l", wanted, "-o", "name").split()
 
+    def wait_no_pods(self, spec: JobSpec) -> None:
+        """Wait until a job has no pod; the kubelet takes one away a moment after it has told its end."""
+        wait_for(f"{spec.jid} has no pod", lambda: not self.pods(spec), PATIENCE_S)
+
     def close(self) -> None:
         for backend in self._backends:
             backend.close()

@@ -85,7 +85,7 @@ def test_a_sidecar_that_crashes_for_ever_is_told_and_fails_the_job(
     found = seen(kube.backend(kube_start_grace_s=2), spec)
     assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.START_FAILED, None)
     assert "restarting failed container=mesh" in found.message
-    assert kube.pods(spec) == [], "nobody goes on trying"
+    kube.wait_no_pods(spec)  # nobody goes on trying
     assert kube.runs(spec) == 0
 
 

@@ -39,7 +39,7 @@ def test_an_image_that_never_comes_fails_the_job_with_the_kubelets_words(kube: C
     found = seen(backend, spec)
     assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.IMAGE_PULL, None)
     assert "registry.invalid" in found.message
-    assert kube.pods(spec) == [], "nobody goes on pulling"
+    kube.wait_no_pods(spec)  # nobody goes on pulling
     kube.kubectl(
         "wait", "job", job_name(spec.jid, spec.generation), "--for=condition=Failed", f"--timeout={PATIENCE_S}s"
     )

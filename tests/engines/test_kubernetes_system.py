@@ -59,7 +59,7 @@ def test_an_image_that_never_comes_is_told_within_the_grace(start: Start, kube: 
     assert time.monotonic() - posted_s > grace_s, "the registry had a chance to come back"
     assert (record["status"], record["reason"]) == ("finishedWithError", "IMAGE_PULL")
     assert tells(record)
-    assert not [name for name in left(kube) if name.startswith("pod")]
+    wait_for("nobody goes on pulling", lambda: not left(kube, "pods"), PATIENCE_S)
 
 
 def test_a_job_that_is_deleted_while_it_runs_is_gone_and_its_jid_is_free(start: Start, kube: Cluster) -> None:
