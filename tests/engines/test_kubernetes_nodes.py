@@ -87,7 +87,7 @@ def test_jobs_on_a_node_that_is_lost_have_failed_and_are_ended_when_it_is_back(k
         wait_status(pman, jid, "started")
         wait_for("it beats", lambda jid=jid: beats(pman.store_base / jid / "out"), PATIENCE_S)
     node = real_node()
-    with kit.stopped(kit.KUBELET):
+    with kit.stopped_kubelet():
         delete(pman, "deleted")
         with given_up(node):
             told = wait_for(
@@ -115,7 +115,7 @@ def test_a_node_that_is_back_within_the_grace_tells_the_end_itself(kube: Cluster
     spec = kube.spec(LONG)
     backend.submit(spec)
     seen(backend, spec, State.RUNNING)
-    with kit.stopped(kit.KUBELET), given_up(real_node()):
+    with kit.stopped_kubelet(), given_up(real_node()):
         wait_for("the message tells it", lambda: GIVEN_UP in str(look(backend, spec)), PATIENCE_S)
         assert seen(backend, spec, State.RUNNING)
     found = seen(backend, spec)

@@ -88,7 +88,7 @@ def test_a_watch_whose_place_has_expired(kube: Cluster) -> None:
 
 def test_a_kubelet_that_hangs_for_a_minute(kube: Cluster, pman: System) -> None:
     running(pman, "long", "quick", code=3)
-    with kit.stopped(kit.KUBELET):
+    with kit.stopped_kubelet():
         go(pman, "quick")
         hung_s = time.monotonic()
         post(pman, traced("during"))
