@@ -44,14 +44,16 @@ def test_an_exit_code_and_a_live_log_are_told(pman: System) -> None:
     wait_for("the log of a running job", lambda: "working" in get(pman, "failing")["logs"], PATIENCE_S)
     (pman.store_base / "failing/out/go").touch()
     record = wait_end(pman, "failing")
-    assert (record["status"], record["exit_code"], record["reason"]) == ("finishedWithError", 7, "NONZERO_EXIT")
+    assert (record["status"], record["exit_code"], record["reason"]) == ("finishedWithError", 7, "NONZERO_EXIT"), (
+        f"{record}"
+    )
     assert traces(pman, "failing") == traces(pman, "failing", "ends") == 1
 
 
 def test_an_image_that_cannot_be_had_says_so_in_the_message(pman: System) -> None:
     post(pman, body("imageless", "true", image="127.0.0.1:1/nobody/has:it"))
     record = wait_end(pman, "imageless")
-    assert (record["status"], record["reason"]) == ("finishedWithError", "IMAGE_PULL")
+    assert (record["status"], record["reason"]) == ("finishedWithError", "IMAGE_PULL"), f"{record}"
     assert "docker://127.0.0.1:1/nobody/has:it" in record["message"]
     assert "refused" in record["message"], "and why, in the runtime's own words"
 
@@ -94,5 +96,5 @@ def test_after_a_wipe_of_redis_the_jobs_of_slurm_come_back(pman: System) -> None
     )
     (pman.store_base / "lasting/out/go").touch()
     record = wait_end(pman, "lasting")
-    assert (record["status"], record["exit_code"]) == ("finishedWithError", 5)
+    assert (record["status"], record["exit_code"]) == ("finishedWithError", 5), f"{record}"
     assert traces(pman, "lasting") == 1
