@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
+# An index that refuses now and then is asked again for a minute: pip's own five times are over in seconds.
+export PIP_RETRIES ?= 8
+
 # The tests start hundreds of Pythons: without bytecode each of them compiles pman and its libraries anew.
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -12,7 +12,7 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 
 mirror() { apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Codename: bookworm' 'Component: main'; }
 from=$(mirror | head -1)
-[ -n "$from" ] || { apt-get update -qq && from=$(mirror | head -1); }
+[ -n "$from" ] || { _apt update && from=$(mirror | head -1); }
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -22,11 +22,11 @@ for suite in $BASH_SUITES; do
   folder=$work/$suite
   mkdir -p "$folder"/{lists,cache}
   echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $from $suite main" > "$folder/sources.list"
-  apt=(-qq -o "Dir::Etc::sourcelist=$folder/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State::status=/dev/null
+  apt=(-o "Dir::Etc::sourcelist=$folder/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State::status=/dev/null
     -o "Dir::State::lists=$folder/lists" -o "Dir::Cache=$folder/cache" -o APT::Sandbox::User=root
     -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
     -o Acquire::IndexTargets::deb::Translations::DefaultEnabled=false -o Acquire::Check-Valid-Until=false)
-  if ! (cd "$folder" && apt-get "${apt[@]}" update && apt-get "${apt[@]}" download bash bash-static) > "$folder/log" 2>&1; then
+  if ! (cd "$folder" && _apt "${apt[@]}" update && _apt "${apt[@]}" download bash bash-static) > "$folder/log" 2>&1; then
     say "no bash of $suite: $(tail -1 "$folder/log")"
     continue
   fi

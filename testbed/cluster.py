@@ -4,8 +4,10 @@ Test cases ask here before they say that this machine lacks something.
 """
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,12 @@ import urllib3
 from kubernetes import client, config
 
 TIMEOUT_S = 5
+BUSY_TIMEOUT_S = 60
 SCRIPT = "testbed/kube/up.sh"
+LEASES = "kube-node-lease"
+"""The namespace of the signs of life: https://kubernetes.io/docs/concepts/architecture/leases/#node-heart-beats"""
+OF_NODES = "node.kubernetes.io/"
+"""So begin the taints that say what is wrong with a node."""
 NODE_IMAGES_MAX = 50
 """A kubelet tells of so many of its images, the largest (its setting ``nodeStatusMaxImages``)."""
 
@@ -38,7 +45,7 @@ def lack(path: Path | None, image: str) -> str:
     if path is None:
         return f"no cluster answers; {SCRIPT} starts one"
     try:
-        nodes = _ask(path, lambda api: client.CoreV1Api(api).list_node(_request_timeout=TIMEOUT_S).items)
+        nodes = _nodes(path)
     except (client.ApiException, urllib3.exceptions.HTTPError) as error:
         return f"the nodes of {path} cannot be listed: {error}"
     ready = [node for node in nodes if any(_is_ready(condition) for condition in node.status.conditions or ())]
@@ -48,15 +55,52 @@ def lack(path: Path | None, image: str) -> str:
     return f"no image {image} on {', '.join(without)}; {SCRIPT} says how it comes there" if without else ""
 
 
+def is_well(path: Path, since: datetime) -> bool:
+    """Whether all nodes have given a sign of life since then, are Ready and take pods.
+
+    A node that was away for some time is called Ready until the cluster has noticed, and then is not for a while.
+    """
+    try:
+        leases = _ask(path, _list_leases)
+        nodes = _nodes(path)
+    except (client.ApiException, urllib3.exceptions.HTTPError):
+        return False
+    renewed_at = {lease.metadata.name: lease.spec.renew_time for lease in leases}
+    return all(
+        renewed_at.get(node.metadata.name, since) > since
+        and any(map(_is_ready, node.status.conditions or ()))
+        and not [taint for taint in node.spec.taints or () if taint.key.startswith(OF_NODES)]
+        for node in nodes
+    )
+
+
 def answers(path: Path) -> bool:
-    """Whether a cluster tells its version there within a few seconds."""
+    """Whether a cluster tells its version there within seconds; one that is silent, not absent, is asked thrice."""
     if not path.is_file():
         return False
-    try:
-        _ask(path, lambda api: client.VersionApi(api).get_code(_request_timeout=TIMEOUT_S))
-    except (client.ApiException, config.ConfigException, urllib3.exceptions.HTTPError):
-        return False
-    return True
+    for _ in range(3):
+        began_s = time.monotonic()
+        try:
+            _ask(path, lambda api: client.VersionApi(api).get_code(_request_timeout=TIMEOUT_S))
+        except (client.ApiException, config.ConfigException, urllib3.exceptions.HTTPError):
+            if time.monotonic() - began_s < TIMEOUT_S:
+                return False
+        else:
+            return True
+    return False
+
+
+def _list_leases(api: client.ApiClient) -> list[client.V1Lease]:
+    listed = client.CoordinationV1Api(api).list_namespaced_lease(LEASES, _request_timeout=BUSY_TIMEOUT_S)
+    found: list[client.V1Lease] = listed.items
+    return found
+
+
+def _nodes(path: Path) -> list[client.V1Node]:
+    nodes: list[client.V1Node] = _ask(
+        path, lambda api: client.CoreV1Api(api).list_node(_request_timeout=BUSY_TIMEOUT_S).items
+    )
+    return nodes
 
 
 def _ask(path: Path, question: Callable[[client.ApiClient], Any]) -> Any:

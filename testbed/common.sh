@@ -18,10 +18,12 @@ packages() ( # packages NAME...: install what is missing, and let no package sta
     chmod 755 /usr/sbin/policy-rc.d
     trap 'rm -f /usr/sbin/policy-rc.d' EXIT
   fi
-  _install "${need[@]}" > "$log" 2>&1 || { apt-get update -qq && _install "${need[@]}" > "$log" 2>&1; } ||
+  _install "${need[@]}" > "$log" 2>&1 || { _apt update && _install "${need[@]}" > "$log" 2>&1; } ||
     { tail -20 "$log" >&2; die "apt cannot install ${need[*]}"; }
 )
-_install() { apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 "$@"; }
+# A mirror that refuses once is asked again.
+_apt() { apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=5 "$@"; }
+_install() { _apt install -y --no-install-recommends "$@"; }
 
 lives() { # lives PIDFILE COMMAND: the file names a process of that program, which is no zombie
   local pid

@@ -11,18 +11,19 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psutil
 
-from testbed.cluster import answers
+from testbed.cluster import answers, is_well
 from testbed.ports import free_port
 from testbed.system import wait_for
 
 UP = Path(__file__).parent / "kube" / "up.sh"
 PIDS = Path("/run/pman-kube")
-UP_S = 240
+UP_S = 600
 API_SERVER = "kube-apiserver"
 KUBELET = "kubelet"
 
@@ -36,7 +37,7 @@ rules: [{level: Metadata}]
 
 def owns(kubeconfig: Path | None) -> bool:
     """Whether a kubeconfig is the access to the kit's cluster."""
-    return kubeconfig == Path(os.environ.get("KUBE_HOME", "/var/lib/pman-kube")) / "admin.kubeconfig"
+    return kubeconfig == access()
 
 
 def lack() -> str:
@@ -67,7 +68,7 @@ def kill_api_server() -> None:
     """``kill -9``."""
     process = part(API_SERVER)
     process.kill()
-    wait_for("the API server is gone", lambda: not _lives(process), 10)
+    wait_for("the API server is gone", lambda: not _lives(process))
 
 
 def bring_back() -> None:
@@ -75,6 +76,7 @@ def bring_back() -> None:
     # Not with one's KUBECONFIG: the script would take it for that of another cluster, which is away.
     env = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
     subprocess.run([UP], env=env, timeout=UP_S, check=True)
+    _wait_until_well()
 
 
 @contextmanager
@@ -95,14 +97,25 @@ def _lives(process: psutil.Process) -> bool:
 
 
 @contextmanager
-def stopped(name: str) -> Iterator[None]:
-    """SIGSTOP a part, and continue it."""
-    process = part(name)
+def stopped_kubelet() -> Iterator[None]:
+    """SIGSTOP the kubelet, and continue it; return when its node is Ready again, as the next test expects it."""
+    process = part(KUBELET)
     process.send_signal(signal.SIGSTOP)
     try:
         yield
     finally:
         process.send_signal(signal.SIGCONT)
+        _wait_until_well()
+
+
+def _wait_until_well() -> None:
+    since = datetime.now(UTC)
+    wait_for("the node is well", lambda: is_well(access(), since), UP_S)
+
+
+def access() -> Path:
+    """Return the access to the kit's cluster."""
+    return Path(os.environ.get("KUBE_HOME", "/var/lib/pman-kube")) / "admin.kubeconfig"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +159,7 @@ class AuditedServer:
         with (folder / "server.log").open("wb") as output:
             self._process = psutil.Popen(argv, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
         try:
-            wait_for("the second API server answers", lambda: answers(self.kubeconfig), 90)
+            wait_for("the second API server answers", lambda: answers(self.kubeconfig), 240)
         except BaseException:
             self.close()
             raise

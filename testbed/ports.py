@@ -7,8 +7,9 @@ import socket
 from contextlib import suppress
 from random import SystemRandom
 
-PORTS = range(17_000, 30_000)
-"""Below those of the kernel's own choice (from 32768 on) and of Kubernetes (from 30000 on), above those of services."""
+PORTS = range(18_000, 30_000)
+"""Below those of the kernel's own choice (from 32768 on) and of Kubernetes (from 30000 on), above those of services;
+from 17001 on are the nodes of the testbed's Slurm, which tests end and start again."""
 
 _claims: dict[int, socket.socket] = {}
 """Abstract Unix sockets, one for each port given away: whoever asks here sees them, and they end with this process."""

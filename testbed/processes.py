@@ -17,6 +17,13 @@ def naming(word: object) -> list[psutil.Process]:
     ]
 
 
+def is_left(process: psutil.Process) -> bool:
+    """Whether a process has not ended: it is there, and more than an entry for its parent."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def kill_naming(word: object) -> None:
     """Kill them; one that has ended meanwhile is as good."""
     for process in naming(word):

@@ -16,7 +16,7 @@ RUN = Path("/run/pman-slurm")
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "apptainer")
 TOKEN_COMMAND = ("scontrol", "token", "lifespan=3600")
 """Prints a token of whoever runs it."""
-TIMEOUT_S = 15
+TIMEOUT_S = 60
 
 
 def lack() -> str:

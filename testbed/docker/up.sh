@@ -35,7 +35,7 @@ answers() { on "$1" version -f '{{.Server.Version}}' >/dev/null 2>&1; }
 
 alive() { lives "$RUN/$1.pid" "${1##*-}"; }
 up() { # up NAME QUESTION...: it runs and answers; dies if it runs and never does
-  local name=$1 end=$((SECONDS + 60))
+  local name=$1 end=$((SECONDS + 180))
   shift
   while alive "$name"; do
     ! "$@" >/dev/null 2>&1 || return 0
@@ -181,6 +181,9 @@ if [ "$DOCKER_SWARM" = 1 ] || [ "$DOCKER_SWARM_NODES" -gt 0 ]; then
     say "swarm manager on $address"
     manager swarm init --advertise-addr $address --listen-addr $address:2377 >/dev/null
   fi
+  # An engine that was started anew answers before its swarm has a leader, and until then it denies every node.
+  for _ in $(seq 600); do ! manager node ls >/dev/null 2>&1 || break; sleep 0.2; done
+  manager node ls >/dev/null || die "the swarm has no leader; see $LOG/main-dockerd.log"
 fi
 if [ "$DOCKER_SWARM_NODES" -gt 0 ]; then
   cat > "$RUN/as" <<'SH'
@@ -209,13 +212,14 @@ SH
       on "$sock" swarm leave --force >/dev/null
       state=inactive
     fi
-    [ "$state" != inactive ] || on "$sock" swarm join --token "$token" --advertise-addr "$address" $NET.1:2377 >/dev/null
+    # It gives up after 20 s, but the engine goes on.
+    [ "$state" != inactive ] || on "$sock" swarm join --token "$token" --advertise-addr "$address" $NET.1:2377 >/dev/null ||
+      say "$w joins slowly"
   done
-  for _ in $(seq 150); do
-    [ "$(manager node ls --format '{{.Status}}' | grep -c Ready)" -le "$DOCKER_SWARM_NODES" ] || break
-    sleep 0.2
-  done
+  all_ready() { [ "$(manager node ls --format '{{.Status}}' | grep -c Ready)" -gt "$DOCKER_SWARM_NODES" ]; }
+  for _ in $(seq 600); do ! all_ready || break; sleep 0.2; done
   manager node ls
+  all_ready || die "not every node is ready; see $LOG"
 fi
 say "ready: export DOCKER_HOST=unix://$DOCKER_SOCK"
 [ "$DOCKER_TLS" = 0 ] ||

@@ -30,7 +30,7 @@ ctr_image() { # ctr_image COMMAND...: into the containerd that this command spea
   rm -f "$KUBE_HOME/image.tar"
 }
 ready() { # ready NAME KUBECONFIG
-  kubectl --kubeconfig "$2" wait --for=condition=Ready node --all --timeout=120s >/dev/null || die "$1: no node is Ready"
+  kubectl --kubeconfig "$2" wait --for=condition=Ready node --all --timeout=240s >/dev/null || die "$1: no node is Ready"
   for _ in $(seq 60); do # a node tells some seconds later what it has, and leaves out what is small beside 50 others
     ! has_told "$2" || break
     sleep 0.5
@@ -81,7 +81,7 @@ elif command -v k3s >/dev/null; then
     setsid k3s server --data-dir "$KUBE_HOME/k3s" --write-kubeconfig "$access" --bind-address 127.0.0.1 \
       --disable traefik,servicelb,metrics-server >> "$KUBE_HOME/k3s.log" 2>&1 < /dev/null &
     echo $! > "$KUBE_HOME/k3s.pid"
-    for _ in $(seq 300); do ! answers "$access" || break; sleep 0.4; done
+    for _ in $(seq 600); do ! answers "$access" || break; sleep 0.4; done
     answers "$access" || { tail -5 "$KUBE_HOME/k3s.log" >&2; die "k3s does not answer; see $KUBE_HOME/k3s.log"; }
   fi
   ctr_image k3s ctr -n k8s.io

@@ -80,7 +80,7 @@ if ! answers; then
   (cd "$RUN" && exec setsid "$PODMAN" system service --time=0 "unix://$SOCK" >> "$LOG" 2>&1 < /dev/null) &
   echo $! > "$RUN/service.pid"
   settings > "$RUN/service.conf"
-  for _ in $(seq 100); do ! answers || break; sleep 0.2; done
+  for _ in $(seq 600); do ! answers || break; sleep 0.2; done
 fi
 answers || { tail -5 "$LOG" >&2; die "the service does not answer; see $LOG"; }
 say "ready: export DOCKER_HOST=unix://$SOCK (its command: $PODMAN)"

@@ -40,7 +40,7 @@ ${3:-}
 YAML
   setsid docker-registry serve "$dir.yml" >> "$dir.log" 2>&1 < /dev/null &
   echo $! > "$dir.pid"
-  for _ in $(seq 100); do
+  for _ in $(seq 600); do
     [ "$(ask "$2" "")" != '{}' ] || return 0
     sleep 0.1
   done

@@ -8,12 +8,14 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 . "$HERE/../common.sh"
 LIBC=/opt/apptainer-libc
 
+get() { curl -fsS --retry 5 --retry-all-errors "$@"; }
 fetch() { # fetch SUITE PACKAGE: PACKAGE.deb in the working directory
   local path sum
-  curl -fsS "$mirror/dists/$1/main/binary-amd64/Packages.xz" | xzcat |
+  get "$mirror/dists/$1/main/binary-amd64/Packages.xz" -o Packages.xz
+  xzcat Packages.xz |
     awk -v RS= -v name="$2" '$0 ~ "^Package: " name "\n"' > "$2.control"
   path=$(sed -n 's/^Filename: //p' "$2.control") sum=$(sed -n 's/^SHA256: //p' "$2.control")
-  curl -fsS "$mirror/$path" -o "$2.deb"
+  get "$mirror/$path" -o "$2.deb"
   echo "$sum  $2.deb" | sha256sum -c --quiet
 }
 

@@ -87,7 +87,7 @@ if ! sealed >/dev/null 2>&1; then
   runuser -u munge -- /usr/sbin/munged
   touch "$RUN/munged"
 fi
-waits 10 sealed || die "munge does not work; see /var/log/munge/munged.log"
+waits 60 sealed || die "munge does not work; see /var/log/munge/munged.log"
 
 if [ "$SLURM_DBD" = 1 ]; then
   sql() { mariadb --no-defaults --socket="$RUN/mysql.sock" --user=root --execute="$1"; }
@@ -100,14 +100,14 @@ if [ "$SLURM_DBD" = 1 ]; then
       --pid-file="$RUN/mariadbd.pid" --bind-address=127.0.0.1 --port="$MYSQL_PORT" --innodb-buffer-pool-size=64M \
       --innodb-flush-log-at-trx-commit=2 >> "$LOG/mariadbd.log" 2>&1 < /dev/null &
   fi
-  waits 30 sql "select 1" || dies mariadbd
+  waits 120 sql "select 1" || dies mariadbd
   sql "create database if not exists slurm; create user if not exists slurm@'127.0.0.1' identified by 'slurm';
     grant all on slurm.* to slurm@'127.0.0.1'"
   if ! lives "$RUN/slurmdbd.pid" slurmdbd; then
     say "starting slurmdbd"
     /usr/sbin/slurmdbd
   fi
-  waits 60 sacctmgr -n show cluster || dies slurmdbd
+  waits 180 sacctmgr -n show cluster || dies slurmdbd
   sacctmgr -n show cluster format=cluster | grep -qw pman || sacctmgr -i add cluster pman >/dev/null
 fi
 
@@ -117,7 +117,7 @@ if ! lives "$RUN/slurmctld.pid" slurmctld; then
   say "starting slurmctld"
   /usr/sbin/slurmctld
 fi
-waits 15 answers || dies slurmctld
+waits 120 answers || dies slurmctld
 for number in $(seq "$SLURM_NODES"); do
   install -d -m 755 "$SLURM_HOME/slurmd/n$number"
   lives "$RUN/slurmd-n$number.pid" slurmd || /usr/sbin/slurmd -N "n$number"
@@ -128,7 +128,7 @@ usable() { # and what was drained or lost in an earlier life is resumed
   done
   [ "$(sinfo -h -N -o %T | grep -cE '^(idle|mixed|allocated|completing)$')" = "$SLURM_NODES" ]
 }
-waits 30 usable || { sinfo -N -l >&2; dies slurmd-n1; }
+waits 120 usable || { sinfo -N -l >&2; dies slurmd-n1; }
 
 # -- the REST service
 
@@ -145,7 +145,7 @@ if [ "$SLURM_REST" = 1 ]; then
       >> "$LOG/slurmrestd.log" 2>&1 < /dev/null) &
     echo $! > "$RUN/slurmrestd.pid"
   fi
-  waits 15 open || dies slurmrestd
+  waits 60 open || dies slurmrestd
   say "REST on http://127.0.0.1:$SLURM_REST_PORT; scontrol token username=NAME lifespan=SECONDS makes a token"
 fi
 say "ready: $SLURM_NODES nodes, $([ "$SLURM_DBD" = 1 ] || echo "no ")accounting, images in $SLURM_HOME/images"

@@ -23,7 +23,7 @@ def marks(name: str) -> list[pytest.MarkDecorator]:
         return []
     marked = [getattr(pytest.mark, case.marker)] if case.marker else []
     # A case that must be patient needs a test that may take so long.
-    return [*marked, pytest.mark.timeout(case.patience_s * 2)] if case.patience_s > 30 else marked
+    return [*marked, pytest.mark.timeout(case.patience_s * 4)] if case.patience_s > 30 else marked
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from cases import BackendCase, look, seen, until
+from cases import LASTING_S, BackendCase, look, seen, until
 
 from pman_core.backend import Absent, Backend, Capabilities, Unknown
 from pman_core.command import INCOMING, OUTGOING
@@ -26,7 +26,7 @@ def test_capabilities_survive_publication(backend: Backend) -> None:
 def test_what_capabilities_rule_out_is_refused_by_submit(
     case: BackendCase, backend: Backend, wish: dict[str, int]
 ) -> None:
-    spec = case.spec(case.run_for(60), **wish)
+    spec = case.spec(case.run_for(LASTING_S), **wish)
     faults = backend.capabilities.refusals(spec.request)
     if not faults:
         backend.submit(spec)
@@ -93,7 +93,7 @@ def test_a_user_is_set_or_refused(case: BackendCase, backend: Backend) -> None:
 @pytest.mark.long_wait  # real schedulers look at limits from time to time
 def test_a_time_limit_ends_the_job(case: BackendCase) -> None:
     backend = case.make(timelimit_s=0.3)
-    spec = case.spec(case.run_for(60))
+    spec = case.spec(case.run_for(LASTING_S))
     backend.submit(spec)
     if not backend.capabilities.ends_overdue:
         end_as_the_observer_does(case, backend, spec)
@@ -102,7 +102,7 @@ def test_a_time_limit_ends_the_job(case: BackendCase) -> None:
     assert "time limit" in ended.message
     # Some schedulers count in whole seconds or minutes.
     assert 0.3 <= named_limit_s(ended.message) <= 60
-    until(lambda: not case.alive(spec), case.prompt_s, "no process left")
+    until(lambda: not case.alive(spec), case.patience_s, "no process left")
     assert seen(case.make(), spec) == ended
 
 
@@ -117,7 +117,7 @@ def test_a_job_ended_at_its_own_time_limit_names_that_one(case: BackendCase) -> 
     backend = case.make(timelimit_minutes=2, timelimit_max_minutes=60)
     if backend.capabilities.ends_overdue:
         pytest.skip("the scheduler does it, after minutes")
-    spec = case.spec(case.run_for(60), time_limit=7)
+    spec = case.spec(case.run_for(LASTING_S), time_limit=7)
     backend.submit(spec)
     seen(backend, spec, State.RUNNING, timeout_s=case.patience_s)
     backend.end_overdue(spec.jid, spec.generation)
@@ -165,7 +165,7 @@ def test_paths_of_the_share_are_rewritten_only_if_declared(case: BackendCase, ba
 
 
 def test_a_job_on_another_host_is_reached_only_if_declared(case: BackendCase) -> None:
-    spec = case.spec(case.run_for(60))
+    spec = case.spec(case.run_for(LASTING_S))
     here, elsewhere = case.make(pman_hostname="here"), case.make(pman_hostname="elsewhere")
     handle = here.submit(spec)
     if here.capabilities.scope == "cluster":
@@ -178,7 +178,7 @@ def test_a_job_on_another_host_is_reached_only_if_declared(case: BackendCase) ->
 
 @pytest.mark.parametrize("how", ["remove", "end"])
 def test_a_job_on_another_host_is_not_said_to_be_removed(case: BackendCase, how: str) -> None:
-    spec = case.spec(case.run_for(60))
+    spec = case.spec(case.run_for(LASTING_S))
     here, elsewhere = case.make(pman_hostname="here"), case.make(pman_hostname="elsewhere")
     if here.capabilities.scope == "cluster":
         pytest.skip("any worker of this backend reaches every job")

@@ -4,7 +4,7 @@ import socket
 import subprocess
 
 import pytest
-from cases import BackendCase, load_case, seen, until
+from cases import LASTING_S, BackendCase, load_case, seen, until
 
 from pman_core import registry
 from pman_core.backend import Backend
@@ -79,7 +79,7 @@ def test_close_may_be_called_twice(case: BackendCase) -> None:
 
 
 def test_jobs_go_on_when_their_worker_closes(case: BackendCase) -> None:
-    spec = case.spec(case.run_for(60))
+    spec = case.spec(case.run_for(LASTING_S))
     first = case.make()
     first.submit(spec)
     seen(first, spec, State.RUNNING)

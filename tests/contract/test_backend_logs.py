@@ -4,7 +4,7 @@ import re
 from contextlib import suppress
 
 import pytest
-from cases import BackendCase, ref_of, seen, until
+from cases import LASTING_S, BackendCase, ref_of, seen, until
 
 from pman_core.backend import Backend
 from pman_core.errors import Unavailable
@@ -86,14 +86,14 @@ def test_one_endless_line_is_cut_too(case: BackendCase) -> None:
 def test_a_running_job_can_be_read_if_the_backend_says_so(case: BackendCase, backend: Backend) -> None:
     if not backend.capabilities.live_logs:
         pytest.skip("the backend has no logs of running jobs")
-    spec = case.spec(case.run_for(60, say=b"so far\n"))
+    spec = case.spec(case.run_for(LASTING_S, say=b"so far\n"))
     backend.submit(spec)
     seen(backend, spec, State.RUNNING)
     assert until(lambda: backend.logs(ref_of(spec), 10, 1000), case.patience_s, "a live log") == "so far\n"
 
 
 def test_the_log_of_a_killed_job_is_kept(case: BackendCase, backend: Backend) -> None:
-    spec = case.spec(case.run_for(60, say=b"last words\n"))
+    spec = case.spec(case.run_for(LASTING_S, say=b"last words\n"))
     backend.submit(spec)
     wait_for_words(case, backend, spec)
     backend.end(spec.jid, spec.generation)

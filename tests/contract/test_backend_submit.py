@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
-from cases import BackendCase, look, ref_of, seen, until
+from cases import LASTING_S, BackendCase, look, ref_of, seen, until
 
 from pman_core.backend import Absent, Backend, Handle, Observed
 from pman_core.errors import Conflict
@@ -13,7 +13,7 @@ from pman_core.states import State
 
 
 def test_a_submitted_job_is_seen_at_once(case: BackendCase, backend: Backend) -> None:
-    spec = case.spec(case.run_for(60))
+    spec = case.spec(case.run_for(LASTING_S))
     backend.submit(spec)
     assert isinstance(look(backend, spec), Observed)
 
@@ -55,7 +55,7 @@ def test_one_backend_serves_many_threads(case: BackendCase, backend: Backend) ->
 
 @pytest.mark.parametrize("knows_handle", [True, False])
 def test_a_job_outlives_its_worker_and_is_found_again(case: BackendCase, knows_handle: bool) -> None:
-    spec = case.spec(case.run_for(60))
+    spec = case.spec(case.run_for(LASTING_S))
     handle = case.make().submit(spec)
     survivor = case.make()
     key = (spec.jid, spec.generation)
@@ -101,9 +101,9 @@ def test_what_was_made_and_not_started_can_be_ended(case: BackendCase, backend: 
 
 
 def test_another_job_under_the_same_generation_is_a_conflict(case: BackendCase, backend: Backend) -> None:
-    spec = case.spec(case.run_for(60), jid="same")
+    spec = case.spec(case.run_for(LASTING_S), jid="same")
     backend.submit(spec)
-    other = case.spec(case.run_for(60), args=("another",), jid="same", generation=spec.generation)
+    other = case.spec(case.run_for(LASTING_S), args=("another",), jid="same", generation=spec.generation)
     with pytest.raises(Conflict):
         backend.submit(other)
     found = look(backend, spec)
@@ -112,7 +112,7 @@ def test_another_job_under_the_same_generation_is_a_conflict(case: BackendCase, 
 
 
 def test_two_generations_of_a_jid_are_two_jobs(case: BackendCase, backend: Backend) -> None:
-    old, new = case.spec(case.exit_with(3), jid="again"), case.spec(case.run_for(60), jid="again")
+    old, new = case.spec(case.exit_with(3), jid="again"), case.spec(case.run_for(LASTING_S), jid="again")
     backend.submit(old)
     backend.submit(new)
     assert seen(backend, old, State.FAILED).exit_code == 3

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from cases import BackendCase, look, ref_of, seen, until
+from cases import LASTING_S, BackendCase, look, ref_of, seen, until
 
 from pman_core.backend import Absent, Backend, JobRef, Observed, Unknown
 from pman_core.errors import Rejected, Unavailable
@@ -67,7 +67,7 @@ def test_times_are_utc_and_in_order(case: BackendCase, backend: Backend) -> None
 
 
 def test_a_running_job_has_begun_and_not_ended(case: BackendCase, backend: Backend) -> None:
-    spec = case.spec(case.run_for(60))
+    spec = case.spec(case.run_for(LASTING_S))
     backend.submit(spec)
     running = seen(backend, spec, State.RUNNING)
     assert running.started_at is not None
@@ -129,7 +129,7 @@ def test_no_question_has_no_answer(case: BackendCase, backend: Backend) -> None:
 
 
 def test_a_handle_of_a_newer_release_is_not_guessed_at(case: BackendCase, backend: Backend) -> None:
-    spec = case.spec(case.run_for(60))
+    spec = case.spec(case.run_for(LASTING_S))
     newer = replace(backend.submit(spec), version=999)
     assert isinstance(look(backend, spec, newer), Unknown)
     with pytest.raises(Unavailable):
@@ -137,7 +137,7 @@ def test_a_handle_of_a_newer_release_is_not_guessed_at(case: BackendCase, backen
 
 
 def test_owned_lists_every_job_with_its_spec(case: BackendCase, backend: Backend) -> None:
-    done, running = case.spec(case.exit_with(3), env=("QUOTED='\"\n",)), case.spec(case.run_for(60))
+    done, running = case.spec(case.exit_with(3), env=("QUOTED='\"\n",)), case.spec(case.run_for(LASTING_S))
     backend.submit(done)
     backend.submit(running)
     seen(backend, done)
@@ -150,8 +150,8 @@ def test_owned_lists_every_job_with_its_spec(case: BackendCase, backend: Backend
 
 def test_owned_leaves_out_other_instances(case: BackendCase, backend: Backend) -> None:
     stranger = case.make(pman_instance=f"{case.instance}-other")
-    theirs = case.spec(case.run_for(60), instance=f"{case.instance}-other")
-    ours = case.spec(case.run_for(60))
+    theirs = case.spec(case.run_for(LASTING_S), instance=f"{case.instance}-other")
+    ours = case.spec(case.run_for(LASTING_S))
     stranger.submit(theirs)
     backend.submit(ours)
     assert [item.spec for item in backend.owned()] == [ours]

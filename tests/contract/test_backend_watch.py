@@ -2,10 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
-from cases import BackendCase, seen
+from cases import LASTING_S, BackendCase, seen, until
 
 from pman_core.backend import Backend, Observed, WatchEvent
 from pman_core.errors import Unavailable
@@ -97,7 +98,7 @@ def test_a_stream_is_resumed_at_its_cursor(case: BackendCase, watching: Backend)
 
 def test_a_job_that_ends_between_two_streams_is_heard(case: BackendCase, watching: Backend) -> None:
     listener = Listener(case, watching, watching.cursor())
-    spec = case.spec(case.run_for(60))
+    spec = case.spec(case.run_for(LASTING_S))
     watching.submit(spec)
     listener.until(lambda seen: seen.state is State.RUNNING)
     watching.end(spec.jid, spec.generation)
@@ -124,20 +125,31 @@ def test_other_instances_are_not_heard(case: BackendCase, watching: Backend) -> 
     assert {seen.generation for seen in listener.heard} == {spec.generation}
 
 
+def first_sign(case: BackendCase, watching: Backend, stop: threading.Event) -> tuple[WatchEvent, Iterator[WatchEvent]]:
+    """Return the first event of a stream, and the stream: of one that does not break before."""
+
+    def opened() -> tuple[WatchEvent, Iterator[WatchEvent]] | None:
+        stream = iter(watching.watch(watching.cursor(), stop))
+        began_s = time.monotonic()
+        with suppress(Unavailable):
+            sign = next(stream)
+            assert time.monotonic() - began_s < case.prompt_s
+            return sign, stream
+        return None
+
+    return until(opened, case.patience_s, "a sign of life")
+
+
 def test_a_quiet_stream_gives_signs_of_life(case: BackendCase, watching: Backend) -> None:
-    began_s = time.monotonic()
-    stream = watching.watch(watching.cursor(), stop := threading.Event())
-    sign = next(iter(stream))
+    sign, _ = first_sign(case, watching, stop := threading.Event())
     stop.set()
-    assert time.monotonic() - began_s < case.prompt_s
     assert sign == WatchEvent(sign.cursor, None)
     assert sign.cursor
 
 
 def test_a_stream_ends_when_told(case: BackendCase, watching: Backend) -> None:
     stop = threading.Event()
-    stream = iter(watching.watch(watching.cursor(), stop))
-    next(stream)
+    _, stream = first_sign(case, watching, stop)
     stop.set()
     began_s = time.monotonic()
     assert list(stream) == []

@@ -291,7 +291,7 @@ def test_every_key_of_a_pull_goes_by_itself(server: "redis.Redis") -> None:
     join(store, record)
     assert set(lifetimes()) == {"pull", "waiters"}
     for key in server.keys("pman:pman:[pw]*:mock:*"):  # type: ignore[union-attr]
-        server.pexpire(key, 1000)
+        server.pexpire(key, int(LEASE_S * 500))
     store.tell_pull(PULL, "news", LEASE_S)
     assert all(LEASE_S * 1000 < left <= 10 * LEASE_S * 1000 for left in lifetimes().values()), lifetimes()
     store.end_pull(PULL, fetched=True)

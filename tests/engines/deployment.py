@@ -27,7 +27,7 @@ PARTS = {
     "flower": "deployment/pman-flower",
 }
 JOBS = "chrisproject.org/role=plugininstance"
-READY_S = 240
+READY_S = 600
 SMALL = [
     # Beside everything else on a machine with two cores.
     {"op": "replace", "path": "/spec/template/spec/containers/0/resources/requests/cpu", "value": "10m"},
@@ -208,7 +208,7 @@ class Deployment:
 
     def ask(self, method: str, path: str) -> tuple[int, str]:
         """Send one request from the client's pod; return the status and the body of the reply."""
-        code = "import requests, sys; r = requests.request(*sys.argv[1:], timeout=10); print(r.status_code, r.text)"
+        code = "import requests, sys; r = requests.request(*sys.argv[1:], timeout=60); print(r.status_code, r.text)"
         text = self.kubectl("exec", "-n", self.jobs, "client", "--", "python", "-c", code, method, self.url + path)
         status, _, body = text.partition(" ")
         return int(status), body
@@ -222,9 +222,18 @@ class Deployment:
     def close(self) -> None:
         for namespace in (self.jobs, self.name):
             # By itself, the namespace would first wait for the longest time that any pod may take to end.
-            self.kubectl("delete", "deployment,statefulset,job,pod", "--all", "-n", namespace, "--timeout=90s")
+            self.kubectl(
+                "delete",
+                "deployment,statefulset,job,pod",
+                "--all",
+                "-n",
+                namespace,
+                f"--timeout={READY_S}s",
+                timeout_s=READY_S + 10,
+            )
             self.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
         for namespace in (self.jobs, self.name):
             gone = ("get", "namespace", namespace, "--ignore-not-found", "-o", "name")
             wait_for(f"{namespace} is gone", lambda gone=gone: self.kubectl(*gone) == "", READY_S)  # type: ignore[misc]
-        self.kubectl("delete", "pv", "--ignore-not-found", f"{self.name}-store", f"{self.name}-redis")
+        volumes = (f"{self.name}-store", f"{self.name}-redis")
+        self.kubectl("delete", "pv", "--ignore-not-found", *volumes, timeout_s=READY_S)

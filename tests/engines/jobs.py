@@ -7,6 +7,7 @@ import docker
 import requests
 from docker.errors import DockerException
 
+from testbed.engines import API_VERSION
 from testbed.system import System, wait_for
 
 IMAGE = "busybox:test"
@@ -99,15 +100,20 @@ def go(system: System, *jids: str) -> None:
         (system.store_base / jid / "out" / "go").touch()
 
 
+def connect(url: str) -> docker.APIClient:
+    """Connect as an administrator does, who waits for an engine that is busy."""
+    return docker.APIClient(url, version=API_VERSION, timeout=int(PATIENCE_S))
+
+
 def containers(url: str, system: System) -> list[dict[str, Any]]:
     """Return what the engine itself knows of this instance."""
-    with closing(docker.APIClient(url, version="auto", timeout=20)) as client:
+    with closing(connect(url)) as client:
         return _of(client, system)
 
 
 def remove_all(url: str, system: System) -> None:
     """Remove what a test has left on the engine, if it is still there."""
-    with suppress(DockerException, OSError), closing(docker.APIClient(url, version="auto", timeout=20)) as client:
+    with suppress(DockerException, OSError), closing(connect(url)) as client:
         for container in _of(client, system):
             client.remove_container(container["Id"], force=True)
 

@@ -129,16 +129,27 @@ class Cluster:
         wanted = f"job-name={job_name(spec.jid, spec.generation)}"
         return self.kubectl("get", "pods", "-l", wanted, "-o", "name").split()
 
+    def wait_no_pods(self, spec: JobSpec) -> None:
+        """Wait until a job has no pod; the kubelet takes one away a moment after it has told its end."""
+        wait_for(f"{spec.jid} has no pod", lambda: not self.pods(spec), PATIENCE_S)
+
     def close(self) -> None:
         for backend in self._backends:
             backend.close()
 
 
 @contextmanager
-def cluster() -> Iterator[Cluster]:
-    """Make a namespace and a store; remove both, and the volume of this name that a test may have made."""
+def cluster(**labels: str) -> Iterator[Cluster]:
+    """Make a namespace and a store; remove both, and the volume of this name that a test may have made.
+
+    The namespace has its labels from the beginning, and its service account: what looks at a pod that is to be made
+    hears of either a moment after it has come.
+    """
     namespace = f"pman-engines-{secrets.token_hex(3)}"
-    kubectl("create", "namespace", namespace)
+    meta = {"name": namespace, "labels": labels}
+    kubectl("create", "-f", "-", given={"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
+    account = ("-n", namespace, "get", "serviceaccount", "default", "--ignore-not-found", "-o", "name")
+    wait_for("it has its service account", lambda: kubectl(*account), PATIENCE_S)
     with TemporaryDirectory(prefix="pman-kube-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         made = Cluster(namespace, Path(folder))

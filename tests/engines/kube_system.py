@@ -15,7 +15,7 @@ from backends._kubernetes.settings import KubernetesSettings
 from pman_core.errors import Unavailable
 from testbed import kit
 from testbed.system import System, wait_for
-from tests.engines.kube import Cluster, access, kubectl, missing
+from tests.engines.kube import PATIENCE_S, Cluster, access, kubectl, missing
 
 
 def need_kit(request: pytest.FixtureRequest) -> None:
@@ -52,10 +52,10 @@ def left(kube: Cluster, kinds: str = "jobs,pods") -> list[str]:
     return kube.kubectl("get", kinds, "-o", "name").split()
 
 
-def wait_nothing_left(kube: Cluster, system: System, timeout_s: float = 60) -> None:
+def wait_nothing_left(kube: Cluster, system: System) -> None:
     """Wait until the cluster has nothing of any job, and pman nothing to do now: it may look once more later."""
-    wait_for("nothing is left behind", lambda: not left(kube), timeout_s)
-    wait_for("no obligation is due", lambda: not system.connect_store().obligations("kubernetes", 1), timeout_s)
+    wait_for("nothing is left behind", lambda: not left(kube), PATIENCE_S)
+    wait_for("no obligation is due", lambda: not system.connect_store().obligations("kubernetes", 1), PATIENCE_S)
 
 
 def poor_access(kube: Cluster, folder: Path, name: str) -> Path:
@@ -73,6 +73,10 @@ def poor_access(kube: Cluster, folder: Path, name: str) -> Path:
     ):
         kubectl("--kubeconfig", str(path), "config", *change)
     return path
+
+
+WATCH_S = 3600
+"""Longer than any test: the server ends a watch after that."""
 
 
 class Ends:
@@ -100,7 +104,7 @@ class Ends:
         buffer = b""
         with (
             suppress(Unavailable),  # so it ends
-            self._api.stream(self._path, {"watch": "1", "timeoutSeconds": "200"}, 200) as response,
+            self._api.stream(self._path, {"watch": "1", "timeoutSeconds": str(WATCH_S)}, WATCH_S) as response,
         ):
             self._response = response
             for chunk in response.stream(65536, decode_content=True):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import requests
 
 from testbed.system import System
-from tests.engines.jobs import post, traced, traces, wait_end
+from tests.engines.jobs import REPLY_S, post, traced, traces, wait_end
 
 PULSE_S = 0.05
 
@@ -39,7 +39,7 @@ class Pulse:
     def _beat(self) -> None:
         while not self._is_over.wait(PULSE_S):
             began_s = time.monotonic()
-            assert requests.get(self._url, timeout=10).status_code == 404
+            assert requests.get(self._url, timeout=REPLY_S).status_code == 404
             self._took_s.append(time.monotonic() - began_s)
 
 

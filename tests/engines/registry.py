@@ -46,12 +46,12 @@ def move(name: str, label: str) -> None:
 def _upload(content: bytes) -> str:
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     place = _ask("POST", "pman/test/blobs/uploads/").headers["Location"]
-    reply = requests.put(place, params={"digest": digest}, data=content, timeout=10)
+    reply = requests.put(place, params={"digest": digest}, data=content, timeout=60)
     reply.raise_for_status()
     return digest
 
 
 def _ask(method: str, path: str, **options: Any) -> requests.Response:
-    reply = requests.request(method, f"http://{OPEN}/v2/{path}", timeout=10, **options)
+    reply = requests.request(method, f"http://{OPEN}/v2/{path}", timeout=60, **options)
     reply.raise_for_status()
     return reply

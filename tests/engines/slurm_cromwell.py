@@ -8,7 +8,7 @@ from typing import Any
 import requests
 
 from testbed.system import wait_for
-from tests.engines.jobs import PATIENCE_S
+from tests.engines.jobs import PATIENCE_S, REPLY_S
 from tests.engines.slurm import slurm
 from tests.fakes.cromwell import FakeCromwell, Site, read_site
 from tests.unit.cromwell_recordings import read
@@ -29,14 +29,14 @@ def submit(cromwell: FakeCromwell, *argv: str, runtime: str = "") -> str:
     files = {"workflowSource": source, "workflowInputs": json.dumps({"step.argv": argv})}
     files["requestedWorkflowId"] = workflow_id
     reply = requests.post(
-        f"{cromwell.url}/api/workflows/v1", files={name: (None, text) for name, text in files.items()}, timeout=10
+        f"{cromwell.url}/api/workflows/v1", files={name: (None, text) for name, text in files.items()}, timeout=REPLY_S
     )
     assert reply.status_code == 201, reply.text
     return workflow_id
 
 
 def told(cromwell: FakeCromwell, workflow_id: str) -> dict[str, Any]:
-    reply = requests.get(f"{cromwell.url}/api/workflows/v1/{workflow_id}/metadata", timeout=10)
+    reply = requests.get(f"{cromwell.url}/api/workflows/v1/{workflow_id}/metadata", timeout=REPLY_S)
     return reply.json() if reply.ok else {}  # type: ignore[no-any-return]
 
 

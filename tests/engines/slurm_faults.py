@@ -5,11 +5,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from testbed.slurm_cluster import RUN
 from testbed.system import wait_for
+from tests.engines.jobs import PATIENCE_S
 from tests.engines.slurm import slurm
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +50,7 @@ def kill(daemon: str) -> None:
     """``kill -9``."""
     pid = pid_of(daemon)
     os.kill(pid, signal.SIGKILL)
-    wait_for(f"{daemon} is gone", lambda: not Path(f"/proc/{pid}").exists())
+    wait_for(f"{daemon} is gone", lambda: not Path(f"/proc/{pid}").exists(), PATIENCE_S)
 
 
 @contextmanager
@@ -71,7 +72,13 @@ def wait_until_saved(job_id: int) -> None:
     """
     saved, now_s = Path(os.environ.get("SLURM_HOME", "/var/lib/pman-slurm")) / "slurmctld" / "job_state", time.time()
     slurm("scontrol", "update", f"JobId={job_id}", "AdminComment=a change")
-    wait_for("slurmctld has saved its state", lambda: saved.stat().st_mtime > now_s, 60)
+
+    def is_saved() -> bool:
+        with suppress(FileNotFoundError):  # for a moment, while it is replaced
+            return saved.stat().st_mtime > now_s
+        return False
+
+    wait_for("slurmctld has saved its state", is_saved, PATIENCE_S)
 
 
 def kill_processes(pattern: str, name: str) -> None:
@@ -79,7 +86,8 @@ def kill_processes(pattern: str, name: str) -> None:
     found = [int(pid) for pid in slurm("pgrep", "-f", pattern).split() if _comm(pid).startswith(name)]
     assert found, pattern
     for pid in found:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # a shell's own copy of itself, which has become another program and ended
+            os.kill(pid, signal.SIGKILL)
 
 
 def _comm(pid: str) -> str:

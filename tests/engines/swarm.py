@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import docker
+from docker.errors import APIError
 
 from backends.swarm import SwarmBackend, SwarmSettings
 from pman_core.backend import JobRef, Observed, Sighting, Unknown
@@ -17,8 +18,7 @@ from pman_core.settings import Settings
 from pman_core.states import TERMINAL, State
 from testbed.private_swarm import PrivateSwarm
 from testbed.system import wait_for
-
-PATIENCE_S = 60
+from tests.engines.jobs import PATIENCE_S
 
 
 class Nodes:
@@ -35,9 +35,29 @@ class Nodes:
 
     def set_up(self, **settings: dict[str, int]) -> None:
         """Change settings of the whole swarm."""
-        told = self.api.inspect_swarm()
-        url, version = self.api._url("/swarm/update"), told["Version"]["Index"]
-        self.api._post_json(url, data=told["Spec"] | settings, params={"version": version}).raise_for_status()
+
+        def change() -> None:
+            told = self.api.inspect_swarm()
+            url, version = self.api._url("/swarm/update"), told["Version"]["Index"]
+            reply = self.api._post_json(url, data=told["Spec"] | settings, params={"version": version})
+            self.api._raise_for_status(reply)
+
+        in_time("the swarm is set up", change)
+
+    def set_availability(self, node: str, availability: str) -> None:
+        def change() -> None:
+            listed = self._node(node)
+            index, spec = listed["Version"]["Index"], listed["Spec"]
+            self.api.update_node(listed["ID"], index, spec | {"Availability": availability})
+
+        in_time(f"{node} is {availability}", change)
+
+    def remove_node(self, node: str) -> None:
+        self.api.remove_node(self._node(node)["ID"], force=True)
+
+    def _node(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = next(node for node in self.api.nodes() if node["Description"].get("Hostname") == name)
+        return found
 
     def backend(self, node: str = "", **own: Any) -> SwarmBackend:
         """Open one more backend; its jobs run on ``node``."""
@@ -143,6 +163,21 @@ def private_swarm(workers: int, *options: str, heartbeat_s: int = 10) -> Iterato
             nodes.api.close()
         finally:
             private.close()
+
+
+def in_time(what: str, change: Callable[[], None]) -> None:
+    """Change what the swarm changes, too: a change to what has been read before another change is refused."""
+
+    def is_made() -> bool:
+        try:
+            change()
+        except APIError as error:
+            if "out of sequence" not in str(error):
+                raise
+            return False
+        return True
+
+    wait_for(what, is_made, PATIENCE_S)
 
 
 def look(backend: SwarmBackend, spec: JobSpec) -> Sighting:

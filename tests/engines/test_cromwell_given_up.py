@@ -16,11 +16,11 @@ from pman_core.request import JobRequest
 from pman_core.settings import Settings
 from pman_core.states import State
 from testbed.system import wait_for
-from tests.engines.jobs import body
+from tests.engines.jobs import PATIENCE_S, body
 from tests.engines.slurm import native_state, need_slurm, shared_folder, slurm
 from tests.fakes.cromwell import FakeCromwell, read_site
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
 CONF = Path(__file__).parents[2] / "deploy/cromwell/slurm.conf"
 
@@ -53,11 +53,11 @@ def test_a_job_that_cromwell_has_given_up_is_ended_on_its_node(
                 found = look()
                 return isinstance(found, Observed) and found.state is State.RUNNING and "lost sight" in found.message
 
-            wait_for("Cromwell has given it up", is_given_up, 60)
+            wait_for("Cromwell has given it up", is_given_up, PATIENCE_S)
             called = f"--name=cromwell_{cromwell.workflows[0].id[:8]}_job"
             job_id = int(slurm("squeue", "--noheader", "--states=all", called, "--format=%A"))
             assert native_state(job_id) == "RUNNING"
             assert backend.remove(spec.jid, spec.generation) is False
-            wait_for("nothing of it is told", lambda: look() == Absent(), 30)
-            wait_for("Slurm has seen it end", lambda: native_state(job_id) in {"COMPLETED", "FAILED"}, 30)
+            wait_for("nothing of it is told", lambda: look() == Absent(), PATIENCE_S)
+            wait_for("Slurm has seen it end", lambda: native_state(job_id) in {"COMPLETED", "FAILED"}, PATIENCE_S)
             backend.close()

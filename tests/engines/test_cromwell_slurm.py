@@ -11,7 +11,7 @@ import requests
 import WDL
 
 from testbed.system import wait_for
-from tests.engines.jobs import PATIENCE_S
+from tests.engines.jobs import PATIENCE_S, REPLY_S
 from tests.engines.slurm import need_slurm, shared_folder, slurm
 from tests.engines.slurm_cromwell import call, site_in, submit, wait_state, wait_status
 from tests.fakes.cromwell import FakeCromwell, Site
@@ -19,7 +19,7 @@ from tests.fakes.cromwell import FakeCromwell, Site
 NOWHERE = "SlurmctldPort=1\nMessageTimeout=3\n"
 """Nobody listens there, and the commands of Slurm try again for as long as a message may take, else for ten seconds."""
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
@@ -71,7 +71,10 @@ def test_an_abort_reaches_slurm(cromwell: FakeCromwell) -> None:
     sleeper = submit(cromwell, "/bin/sleep", "600")
     job_id = wait_for("a job id", lambda: call(cromwell, sleeper).get("jobId"), PATIENCE_S)
     wait_state(job_id, "RUNNING")
-    assert requests.post(f"{cromwell.url}/api/workflows/v1/{sleeper}/abort", timeout=10).json()["status"] == "Aborting"
+    assert (
+        requests.post(f"{cromwell.url}/api/workflows/v1/{sleeper}/abort", timeout=REPLY_S).json()["status"]
+        == "Aborting"
+    )
     wait_state(job_id, "CANCELLED")
     wait_status(cromwell, sleeper, "Aborted")
 

@@ -15,7 +15,7 @@ from tests.engines.slurm_cromwell import site_in
 from tests.engines.slurm_cromwell import wait_status as wait_workflow
 from tests.fakes.cromwell import FakeCromwell
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.xdist_group("cromwell")]
+pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(600), pytest.mark.xdist_group("cromwell")]
 
 STUBBORN = 'echo begun; trap "" TERM; sleep 600 & wait'
 DUMP = 'for outgoing; do :; done; cat /proc/$$/cmdline > "$outgoing/argv"; cat /proc/$$/environ > "$outgoing/env"'

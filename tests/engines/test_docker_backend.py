@@ -15,9 +15,9 @@ from pman_core.request import JobRequest
 from pman_core.settings import load_settings
 from pman_core.states import State
 from testbed.system import wait_for
-from tests.engines.jobs import body
+from tests.engines.jobs import PATIENCE_S, body
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -57,6 +57,6 @@ def test_a_container_that_the_engine_cannot_read_hides_no_other(
         sighting = seen["good", good.generation]
         return isinstance(sighting, Observed) and sighting.state is State.SUCCEEDED
 
-    wait_for("the good one has ended", has_ended)
+    wait_for("the good one has ended", has_ended, PATIENCE_S)
     assert [owned.observed.jid for owned in backend.owned()] == ["good"]
     monkeypatch.undo()

@@ -4,25 +4,30 @@ import signal
 import time
 from collections.abc import Callable
 
-import docker
 import pytest
 import requests
 
 from testbed.engine_proxy import EngineProxy
 from testbed.private_engine import PrivateEngine
 from testbed.system import System, wait_for
-from tests.engines.jobs import REPLY_S, containers, delete, get, post, traced, traces, wait_end, wait_status
+from tests.engines.jobs import (
+    PATIENCE_S,
+    REPLY_S,
+    connect,
+    containers,
+    delete,
+    get,
+    go,
+    post,
+    running,
+    traced,
+    traces,
+    wait_end,
+)
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 Start = Callable[..., System]
 HANG_S, ENGINE_TIMEOUT_S = 30.0, 10.0
-
-
-def running(system: System, *jids: str, work: str = "sleep 300", code: int = 0) -> None:
-    for jid in jids:
-        post(system, traced(jid, work, code))
-    for jid in jids:
-        wait_status(system, jid, "started")
 
 
 @pytest.mark.parametrize("live_restore", [False, True])
@@ -32,14 +37,12 @@ def test_ten_jobs_under_an_engine_that_is_killed(
     engine = private_engine(*(["--live-restore"] if live_restore else []))
     system = start(engine.url)
     jids = [f"job-{number}" for number in range(10)]
-    # They end when they are told to, so that they surely run when the engine is killed.
-    running(system, *jids, work='while [ ! -e "$1/go" ]; do sleep 0.1; done', code=3)
+    running(system, *jids, code=3)
     engine.signal(signal.SIGKILL)
     assert all(get(system, jid)["status"] == "started" for jid in jids), "an engine that is away says nothing"
     engine.start()
     if live_restore:
-        for jid in jids:
-            (system.store_base / jid / "out" / "go").touch()
+        go(system, *jids)
     records = [wait_end(system, jid) for jid in jids]
     assert {record["status"] for record in records} == {"finishedWithError"}
     # Without live-restore the engine, when it is back, kills what it finds running.
@@ -54,9 +57,9 @@ def test_ten_jobs_under_an_engine_that_is_killed(
 def test_an_engine_that_hangs_for_half_a_minute(start: Start, private_engine: Callable[..., PrivateEngine]) -> None:
     engine = private_engine()
     system = start(engine.url, LOST_GRACE_S="2", ENGINE_TIMEOUT_S=f"{ENGINE_TIMEOUT_S:g}")
-    running(system, "long", "short", work='while [ ! -e "$1/go" ]; do sleep 0.1; done')
+    running(system, "long", "short")
     engine.signal(signal.SIGSTOP)
-    (system.store_base / "short" / "out" / "go").touch()
+    go(system, "short")
     hung_s = time.monotonic()
     post(system, traced("during"))
     slowest_s = 0.0
@@ -70,9 +73,9 @@ def test_an_engine_that_hangs_for_half_a_minute(start: Start, private_engine: Ca
     engine.signal(signal.SIGCONT)
     assert slowest_s < ENGINE_TIMEOUT_S, "the API has nothing to do with the engine"
     assert wait_end(system, "short")["status"] == "finishedSuccessfully"
-    assert wait_end(system, "during", 90)["status"] == "finishedSuccessfully"
+    assert wait_end(system, "during")["status"] == "finishedSuccessfully"
     assert get(system, "long")["status"] == "started"
-    (system.store_base / "long" / "out" / "go").touch()
+    go(system, "long")
     assert wait_end(system, "long")["status"] == "finishedSuccessfully"
     assert [traces(system, jid) for jid in ("long", "short", "during")] == [1, 1, 1]
 
@@ -82,6 +85,7 @@ def test_every_connection_cut_again_and_again(
 ) -> None:
     proxy = proxied(docker_url)
     system = start(proxy.url)
+    wait_for("the stream is open", lambda: proxy.calls()["GET /events"], PATIENCE_S)
     jids = [f"job-{number}" for number in range(8)]
     for number, jid in enumerate(jids):
         post(system, traced(jid, f"sleep 0.{number}", number % 3))
@@ -91,11 +95,11 @@ def test_every_connection_cut_again_and_again(
         assert record["exit_code"] == number % 3, record
         proxy.cut()
     assert [traces(system, jid) for jid in jids] == [1] * 8
-    assert proxy.calls()["GET /events"] > 1, "the stream was resumed"
+    wait_for("the stream is resumed", lambda: proxy.calls()["GET /events"] > 1, PATIENCE_S)
     for jid in jids:
         delete(system, jid)
         proxy.cut()
-    wait_for("nothing is left behind", lambda: not containers(docker_url, system), 60)
+    wait_for("nothing is left behind", lambda: not containers(docker_url, system), PATIENCE_S)
 
 
 def test_a_socket_that_hangs_is_not_an_answer(
@@ -103,7 +107,7 @@ def test_a_socket_that_hangs_is_not_an_answer(
 ) -> None:
     proxy = proxied(docker_url)
     system = start(proxy.url, ENGINE_TIMEOUT_S="2", LOST_GRACE_S="1")
-    running(system, "job", work='while [ ! -e "$1/go" ]; do sleep 0.1; done')
+    running(system, "job")
     proxy.hold()
     silent_s = time.monotonic()
 
@@ -111,19 +115,19 @@ def test_a_socket_that_hangs_is_not_an_answer(
         backend = requests.get(f"{system.url}/api/v1/", timeout=REPLY_S).json()["backend"]
         return not backend["ok"]
 
-    wait_for("the API tells that the engine does not answer", is_told, 60)
+    wait_for("the API tells that the engine does not answer", is_told, PATIENCE_S)
     assert get(system, "job")["status"] == "started"
-    wait_for("long enough for several listings", lambda: time.monotonic() - silent_s > 10, 60)
+    wait_for("long enough for several listings", lambda: time.monotonic() - silent_s > 10, PATIENCE_S)
     assert get(system, "job")["status"] == "started"
     proxy.release()
-    (system.store_base / "job" / "out" / "go").touch()
+    go(system, "job")
     assert wait_end(system, "job")["status"] == "finishedSuccessfully"
 
 
 def test_a_container_that_is_removed_by_hand(start: Start, docker_url: str) -> None:
     system = start(docker_url)
     running(system, "job")
-    client = docker.APIClient(docker_url, version="auto")
+    client = connect(docker_url)
     client.remove_container(containers(docker_url, system)[0]["Id"], force=True)
     client.close()
     record = wait_end(system, "job")
@@ -140,7 +144,7 @@ def test_a_container_that_is_removed_while_nobody_looks_is_lost(start: Start, do
     system = start(docker_url)
     running(system, "job")
     system.kill("observer")
-    client = docker.APIClient(docker_url, version="auto")
+    client = connect(docker_url)
     client.remove_container(containers(docker_url, system)[0]["Id"], force=True)
     client.close()
     assert get(system, "job")["status"] == "started"
@@ -152,17 +156,17 @@ def test_a_container_that_is_removed_while_nobody_looks_is_lost(start: Start, do
 def test_a_container_that_is_paused_runs_and_says_so(start: Start, docker_url: str) -> None:
     system = start(docker_url)
     running(system, "job")
-    client = docker.APIClient(docker_url, version="auto")
+    client = connect(docker_url)
     container = containers(docker_url, system)[0]["Id"]
     client.pause(container)
-    wait_for("the record says paused", lambda: get(system, "job")["message"] == "paused", 60)
+    wait_for("the record says paused", lambda: get(system, "job")["message"] == "paused", PATIENCE_S)
     assert get(system, "job")["status"] == "started"
     client.unpause(container)
-    wait_for("the record says no more", lambda: get(system, "job")["message"] == "", 60)
+    wait_for("the record says no more", lambda: get(system, "job")["message"] == "", PATIENCE_S)
     client.pause(container)
     client.close()
     delete(system, "job")
-    wait_for("a paused one can be ended, too", lambda: not containers(docker_url, system), 60)
+    wait_for("a paused one can be ended, too", lambda: not containers(docker_url, system), PATIENCE_S)
 
 
 def test_a_folder_that_is_missing_is_named(start: Start, docker_url: str) -> None:

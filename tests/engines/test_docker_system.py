@@ -7,9 +7,21 @@ import pytest
 
 from testbed.engine_proxy import EngineProxy
 from testbed.system import System, wait_for
-from tests.engines.jobs import IMAGE, body, containers, delete, get, post, traced, traces, wait_end, wait_status
+from tests.engines.jobs import (
+    IMAGE,
+    PATIENCE_S,
+    body,
+    containers,
+    delete,
+    get,
+    post,
+    running,
+    traced,
+    traces,
+    wait_end,
+)
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 Start = Callable[..., System]
 
 JOBS, CLIENTS = 50, 16
@@ -18,6 +30,8 @@ CALLS_PER_JOB = 4
 INSPECT = "GET /containers/*/json"
 INSPECTIONS_PER_JOB_MAX = 3
 """Who failed is looked at, and again if a busy engine tells the end before it shows it; never once per poll."""
+NOWHERE = "127.0.0.1:1/image:1"
+"""Of a registry that is away, as the engine hears at once; what becomes of a name hangs on whom this machine asks."""
 SHARED = {"GET /events", "GET /containers/json", "GET /_ping", "GET /info", "GET /version"}
 """Calls for all jobs at once: listings, events, the connection itself."""
 
@@ -44,9 +58,9 @@ def test_fifty_jobs_of_sixteen_clients_are_true_and_cheap(
     assert len(containers(docker_url, system)) == JOBS
     for jid in jids:
         delete(system, jid)
-    wait_for("nothing is left behind", lambda: not containers(docker_url, system), 60)
+    wait_for("nothing is left behind", lambda: not containers(docker_url, system), PATIENCE_S)
     store = system.connect_store()
-    wait_for("all obligations are settled", lambda: not store.counts("docker")["obligations"], 60)
+    wait_for("all obligations are settled", lambda: not store.counts("docker")["obligations"], PATIENCE_S)
     # A call that a busy engine has not answered in time is told, and made again.
     told = "".join(log.read_text() for log in system.folder.glob("*.log"))
     unanswered, put_off = told.count("the engine does not answer"), told.count("submit put off")
@@ -63,7 +77,7 @@ def test_what_old_clients_rely_on(start: Start, docker_url: str) -> None:
         "good": traced("good"),
         "bad": traced("bad", code=3),
         "oom": body("oom", "exec dd if=/dev/zero of=/dev/null bs=300M count=1", memory_limit=50),
-        "missing": body("missing", "true", image="no-such-registry.invalid/image:1"),
+        "missing": body("missing", "true", image=NOWHERE),
         "wrong": body("wrong", "", entrypoint=["/no/such/program"]),
     }
     system.start_pull_worker()
@@ -83,40 +97,38 @@ def test_what_old_clients_rely_on(start: Start, docker_url: str) -> None:
         assert record["image"] == IMAGE
     assert get(system, "good")["cmd"].endswith("job /share/outgoing")
     assert get(system, "good")["logs"] == "working\n"
-    missing = wait_for("the pull is told", lambda: "no such host" in get(system, "missing")["message"], 60)
-    assert missing
+    wait_for("the pull is told", lambda: "connection refused" in get(system, "missing")["message"], PATIENCE_S)
     assert get(system, "missing")["status"] == "notstarted", "the registry may come back"
 
 
 def test_a_registry_that_stays_away_ends_the_job(start: Start, docker_url: str) -> None:
     system = start(docker_url, IMAGE_PULL_TIMEOUT_S="3")
     system.start_pull_worker()
-    post(system, body("missing", "true", image="no-such-registry.invalid/image:1"))
+    post(system, body("missing", "true", image=NOWHERE))
     record = wait_end(system, "missing")
     assert (record["status"], record["reason"]) == ("finishedWithError", "IMAGE_PULL")
-    assert "no such host" in record["message"]
+    assert "connection refused" in record["message"]
     assert record["cmd"]
 
 
 def test_two_instances_on_one_engine_do_not_see_each_other(start: Start, docker_url: str) -> None:
     one, two = start(docker_url), start(docker_url)
-    post(one, traced("same", "sleep 60"))
+    running(one, "same")
     post(two, traced("same", "sleep 0.1", 4))
-    wait_status(one, "same", "started")
     assert wait_end(two, "same")["exit_code"] == 4
     delete(two, "same")
-    wait_for("the other's container is gone", lambda: not containers(docker_url, two), 60)
+    wait_for("the other's container is gone", lambda: not containers(docker_url, two), PATIENCE_S)
     assert get(one, "same")["status"] == "started"
     assert [container["State"] for container in containers(docker_url, one)] == ["running"]
     delete(one, "same")
-    wait_for("ours is gone", lambda: not containers(docker_url, one), 60)
+    wait_for("ours is gone", lambda: not containers(docker_url, one), PATIENCE_S)
 
 
 def test_a_time_limit_ends_a_running_job(start: Start, docker_url: str) -> None:
     system = start(docker_url, TIMELIMIT_MINUTES="1")
     post(system, traced("long", "sleep 300"))
-    record = wait_end(system, "long", 150)
+    record = wait_end(system, "long", 60 + PATIENCE_S)
     assert (record["status"], record["reason"]) == ("finishedWithError", "TIME_LIMIT")
     assert "ended at its time limit of 1 min" in record["message"]
     delete(system, "long")
-    wait_for("nothing is left behind", lambda: not containers(docker_url, system), 60)
+    wait_for("nothing is left behind", lambda: not containers(docker_url, system), PATIENCE_S)

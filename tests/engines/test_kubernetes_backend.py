@@ -12,7 +12,7 @@ from pman_core.states import TERMINAL, State
 from tests.engines.kube import Cluster, Counted, look, ref, seen
 from tests.engines.kube_system import poor_access
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 
 
 # What it is

@@ -16,7 +16,7 @@ from tests.engines.deployment import PARTS
 from tests.engines.kube import LONG, PATIENCE_S, Cluster, access, kubectl
 from tests.engines.kube_system import need_kit
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "kubernetes.md").read_text()

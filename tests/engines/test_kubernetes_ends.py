@@ -12,7 +12,7 @@ from pman_core.states import Reason, State
 from testbed.system import wait_for
 from tests.engines.kube import IMAGE, LONG, NOWHERE, PATIENCE_S, Cluster, kubectl, look, seen
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 
 
 def begin(kube: Cluster, backend: KubernetesBackend, spec: JobSpec) -> None:
@@ -90,7 +90,7 @@ def test_a_job_that_waits_is_ended_without_ever_running(kube: Cluster) -> None:
     backend.end(spec.jid, spec.generation)
     found = seen(backend, spec)
     assert (found.state, found.reason, found.started_at) == (State.CANCELLED, Reason.CANCELLED, None)
-    assert kube.pods(spec) == []
+    kube.wait_no_pods(spec)
 
 
 def test_a_job_that_was_ended_while_suspended_does_not_run_when_it_is_resumed(kube: Cluster) -> None:

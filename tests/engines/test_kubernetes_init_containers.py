@@ -16,7 +16,7 @@ from testbed.system import wait_for
 from tests.engines.jobs import IMAGE
 from tests.engines.kube import NOWHERE, PATIENCE_S, Cluster, look, ref, seen
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 
 SIDECAR = {"restartPolicy": "Always"}
 NEVER_UP = SIDECAR | {"startupProbe": {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1000}}
@@ -85,7 +85,7 @@ def test_a_sidecar_that_crashes_for_ever_is_told_and_fails_the_job(
     found = seen(kube.backend(kube_start_grace_s=2), spec)
     assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.START_FAILED, None)
     assert "restarting failed container=mesh" in found.message
-    assert kube.pods(spec) == [], "nobody goes on trying"
+    kube.wait_no_pods(spec)  # nobody goes on trying
     assert kube.runs(spec) == 0
 
 

@@ -12,11 +12,11 @@ from backends._kubernetes.identity import GENERATION
 from testbed.kit import AuditedServer, Call, audited_server, count
 from testbed.system import System, wait_for
 from tests.engines.jobs import delete
-from tests.engines.kube import Cluster, access, cluster
+from tests.engines.kube import PATIENCE_S, Cluster, access, cluster
 from tests.engines.kube_system import Ends, left, need_kit, start_system, wait_nothing_left
 from tests.engines.load import Pulse, told_of_jobs
 
-pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(900)]
 
 JOBS, CLIENTS = 30, 8
 CREATED = 201
@@ -82,7 +82,7 @@ def run_jobs(kube: Cluster, server: AuditedServer, pman: System) -> tuple[float,
     with Ends(kube) as ends:
         with Pulse(pman) as pulse:
             told_s = told_of_jobs(pman, JOBS, CLIENTS, 150)
-        wait_for("the test itself has seen all ends", lambda: ends.at_s.keys() >= set(jids))
+        wait_for("the test itself has seen all ends", lambda: ends.at_s.keys() >= set(jids), PATIENCE_S)
     assert len(left(kube, "jobs")) == JOBS, "one Job each"
     for jid in jids:
         delete(pman, jid)

@@ -21,7 +21,7 @@ from tests.engines.jobs import delete, get, post, traced, traces, wait_end, wait
 from tests.engines.kube import LONG, PATIENCE_S, Cluster, cluster, kubectl, look, seen
 from tests.engines.kube_system import left, need_kit, start_system
 
-pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(600)]
 
 TAINT = "pman.chrisproject.org/test-lost"
 GIVEN_UP = "DeletionByTaintManager"
@@ -87,7 +87,7 @@ def test_jobs_on_a_node_that_is_lost_have_failed_and_are_ended_when_it_is_back(k
         wait_status(pman, jid, "started")
         wait_for("it beats", lambda jid=jid: beats(pman.store_base / jid / "out"), PATIENCE_S)
     node = real_node()
-    with kit.stopped(kit.KUBELET):
+    with kit.stopped_kubelet():
         delete(pman, "deleted")
         with given_up(node):
             told = wait_for(
@@ -107,7 +107,7 @@ def test_jobs_on_a_node_that_is_lost_have_failed_and_are_ended_when_it_is_back(k
     assert get(pman, "lost") == record, "the node is back and tells another story"
     assert [(traces(pman, jid), traces(pman, jid, "ends")) for jid in ("lost", "deleted")] == [(1, 0)] * 2
     delete(pman, "lost")
-    wait_for("nothing is left", lambda: not left(kube))
+    wait_for("nothing is left", lambda: not left(kube), PATIENCE_S)
 
 
 def test_a_node_that_is_back_within_the_grace_tells_the_end_itself(kube: Cluster) -> None:
@@ -115,7 +115,7 @@ def test_a_node_that_is_back_within_the_grace_tells_the_end_itself(kube: Cluster
     spec = kube.spec(LONG)
     backend.submit(spec)
     seen(backend, spec, State.RUNNING)
-    with kit.stopped(kit.KUBELET), given_up(real_node()):
+    with kit.stopped_kubelet(), given_up(real_node()):
         wait_for("the message tells it", lambda: GIVEN_UP in str(look(backend, spec)), PATIENCE_S)
         assert seen(backend, spec, State.RUNNING)
     found = seen(backend, spec)
@@ -164,8 +164,8 @@ def test_a_worker_on_a_lost_node_ends_its_siblings_and_none_begins_anew(
     spec = kube.spec(f"echo begun; {LONG}", number_of_workers=2)
     backend.submit(spec)
     wait_for("the one on the real node runs", lambda: kube.runs(spec) == 1, PATIENCE_S)
-    wanted = f"--field-selector=spec.nodeName={ghost}"
-    name = kube.kubectl("get", "pods", wanted, "-o", "jsonpath={.items[0].metadata.name}")
+    there = ("get", "pods", f"--field-selector=spec.nodeName={ghost}", "-o", "jsonpath={.items[*].metadata.name}")
+    name = wait_for("the other one is on the ghost", lambda: kube.kubectl(*there), PATIENCE_S)
     running = {"name": "plugin", "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}, "ready": True}
     running |= {"image": "i", "imageID": "i", "restartCount": 0}
     patch(f"pod/{name}", {"status": {"phase": "Running", "containerStatuses": [running]}}, "-n", kube.namespace)

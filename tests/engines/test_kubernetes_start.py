@@ -11,9 +11,11 @@ from pman_core.errors import Unavailable
 from pman_core.job import JobSpec
 from pman_core.states import TERMINAL, Reason, State
 from testbed.system import wait_for
-from tests.engines.kube import NOWHERE, PATIENCE_S, Cluster, cluster, kubectl, look, seen
+from tests.engines.kube import NOWHERE, PATIENCE_S, Cluster, cluster, look, seen
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
+
+STRICTEST = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
 def message_of(kube: Cluster, spec: JobSpec, part: str) -> Observed:
@@ -37,7 +39,7 @@ def test_an_image_that_never_comes_fails_the_job_with_the_kubelets_words(kube: C
     found = seen(backend, spec)
     assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.IMAGE_PULL, None)
     assert "registry.invalid" in found.message
-    assert kube.pods(spec) == [], "nobody goes on pulling"
+    kube.wait_no_pods(spec)  # nobody goes on pulling
     kube.kubectl(
         "wait", "job", job_name(spec.jid, spec.generation), "--for=condition=Failed", f"--timeout={PATIENCE_S}s"
     )
@@ -86,8 +88,7 @@ def test_a_folder_that_the_node_has_not_got_fails_the_job(kube: Cluster) -> None
 
 
 def test_a_pod_that_the_site_forbids_fails_the_job(kube: Cluster) -> None:
-    with cluster() as strict:
-        kubectl("label", "namespace", strict.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    with cluster(**STRICTEST) as strict:
         backend = strict.backend(kube_start_grace_s=2)
         spec = strict.spec("exit 0")
         backend.submit(spec)
@@ -97,8 +98,7 @@ def test_a_pod_that_the_site_forbids_fails_the_job(kube: Cluster) -> None:
 
 
 def test_a_claim_is_all_that_the_strictest_namespace_needs(kube: Cluster) -> None:
-    with cluster() as strict:
-        kubectl("label", "namespace", strict.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    with cluster(**STRICTEST) as strict:
         claim(strict)
         settings = {"storage_type": "kubernetes_pvc", "volume_name": "store", "securitycontext_run_as_user": 1234}
         backend = strict.backend(settings, kube_start_grace_s=10)

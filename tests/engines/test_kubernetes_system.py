@@ -11,7 +11,7 @@ from tests.engines.jobs import PATIENCE_S, body, delete, get, post, traced, wait
 from tests.engines.kube import LONG, NOWHERE, Cluster, cluster, need_cluster
 from tests.engines.kube_system import left, start_system
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 Start = Callable[..., System]
 LATE_S = 5
 """So long after the grace, at most, an image that cannot be pulled is told to have ended its job. That is a promise of
@@ -59,7 +59,7 @@ def test_an_image_that_never_comes_is_told_within_the_grace(start: Start, kube: 
     assert time.monotonic() - posted_s > grace_s, "the registry had a chance to come back"
     assert (record["status"], record["reason"]) == ("finishedWithError", "IMAGE_PULL")
     assert tells(record)
-    assert not [name for name in left(kube) if name.startswith("pod")]
+    wait_for("nobody goes on pulling", lambda: not left(kube, "pods"), PATIENCE_S)
 
 
 def test_a_job_that_is_deleted_while_it_runs_is_gone_and_its_jid_is_free(start: Start, kube: Cluster) -> None:

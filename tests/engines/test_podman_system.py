@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import docker
 import pytest
 import requests
 
@@ -11,9 +10,22 @@ from pman_core.errors import Rejected
 from pman_core.settings import load_settings
 from testbed.engine_proxy import EngineProxy
 from testbed.system import System, wait_for
-from tests.engines.jobs import REPLY_S, body, containers, delete, get, post, traced, traces, wait_end, wait_status
+from tests.engines.jobs import (
+    PATIENCE_S,
+    REPLY_S,
+    body,
+    connect,
+    containers,
+    delete,
+    get,
+    post,
+    running,
+    traced,
+    traces,
+    wait_end,
+)
 
-pytestmark = [pytest.mark.podman, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.podman, pytest.mark.timeout(600)]
 Start = Callable[..., System]
 HUNGRY = "exec dd if=/dev/zero of=/dev/null bs=300M count=1"
 
@@ -29,7 +41,7 @@ def test_podman_behind_the_name_of_docker_is_found_out_and_spoken_to_in_its_way(
     assert len(told) == 1, "one clear line in the log"
     for jid in ("good", "hungry"):
         delete(system, jid)
-    wait_for("nothing is left behind", lambda: not containers(podman_url, system), 60)
+    wait_for("nothing is left behind", lambda: not containers(podman_url, system), PATIENCE_S)
 
 
 def test_jobs_on_podman_are_true_and_leave_nothing(
@@ -45,14 +57,13 @@ def test_jobs_on_podman_are_true_and_leave_nothing(
     assert [(traces(system, jid), traces(system, jid, "ends")) for jid in jids] == [(1, 1)] * len(jids)
     for jid in jids:
         delete(system, jid)
-    wait_for("nothing is left behind", lambda: not containers(podman_url, system), 60)
+    wait_for("nothing is left behind", lambda: not containers(podman_url, system), PATIENCE_S)
 
 
 def test_who_was_killed_through_podman_is_not_said_to_want_memory(start: Start, podman_url: str) -> None:
     system = start(podman_url, "podman")
-    post(system, traced("job", "sleep 300"))
-    wait_status(system, "job", "started")
-    client = docker.APIClient(podman_url, version="auto", timeout=30)
+    running(system, "job")
+    client = connect(podman_url)
     client.kill(containers(podman_url, system)[0]["Id"])
     client.close()
     record = wait_end(system, "job")

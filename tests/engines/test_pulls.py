@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 from docker.errors import NotFound
 
@@ -22,9 +21,9 @@ from pman_core.states import TERMINAL, Reason, State
 from testbed.engine_proxy import EngineProxy
 from testbed.system import System, wait_for
 from tests.engines import registry
-from tests.engines.jobs import body, get, post, traced, traces, wait_end
+from tests.engines.jobs import PATIENCE_S, body, connect, get, post, traced, traces, wait_end
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 Make = Callable[..., ContainerBackend]
 
 
@@ -33,7 +32,7 @@ class Engine:
 
     def __init__(self, name: str, url: str, folder: Path) -> None:
         self.name, self.url, self.folder = name, url, folder
-        self.client = docker.APIClient(url, timeout=30)
+        self.client = connect(url)
 
     def backend(self, **own: Any) -> ContainerBackend:
         settings = Settings(
@@ -105,7 +104,7 @@ def run(backend: ContainerBackend, spec: JobSpec) -> Observed:
         return seen if isinstance(seen, Observed) and seen.state in TERMINAL else None
 
     try:
-        return wait_for("the job ends", ended, 60)
+        return wait_for("the job ends", ended, PATIENCE_S)
     finally:
         backend.remove(spec.jid, spec.generation)
 

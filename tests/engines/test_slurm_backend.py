@@ -17,7 +17,7 @@ from tests.engines.jobs import PATIENCE_S
 from tests.engines.slurm import need_slurm, put_archive, shared_folder, slurm
 from tests.engines.slurm_site import Site, ended, look, open_site
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

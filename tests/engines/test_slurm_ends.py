@@ -7,12 +7,12 @@ import pytest
 import requests
 
 from testbed.system import System, wait_for
-from tests.engines.jobs import PATIENCE_S, UNTIL_TOLD, body, get, post, running, traced, traces, wait_end
+from tests.engines.jobs import PATIENCE_S, REPLY_S, UNTIL_TOLD, body, get, post, running, traced, traces, wait_end
 from tests.engines.slurm import native_state, need_slurm, shared_folder, slurm
 from tests.engines.slurm_faults import kill_processes
 from tests.engines.slurm_system import SMALL, once, only_id, slurm_system
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.xdist_group("slurm-ends")]
+pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(600), pytest.mark.xdist_group("slurm-ends")]
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def pman(request: pytest.FixtureRequest) -> Iterator[System]:
 
 def test_a_program_that_the_kernel_kills_for_want_of_memory_on_the_node_ends_its_job(pman: System) -> None:
     post(pman, traced("no-memory", f": the-largest; {UNTIL_TOLD}", **SMALL))
-    wait_for("the program has begun", lambda: traces(pman, "no-memory"))
+    wait_for("the program has begun", lambda: traces(pman, "no-memory"), PATIENCE_S)
     kill_processes("the-largest", "sh")
     record = wait_end(pman, "no-memory")
     assert (record["status"], record["exit_code"]) == ("finishedWithError", 137), f"{record}"
@@ -67,7 +67,7 @@ def test_a_job_that_cannot_write_its_output_says_what_its_program_says(pman: Sys
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder], check=True)
     try:
         request = body("read-only", 'echo result > "$1/result"', **SMALL)
-        reply = requests.post(f"{pman.url}/api/v1/", json=request, timeout=10)
+        reply = requests.post(f"{pman.url}/api/v1/", json=request, timeout=REPLY_S)
         assert reply.status_code == 201
         record = wait_end(pman, "read-only")
         assert record["status"] == "finishedWithError", f"{record}"

@@ -11,12 +11,12 @@ import pytest
 import requests
 
 from testbed.system import System, wait_for
-from tests.engines.jobs import PATIENCE_S, get, go, post, running, traced, traces, wait_end
+from tests.engines.jobs import PATIENCE_S, REPLY_S, get, go, post, running, traced, traces, wait_end
 from tests.engines.slurm import last_node, native_ids, native_state, need_slurm, shared_folder, slurm
 from tests.engines.slurm_faults import bring_up, kill, kill_processes, repaired, stopped, wait_until_saved
 from tests.engines.slurm_system import SMALL, once, only_id, slurm_system
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.exclusive, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.exclusive, pytest.mark.timeout(900)]
 
 FAST = {"REQUEUE_S": "1", "LOST_GRACE_S": "5"}
 STOPPED_S = float(os.environ.get("SLURM_STOPPED_S", "12"))
@@ -33,7 +33,7 @@ def pman(request: pytest.FixtureRequest) -> Iterator[System]:
 
 def health(system: System) -> tuple[bool, str]:
     """Return what the API tells of the backend."""
-    backend = requests.get(f"{system.url}/api/v1/", timeout=10).json().get("backend") or {}
+    backend = requests.get(f"{system.url}/api/v1/", timeout=REPLY_S).json().get("backend") or {}
     return bool(backend.get("ok")), str(backend.get("message"))
 
 
@@ -51,7 +51,7 @@ def test_a_slurmctld_that_is_killed_changes_no_state_and_is_waited_for(pman: Sys
         assert get(pman, "killed-ctld")["status"] == "started"
         assert get(pman, "posted-without")["status"] == "notstarted"
         go(pman, "killed-ctld")  # it ends while nobody can tell
-        wait_for("its program has ended", lambda: traces(pman, "killed-ctld", "ends"))
+        wait_for("its program has ended", lambda: traces(pman, "killed-ctld", "ends"), PATIENCE_S)
     finally:
         bring_up()
     for jid, code in (("killed-ctld", 3), ("posted-without", 2)):
@@ -60,7 +60,7 @@ def test_a_slurmctld_that_is_killed_changes_no_state_and_is_waited_for(pman: Sys
             f"{record}"
         )
     assert len(native_ids(pman, "posted-without")) == 1
-    wait_for("all is well again", lambda: health(pman)[0])
+    wait_for("all is well again", lambda: health(pman)[0], PATIENCE_S)
 
 
 def test_a_slurmctld_that_hangs_loses_nobody_and_repeats_nothing(pman: System) -> None:
@@ -92,7 +92,7 @@ def test_a_node_that_dies_under_a_job_is_told_and_the_job_is_not_repeated(pman: 
         go(pman, "dead-node")
         bring_up()
     assert traces(pman, "dead-node") == 1
-    assert native_state(job_id) == "NODE_FAIL"
+    wait_for("Slurm tells the same", lambda: native_state(job_id) == "NODE_FAIL", PATIENCE_S)
 
 
 def test_a_job_waits_for_a_node_that_is_drained_and_says_why(pman: System) -> None:

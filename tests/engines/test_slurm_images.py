@@ -9,7 +9,7 @@ from tests.engines import registry
 from tests.engines.slurm import IMAGES, need_slurm, shared_folder
 from tests.engines.slurm_site import Site, open_site, run
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

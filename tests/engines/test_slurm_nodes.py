@@ -16,15 +16,15 @@ from backends._hpc.outcome import Verdict
 from backends.slurm import SlurmBackend
 from pman_core.job import JobSpec
 from pman_core.states import Reason, State
-from testbed.processes import children_named, naming
+from testbed.processes import children_named, is_left, naming
 from testbed.system import wait_for
 from tests.engines import registry
-from tests.engines.jobs import PATIENCE_S
+from tests.engines.jobs import PATIENCE_S, UNTIL_TOLD
 from tests.engines.slurm import native_state, shared_folder
 from tests.engines.slurm_site import Site, ended, lively_site, look
 from tests.engines.slurm_system import Calls, count
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
 MANY = 40
 
@@ -63,12 +63,17 @@ def test_a_job_whose_image_is_fetched_waits_and_says_so(site: Site) -> None:
     cache.mkdir(exist_ok=True)
     with (cache / f"{cache_name(image)}.sif.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # somebody else fetches it, and it takes him long
-        spec = submitted(site, backend, "sleep 1", image=image)
+        spec = submitted(site, backend, UNTIL_TOLD, image=image)
         wait_for("Slurm runs it", lambda: native_state(native_id(backend, spec)) == "RUNNING", PATIENCE_S)
-        wait_for("its image is waited for", lambda: look(backend, spec).message.startswith(f"fetching image {image}"))
+        wait_for(
+            "its image is waited for",
+            lambda: look(backend, spec).message.startswith(f"fetching image {image}"),
+            PATIENCE_S,
+        )
         assert look(backend, spec).state is State.PENDING
         assert look(backend, spec).native_state == "RUNNING"
     wait_running(backend, spec)
+    (site.store / spec.request.output_dir / "go").touch()
     assert ended(backend, spec).state is State.SUCCEEDED
 
 
@@ -77,10 +82,10 @@ def test_what_is_over_is_ended_on_its_node_though_slurm_is_not_told(site: Site) 
         backend = site.backend(slurm_path=calls.path)
         spec = submitted(site, backend, "trap '' TERM; sleep 600 & wait; sleep 600")
         wait_running(backend, spec)
-        began = wait_for("its processes", lambda: _sleepers(site))
+        began = wait_for("its processes", lambda: _sleepers(site), PATIENCE_S)
         backend._control.put_verdict(spec.generation, Verdict(State.FAILED, Reason.NODE_FAIL, "its node has failed"))
         wait_for("Slurm has seen it end", lambda: native_state(native_id(backend, spec)) == "FAILED", PATIENCE_S)
-        assert not [process for process in began if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+        wait_for("nothing is left on its node", lambda: not any(map(is_left, began)), PATIENCE_S)
         assert look(backend, spec).reason is Reason.NODE_FAIL
         assert count(calls.since(0))["scancel"] == 0
 
@@ -90,6 +95,7 @@ def test_all_that_slurmctld_knows_has_reached_accounting(site: Site) -> None:
     wait_for("nothing waits for slurmdbd", lambda: backend._transport.unaccounted() == 0, PATIENCE_S)
 
 
+@pytest.mark.exclusive  # they take every core, and leave none to the jobs of other tests
 def test_jobs_that_are_ended_at_once_are_few_questions(site: Site) -> None:
     with counted() as calls:
         backend = site.backend(slurm_path=calls.path)

@@ -12,7 +12,7 @@ from tests.engines.jobs import PATIENCE_S, body, delete, post, traced, traces, w
 from tests.engines.slurm import native_ids, need_slurm, shared_folder
 from tests.engines.slurm_system import Calls, count, slurm_system, wait_nothing_left
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.xdist_group("slurm-rest")]
+pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.timeout(600), pytest.mark.xdist_group("slurm-rest")]
 
 OVERTIME, LASTING = "overtime", ("lasting-0", "lasting-1", "lasting-2")
 TOKEN_S = 20

@@ -12,12 +12,13 @@ from backends.slurm import SlurmBackend
 from pman_core.backend import Absent, JobRef
 from pman_core.job import JobSpec
 from pman_core.states import Reason, State
+from testbed.processes import is_left
 from testbed.system import wait_for
 from tests.engines.jobs import PATIENCE_S
 from tests.engines.slurm import native_state, slurm
 from tests.engines.slurm_site import Site, ended, lively_site, look
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
 WORKERS = 2
 STUBBORN = """trap '' TERM; echo ran >> "$1/runs"; sleep 600 & wait; sleep 600"""
@@ -73,11 +74,6 @@ def wait_family(spec: JobSpec) -> list[psutil.Process]:
 
 
 def wait_gone(began: list[psutil.Process], spec: JobSpec) -> None:
-    def is_left(process: psutil.Process) -> bool:
-        with suppress(psutil.NoSuchProcess):
-            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        return False
-
     wait_for("nothing is left on any node", lambda: not any(map(is_left, [*began, *family(spec)])), PATIENCE_S)
 
 
@@ -89,7 +85,7 @@ def test_workers_that_are_removed_are_gone_from_every_node(site: Site) -> None:
     backend.remove(spec.jid, spec.generation)
     wait_for("it is gone", lambda: isinstance(backend.observe([ref])[ref.jid, ref.generation], Absent), PATIENCE_S)
     wait_gone(began, spec)
-    assert native_state(job_id) == "CANCELLED"
+    wait_for("Slurm has done with it", lambda: native_state(job_id) == "CANCELLED", PATIENCE_S)
 
 
 def test_workers_that_slurm_is_not_told_to_end_are_ended_by_their_launcher(site: Site) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import requests
+from docker.errors import APIError
 
 from backends._engine.client import Client
 from backends._engine.labels import GENERATION, SPEC
@@ -16,9 +17,10 @@ from pman_core.job import JobSpec
 from pman_core.settings import Settings
 from pman_core.states import Reason, State
 from testbed.system import wait_for
-from tests.engines.swarm import PATIENCE_S, Nodes, look, private_swarm, seen
+from tests.engines.jobs import PATIENCE_S
+from tests.engines.swarm import Nodes, look, private_swarm, seen
 
-pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300), pytest.mark.xdist_group("swarm-backend")]
+pytestmark = [pytest.mark.swarm, pytest.mark.timeout(600), pytest.mark.xdist_group("swarm-backend")]
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +182,18 @@ def test_a_volume_binds_its_jobs_to_its_node(nodes: Nodes) -> None:
         backend.remove(spec.jid, spec.generation)
         wait_for("it is gone", lambda: look(backend, spec) == Absent(), PATIENCE_S)
     finally:
-        nodes.api.remove_volume("pman-test-volume", force=True)
+        wait_for("the volume is removed", lambda: is_removed(nodes, "pman-test-volume"), PATIENCE_S)
+
+
+def is_removed(nodes: Nodes, volume: str) -> bool:
+    """Remove a volume, unless the engine is still at the removal of a container that has used it."""
+    try:
+        nodes.api.remove_volume(volume, force=True)
+    except APIError as error:
+        if "in use" not in str(error):
+            raise
+        return False
+    return True
 
 
 def with_settings(nodes: Nodes, **settings: Any) -> SwarmBackend:

@@ -10,9 +10,10 @@ from pman_core.backend import Absent, JobRef, Observed, Unknown
 from pman_core.errors import Unavailable
 from pman_core.states import Reason, State
 from testbed.system import wait_for
-from tests.engines.swarm import PATIENCE_S, Nodes, look, private_swarm, seen
+from tests.engines.jobs import PATIENCE_S
+from tests.engines.swarm import Nodes, look, private_swarm, seen
 
-pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.swarm, pytest.mark.timeout(600)]
 
 GPUS = ("--node-generic-resource gpu=g1", "--node-generic-resource gpu=g2")
 SHORT_GRACE_S, LONG_GRACE_S = 2.0, 600.0
@@ -36,7 +37,9 @@ def test_gpus_are_found_reserved_and_waited_for(nodes: Nodes) -> None:
     assert backend.capabilities.gpus
     assert not nodes.backend(swarm_gpu_resource="tpu").capabilities.gpus
     holder = nodes.run('echo "$DOCKER_RESOURCE_GPU" > "$0/gpus"; sleep 600', gpu_limit=2)
-    assert set((nodes.output(holder) / "gpus").read_text().strip().split(",")) == {"g1", "g2"}
+    given = nodes.output(holder) / "gpus"
+    wait_for("its program tells its GPUs", lambda: given.exists() and given.read_text().endswith("\n"), PATIENCE_S)
+    assert set(given.read_text().strip().split(",")) == {"g1", "g2"}
     waiter = nodes.spec('echo "$DOCKER_RESOURCE_GPU"', gpu_limit=1)
     backend.submit(waiter)
     wait_for("a reason", lambda: "insufficient resources" in getattr(look(backend, waiter), "message", ""), PATIENCE_S)

@@ -11,9 +11,10 @@ from pman_core.errors import Unavailable
 from pman_core.job import JobSpec
 from pman_core.states import Reason, State
 from testbed.system import wait_for
-from tests.engines.swarm import PATIENCE_S, Nodes, look, private_swarm, seen
+from tests.engines.jobs import PATIENCE_S
+from tests.engines.swarm import Nodes, look, private_swarm, seen
 
-pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300), pytest.mark.xdist_group("swarm-nodes")]
+pytestmark = [pytest.mark.swarm, pytest.mark.timeout(600), pytest.mark.xdist_group("swarm-nodes")]
 
 SPEAK = 'echo "last words"; '
 LONG = f"{SPEAK} sleep 1000"
@@ -33,26 +34,20 @@ def nodes(swarm: Nodes) -> Iterator[Nodes]:
     yield swarm
     for name in swarm.workers:
         wait_for(f"{name} is known", lambda name=name: swarm.state_of(name), PATIENCE_S)  # type: ignore[misc]
-        set_availability(swarm, name, "active")
+        swarm.set_availability(name, "active")
     swarm.restore()
     swarm.clean()
 
 
-def set_availability(swarm: Nodes, name: str, availability: str) -> None:
-    node = next(node for node in swarm.api.nodes() if node["Description"].get("Hostname") == name)
-    swarm.api.update_node(node["ID"], node["Version"]["Index"], node["Spec"] | {"Availability": availability})
-
-
-def remove(swarm: Nodes, name: str) -> None:
-    node = next(node for node in swarm.api.nodes() if node["Description"].get("Hostname") == name)
-    swarm.api.remove_node(node["ID"], force=True)
+def hosts_of(swarm: Nodes, spec: JobSpec) -> set[str]:
+    """Return the nodes that run the job."""
+    tasks = swarm.api.tasks(filters={"label": f"{GENERATION}={spec.generation}"})
+    return {swarm.api.inspect_node(task["NodeID"])["Description"]["Hostname"] for task in tasks}
 
 
 def worker_of(swarm: Nodes, spec: JobSpec) -> str:
     """Return a worker that runs a replica of the job: two are never on one node, if there is another."""
-    tasks = swarm.api.tasks(filters={"label": f"{GENERATION}={spec.generation}"})
-    names = {swarm.api.inspect_node(task["NodeID"])["Description"]["Hostname"] for task in tasks}
-    return min(names & set(swarm.workers))
+    return min(hosts_of(swarm, spec) & set(swarm.workers))
 
 
 def ref(spec: JobSpec) -> JobRef:
@@ -66,7 +61,7 @@ def ends_as(found: Observed) -> tuple[State, Reason | None]:
 def test_a_drained_node_fails_the_job_and_nobody_starts_it_again(nodes: Nodes) -> None:
     spec = nodes.run(LONG, "w1")
     backend = nodes.backend()
-    set_availability(nodes, "w1", "drain")
+    nodes.set_availability("w1", "drain")
     found = seen(backend, spec)
     assert ends_as(found) == (State.FAILED, Reason.NODE_FAIL)
     assert "drained" in found.message
@@ -79,12 +74,11 @@ def test_a_drained_node_fails_the_job_and_nobody_starts_it_again(nodes: Nodes) -
 def test_a_job_that_may_run_anywhere_is_not_moved_from_a_drained_node(nodes: Nodes) -> None:
     spec = nodes.run(LONG)
     backend = nodes.backend()
-    node_id = nodes.api.tasks()[0]["NodeID"]
-    name = nodes.api.inspect_node(node_id)["Description"]["Hostname"]
-    set_availability(nodes, name, "drain")
+    (name,) = hosts_of(nodes, spec)
+    nodes.set_availability(name, "drain")
     assert ends_as(seen(backend, spec)) == (State.FAILED, Reason.NODE_FAIL)
     time.sleep(SETTLED_S)
-    set_availability(nodes, name, "active")
+    nodes.set_availability(name, "active")
     time.sleep(SETTLED_S)
     assert nodes.runs(spec) == 1
     assert not nodes.alive(spec)
@@ -157,7 +151,7 @@ def test_a_removed_node_fails_the_job(nodes: Nodes) -> None:
     backend = nodes.backend(node_lost_grace_s=LONG_GRACE_S)
     spec = nodes.run(LONG, "w1")
     nodes.silence("w1", "killed")
-    remove(nodes, "w1")
+    nodes.remove_node("w1")
     found = seen(backend, spec)
     assert ends_as(found) == (State.FAILED, Reason.NODE_FAIL)
     assert "removed from the swarm" in found.message
@@ -186,7 +180,7 @@ def test_a_removed_job_on_a_node_that_never_comes_back_is_gone_with_the_node(nod
     nodes.silence("w1", "killed")
     assert backend.remove(spec.jid, spec.generation) is False
     assert isinstance(look(backend, spec), Unknown)
-    remove(nodes, "w1")
+    nodes.remove_node("w1")
     wait_for("it is gone", lambda: look(backend, spec) == Absent(), PATIENCE_S)
     nodes.restore()
     assert nodes.runs(spec) == 1

@@ -17,7 +17,7 @@ from pman_core.errors import Rejected, Unavailable
 from pman_core.settings import Settings
 from testbed.ports import free_port
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 SCRIPTS = Path(__file__).parents[2] / "testbed/docker"
 
 
@@ -76,7 +76,7 @@ def opened(port: int, certificates: Path | None) -> DockerBackend:
         docker_tls_verify=certificates is not None,
         docker_cert_path=certificates,
     )
-    backend = DockerBackend(common, ContainerSettings(engine_timeout_s=5))
+    backend = DockerBackend(common, ContainerSettings(engine_timeout_s=10))
     backend.open()
     return backend
 

@@ -4,15 +4,21 @@ from typing import ClassVar
 
 from backends._engine.settings import ContainerSettings
 from backends.docker import DockerBackend
-from cases._containers import ContainerCase
+from cases import BUSY_PATIENCE_S
+from cases._containers import ContainerCase, Patient
 from pman_core.backend import Backend
 from pman_core.settings import Settings
 from testbed.engines import docker_url, lack
 
 
+class PatientDocker(Patient, DockerBackend):
+    """See :class:`Patient`."""
+
+
 class DockerCase(ContainerCase):
     name = "docker"
     marker = "docker"
+    patience_s = BUSY_PATIENCE_S
     url: ClassVar[str | None] = None
 
     @classmethod
@@ -22,10 +28,10 @@ class DockerCase(ContainerCase):
 
     def build(self, common: Settings) -> Backend:
         # A short time-out: whoever finds a container that was never started waits for so long.
-        return DockerBackend(common, ContainerSettings(engine_timeout_s=10))
+        return PatientDocker(common, ContainerSettings(engine_timeout_s=10))
 
     def common(self, **overrides: object) -> Settings:  # type: ignore[override]
         return super().common(docker_host=self.url, **overrides)
 
     def unreachable(self) -> Backend:
-        return self.build(super().common(docker_host=f"unix://{self.folder}/no.sock"))
+        return DockerBackend(super().common(docker_host=f"unix://{self.folder}/no.sock"), ContainerSettings())

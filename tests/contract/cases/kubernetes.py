@@ -7,6 +7,7 @@ from pathlib import Path
 from kubernetes import client, config
 
 from backends.kubernetes import KubernetesBackend, KubernetesSettings
+from cases import BUSY_PATIENCE_S, until
 from cases._containers import ContainerCase
 from pman_core.backend import Backend
 from pman_core.job import JobSpec
@@ -28,7 +29,7 @@ contexts: [{name: none, context: {cluster: none, user: none}}]
 class KubernetesCase(ContainerCase):
     name = "kubernetes"
     marker = "kubernetes"
-    patience_s = 30.0
+    patience_s = BUSY_PATIENCE_S
     prompt_s = 10.0
 
     def __init__(self, folder: Path, instance: str) -> None:
@@ -68,5 +69,14 @@ def _access() -> Path | None:
 def _make_namespace(path: Path) -> None:
     settings = client.Configuration()
     config.load_kube_config(str(path), client_configuration=settings, persist_config=False)
-    with closing(client.ApiClient(settings)) as api, suppress(client.ApiException):  # it is there already
-        client.CoreV1Api(api).create_namespace({"metadata": {"name": NAMESPACE}}, _request_timeout=10)
+    with closing(client.ApiClient(settings)) as api:
+        core = client.CoreV1Api(api)
+        with suppress(client.ApiException):  # it is there already
+            core.create_namespace({"metadata": {"name": NAMESPACE}}, _request_timeout=60)
+
+        def has_account() -> bool:
+            """Without it there are no pods; the cluster makes it a moment later."""
+            listed = core.list_namespaced_service_account(NAMESPACE, _request_timeout=60).items
+            return any(account.metadata.name == "default" for account in listed)
+
+        until(has_account, BUSY_PATIENCE_S, f"{NAMESPACE} has its service account")

@@ -3,17 +3,22 @@
 from typing import ClassVar
 
 from backends.podman import PodmanBackend, PodmanSettings
-from cases._containers import ContainerCase
+from cases import BUSY_PATIENCE_S
+from cases._containers import ContainerCase, Patient
 from pman_core.backend import Backend
 from pman_core.settings import Settings
 from testbed.engines import lack, podman_url
+
+
+class PatientPodman(Patient, PodmanBackend):
+    """See :class:`Patient`."""
 
 
 class PodmanCase(ContainerCase):
     name = "podman"
     marker = "podman"
     url: ClassVar[str | None] = None
-    patience_s = 30.0
+    patience_s = BUSY_PATIENCE_S
 
     @classmethod
     def missing(cls) -> str:
@@ -21,7 +26,7 @@ class PodmanCase(ContainerCase):
         return lack(cls.url, cls.image, "testbed/podman/up.sh")
 
     def build(self, common: Settings) -> Backend:
-        return PodmanBackend(common, PodmanSettings(container_host=self.url, engine_timeout_s=10))
+        return PatientPodman(common, PodmanSettings(container_host=self.url, engine_timeout_s=10))
 
     def unreachable(self) -> Backend:
         return PodmanBackend(self.common(), PodmanSettings(container_host=f"unix://{self.folder}/no.sock"))

@@ -11,7 +11,7 @@ from tempfile import gettempdir
 
 from backends._slurm.settings import SlurmSettings
 from backends.slurm import SlurmBackend
-from cases import Dump, Program
+from cases import Dump
 from cases._containers import OWN_ARGUMENTS, ContainerCase
 from pman_core.backend import Backend
 from pman_core.job import JobSpec
@@ -58,10 +58,6 @@ class SlurmCase(ContainerCase):
         backend._submitter.prepare(spec)
         return True
 
-    def run_for(self, seconds: float, say: bytes = b"") -> Program:
-        """Longer than a time limit of a minute may take to be noticed."""
-        return super().run_for(seconds if seconds < 60 else 600, say)
-
     def read_dump(self, spec: JobSpec) -> Dump:
         output = self.output(spec)
         argv, env = ((output / name).read_bytes().decode().split("\0")[:-1] for name in ("argv", "env"))
@@ -83,7 +79,7 @@ def _count(cores: str) -> float:
 
 @cache
 def _answer() -> str:
-    done = subprocess.run(["scontrol", "ping"], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(["scontrol", "ping"], capture_output=True, text=True, timeout=60, check=False)
     return "" if " is UP" in done.stdout else f"no slurmctld answers: {done.stdout}{done.stderr}"
 
 

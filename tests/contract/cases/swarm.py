@@ -3,17 +3,22 @@
 from typing import ClassVar
 
 from backends.swarm import SwarmBackend, SwarmSettings
-from cases._containers import ContainerCase
+from cases import BUSY_PATIENCE_S
+from cases._containers import ContainerCase, Patient
 from pman_core.backend import Backend
 from pman_core.job import JobSpec
 from pman_core.settings import Settings
 from testbed.engines import docker_url, lack_of_swarm
 
 
+class PatientSwarm(Patient, SwarmBackend):
+    """See :class:`Patient`."""
+
+
 class SwarmCase(ContainerCase):
     name = "swarm"
     marker = "swarm"
-    patience_s = 30.0
+    patience_s = BUSY_PATIENCE_S
     url: ClassVar[str | None] = None
 
     @classmethod
@@ -23,7 +28,7 @@ class SwarmCase(ContainerCase):
 
     def build(self, common: Settings) -> Backend:
         # Without reservations: the suite asks for more CPUs at once than a small machine has.
-        return SwarmBackend(common, SwarmSettings(swarm_reserve=False))
+        return PatientSwarm(common, SwarmSettings(swarm_reserve=False))
 
     def common(self, **overrides: object) -> Settings:  # type: ignore[override]
         return super().common(docker_host=self.url, **overrides)
@@ -32,4 +37,4 @@ class SwarmCase(ContainerCase):
         return False  # a service starts by itself
 
     def unreachable(self) -> Backend:
-        return self.build(super().common(docker_host=f"unix://{self.folder}/no.sock"))
+        return SwarmBackend(super().common(docker_host=f"unix://{self.folder}/no.sock"), SwarmSettings())

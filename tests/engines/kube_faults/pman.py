@@ -6,14 +6,14 @@ from contextlib import contextmanager
 import requests
 
 from testbed.system import System, wait_for
-from tests.engines.jobs import FAST, PATIENCE_S, delete, get
+from tests.engines.jobs import FAST, PATIENCE_S, REPLY_S, delete, get
 from tests.engines.kube import Cluster
 from tests.engines.kube_system import start_system, wait_nothing_left
 
 
 def health(system: System) -> tuple[bool, str]:
     """Return what the API tells of the backend."""
-    backend = requests.get(f"{system.url}/api/v1/", timeout=10).json().get("backend") or {}
+    backend = requests.get(f"{system.url}/api/v1/", timeout=REPLY_S).json().get("backend") or {}
     return bool(backend.get("ok")), str(backend.get("message"))
 
 
@@ -42,6 +42,6 @@ def private_pman(kube: Cluster, name: str, **env: str) -> Iterator[System]:
 
 def answers(system: System) -> bool:
     try:
-        return requests.get(f"{system.url}/api/v1/", timeout=10).ok
+        return requests.get(f"{system.url}/api/v1/", timeout=REPLY_S).ok
     except requests.RequestException:
         return False

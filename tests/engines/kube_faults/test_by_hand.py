@@ -7,7 +7,7 @@ from tests.engines.jobs import body, get, go, post, running, traces, wait_end
 from tests.engines.kube import NOWHERE, Cluster
 from tests.engines.kube_faults.pman import delete_all, wait_message
 
-pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize("how", ["background", "foreground", "orphan"])

@@ -18,7 +18,7 @@ from tests.engines.kube import Cluster, access, seen
 from tests.engines.kube_faults.pman import delete_all, health, wait_message
 from tests.engines.kube_system import left
 
-pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(900)]
 
 STOPPED_S = 60.0
 """Longer than the API server waits for a node: https://kubernetes.io/docs/reference/node/node-status/#heartbeats"""
@@ -72,7 +72,7 @@ def test_a_watch_whose_place_has_expired(kube: Cluster) -> None:
         "pods": f"/api/v1/namespaces/{kube.namespace}/pods",
     }
     with Streams(api, selector("expired"), paths, {"jobs": "1", "pods": "1"}) as streams, pytest.raises(Expired):
-        wait_for("the server's 410", streams.take)
+        wait_for("the server's 410", streams.take, PATIENCE_S)
     api.close()
     backend = kube.backend()
     spec = kube.spec("exit 3")
@@ -88,7 +88,7 @@ def test_a_watch_whose_place_has_expired(kube: Cluster) -> None:
 
 def test_a_kubelet_that_hangs_for_a_minute(kube: Cluster, pman: System) -> None:
     running(pman, "long", "quick", code=3)
-    with kit.stopped(kit.KUBELET):
+    with kit.stopped_kubelet():
         go(pman, "quick")
         hung_s = time.monotonic()
         post(pman, traced("during"))

@@ -14,7 +14,7 @@ from tests.engines.kube import Cluster, kubectl
 from tests.engines.kube_faults.pman import delete_all, health, private_pman, wait_message
 from tests.engines.kube_system import left, poor_access
 
-pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(900)]
 
 
 def test_rights_that_are_missing_are_named_and_waited_for(kube: Cluster, tmp_path: Path) -> None:
@@ -33,8 +33,9 @@ def test_rights_that_are_missing_are_named_and_waited_for(kube: Cluster, tmp_pat
             running(pman, "second", code=3)
         post(pman, traced("third"))
         wait_message(pman, "third", 'cannot create resource "jobs"')
-        go(pman, "second")
+        # A watch that is open stays open: the end may be told of at once.
         assert get(pman, "second")["status"] == "started"
+        go(pman, "second")
         with rights(kube):
             assert wait_end(pman, "third")["status"] == "finishedSuccessfully"
             assert wait_end(pman, "second")["exit_code"] == 3
@@ -56,8 +57,17 @@ def rights(kube: Cluster) -> Iterator[None]:
     role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "pman"}, "rules": rules}
     kube.kubectl("apply", "-f", "-", given=role)
     kube.kubectl("create", "rolebinding", "pman", "--role=pman", f"--serviceaccount={kube.namespace}:poor")
+    wait_may(kube, "yes")
     yield
     kube.kubectl("delete", "rolebinding", "pman")
+    wait_may(kube, "no")
+
+
+def wait_may(kube: Cluster, answer: str) -> None:
+    """Wait until the API server has heard of it."""
+    account = f"--as=system:serviceaccount:{kube.namespace}:poor"
+    asked = ("auth", "can-i", "create", "jobs.batch", account)
+    wait_for(f"it may: {answer}", lambda: kube.kubectl(*asked, check=False).strip() == answer, PATIENCE_S)
 
 
 def examine(system: System) -> str:

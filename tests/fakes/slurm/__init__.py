@@ -5,6 +5,7 @@ machine. All they know is in the folder of the ``slurm.conf`` that they are told
 them is tested as it is, on any machine and in seconds; memory, cores and mounts are not limited.
 """
 
+import fcntl
 import os
 import shutil
 import signal
@@ -41,7 +42,11 @@ class FakeSlurm:
 
     def close(self) -> None:
         """End everything; without its configuration no command answers."""
-        for path in self.folder.glob("jobs/*/pid"):
-            with suppress(ProcessLookupError):
-                os.killpg(int(path.read_text()), signal.SIGKILL)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.folder.exists():
+            return
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # no job begins meanwhile, and later none finds what it should be
+            for path in self.folder.glob("jobs/*/pid"):
+                with suppress(ProcessLookupError):
+                    os.killpg(int(path.read_text()), signal.SIGKILL)
+            shutil.rmtree(self.folder, ignore_errors=True)

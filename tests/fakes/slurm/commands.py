@@ -55,9 +55,10 @@ def ids():
 
 
 def kill(job_id):
-    """End what has been started of a job, if anything has."""
+    """End what has been started of a job, if anything has and has not ended: its number may be another's by then."""
     try:
         with open(f"{JOBS}/{job_id}/pid") as file:
+            os.unlink(file.name)
             os.killpg(int(file.read()), _signal.SIGKILL)
     except (FileNotFoundError, ProcessLookupError):
         return
@@ -138,6 +139,7 @@ def start(job_id):
         job = read(job_id)
         if job["state"] == "RUNNING":
             write(job | {"state": state, "code": code, "finished": int(time.time()), "reason": reason(state, code)})
+            os.unlink(f"{JOBS}/{job_id}/pid")
     os.killpg(0, _signal.SIGKILL)
 
 
