@@ -19,6 +19,7 @@ import psutil
 
 from testbed.cluster import answers, is_well
 from testbed.ports import free_port
+from testbed.processes import is_left
 from testbed.system import wait_for
 
 UP = Path(__file__).parent / "kube" / "up.sh"
@@ -68,7 +69,7 @@ def kill_api_server() -> None:
     """``kill -9``."""
     process = part(API_SERVER)
     process.kill()
-    wait_for("the API server is gone", lambda: not _lives(process))
+    wait_for("the API server is gone", lambda: not is_left(process))
 
 
 def bring_back() -> None:
@@ -87,13 +88,6 @@ def without_api_server() -> Iterator[None]:
         yield
     finally:
         bring_back()
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A system of pman on a real engine, through a proxy that counts its calls; a namespace of a real cluster."""
+"""Systems of pman on a real engine, behind a proxy that counts calls; a namespace of a cluster; images for Slurm."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +13,7 @@ from testbed.private_engine import PrivateEngine
 from testbed.system import System
 from tests.engines.jobs import FAST, IMAGE, remove_all
 from tests.engines.kube import Cluster, cluster, need_cluster
+from tests.engines.slurm import need_slurm, put_archive, shared_folder
 
 
 @pytest.fixture
@@ -103,6 +104,14 @@ def kube(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     need_cluster(request)
     with cluster() as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def slurm_images(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A site's folder of images with the test image, and beside it what Apptainer has made of that."""
+    need_slurm(request)
+    with shared_folder() as folder:
+        yield put_archive(folder)
 
 
 def _url(name: str, url: str | None, script: str, request: pytest.FixtureRequest) -> str:

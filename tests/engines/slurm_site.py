@@ -71,6 +71,11 @@ def open_site(**settings: Any) -> Iterator[Site]:
             site.close()
 
 
+def native_id(backend: SlurmBackend, spec: JobSpec) -> int:
+    """Return the number that Slurm has given to a job when it was submitted."""
+    return int(backend._control.folder(spec.generation).noted()[0].native_id)
+
+
 def look(backend: SlurmBackend, spec: JobSpec) -> Observed:
     sighting = backend.observe([JobRef(spec.jid, spec.generation)])[spec.jid, spec.generation]
     assert isinstance(sighting, Observed)

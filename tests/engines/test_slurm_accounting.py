@@ -14,8 +14,8 @@ from pman_core.states import Reason, State
 from testbed import slurm_cluster
 from testbed.system import wait_for
 from tests.engines.jobs import PATIENCE_S
-from tests.engines.slurm import native_state, need_slurm, put_archive, shared_folder, slurm
-from tests.engines.slurm_site import Site, ended, look, open_site
+from tests.engines.slurm import native_state, slurm
+from tests.engines.slurm_site import Site, ended, look, native_id, open_site
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 
@@ -24,16 +24,9 @@ CANCELLED = """trap 'exit 9' TERM; echo ran >> "$1/runs"; sleep 600 & wait"""
 Worker = Callable[[], SlurmBackend]
 
 
-@pytest.fixture(scope="module")
-def images(request: pytest.FixtureRequest) -> Iterator[Path]:
-    need_slurm(request)
-    with shared_folder() as folder:
-        yield put_archive(folder)
-
-
 @pytest.fixture
-def site(images: Path) -> Iterator[Site]:
-    with open_site(hpc_images=images, hpc_image_cache=images.with_name("cache")) as site:
+def site(slurm_images: Path) -> Iterator[Site]:
+    with open_site(hpc_images=slurm_images, hpc_image_cache=slurm_images.with_name("cache")) as site:
         yield site
 
 
@@ -70,10 +63,6 @@ def accounted(backend: SlurmBackend, spec: JobSpec) -> NativeJob:
         return None
 
     return wait_for(f"accounting has heard of the end of {spec.jid}", account, PATIENCE_S)
-
-
-def native_id(backend: SlurmBackend, spec: JobSpec) -> int:
-    return int(backend._control.folder(spec.generation).noted()[0].native_id)
 
 
 def test_a_job_that_slurmctld_has_forgotten_ends_as_it_ended(

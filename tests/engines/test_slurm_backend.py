@@ -14,23 +14,16 @@ from pman_core.job import JobSpec
 from pman_core.states import Reason, State
 from testbed.system import wait_for
 from tests.engines.jobs import PATIENCE_S
-from tests.engines.slurm import need_slurm, put_archive, shared_folder, slurm
+from tests.engines.slurm import slurm
 from tests.engines.slurm_site import Site, ended, look, open_site
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
 
-@pytest.fixture(scope="module")
-def images(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A site's folder of images with the test image, and beside it what Apptainer has made of that."""
-    need_slurm(request)
-    with shared_folder() as folder:
-        yield put_archive(folder)
-
-
 @pytest.fixture
-def site(images: Path) -> Iterator[Site]:
-    with open_site(hpc_images=images, hpc_image_cache=images.with_name("cache"), slurm_gpu_gres="gpu") as site:
+def site(slurm_images: Path) -> Iterator[Site]:
+    cache = slurm_images.with_name("cache")
+    with open_site(hpc_images=slurm_images, hpc_image_cache=cache, slurm_gpu_gres="gpu") as site:
         yield site
 
 

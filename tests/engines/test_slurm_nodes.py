@@ -21,7 +21,7 @@ from testbed.system import wait_for
 from tests.engines import registry
 from tests.engines.jobs import PATIENCE_S, UNTIL_TOLD
 from tests.engines.slurm import native_state, shared_folder
-from tests.engines.slurm_site import Site, ended, lively_site, look
+from tests.engines.slurm_site import Site, ended, lively_site, look, native_id
 from tests.engines.slurm_system import Calls, count
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
@@ -49,10 +49,6 @@ def submitted(site: Site, backend: SlurmBackend, script: str, jid: str = "job", 
 
 def wait_running(backend: SlurmBackend, spec: JobSpec) -> None:
     wait_for(f"{spec.jid} runs", lambda: look(backend, spec).state is State.RUNNING, PATIENCE_S)
-
-
-def native_id(backend: SlurmBackend, spec: JobSpec) -> int:
-    return int(backend._control.folder(spec.generation).noted()[0].native_id)
 
 
 def test_a_job_whose_image_is_fetched_waits_and_says_so(site: Site) -> None:

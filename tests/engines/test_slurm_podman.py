@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 
 from backends._hpc.runtime import container_name
-from backends.slurm import SlurmBackend
 from pman_core.backend import JobRef
 from pman_core.job import JobSpec
 from pman_core.states import State
 from testbed.system import wait_for
 from tests.engines.jobs import PATIENCE_S
 from tests.engines.slurm import native_state, need_slurm, slurm
-from tests.engines.slurm_site import Site, open_site, run
+from tests.engines.slurm_site import Site, native_id, open_site, run
 
 pytestmark = [pytest.mark.slurm, pytest.mark.exclusive, pytest.mark.timeout(300)]
 
@@ -36,10 +35,6 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
 
 def containers(spec: JobSpec) -> str:
     return slurm(str(PODMAN), "ps", "--all", "--quiet", f"--filter=name={container_name(spec)}")
-
-
-def native_id(backend: SlurmBackend, spec: JobSpec) -> int:
-    return int(backend._control.folder(spec.generation).noted()[0].native_id)
 
 
 def test_a_job_ends_true_and_its_container_is_gone(site: Site) -> None:

@@ -16,7 +16,7 @@ from testbed.processes import is_left
 from testbed.system import wait_for
 from tests.engines.jobs import PATIENCE_S
 from tests.engines.slurm import native_state, slurm
-from tests.engines.slurm_site import Site, ended, lively_site, look
+from tests.engines.slurm_site import Site, ended, lively_site, look, native_id
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
@@ -44,10 +44,6 @@ def submitted(site: Site, backend: SlurmBackend, script: str, **fields: Any) -> 
 def runs(site: Site, spec: JobSpec) -> int:
     path = site.store / spec.jid / "out/runs"
     return len(path.read_text().splitlines()) if path.exists() else 0
-
-
-def native_id(backend: SlurmBackend, spec: JobSpec) -> int:
-    return int(backend._control.folder(spec.generation).noted()[0].native_id)
 
 
 def family(spec: JobSpec) -> list[psutil.Process]:
