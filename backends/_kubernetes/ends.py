@@ -15,7 +15,9 @@ pod ``reason:`` anything else             refused by its node (OutOfcpu ...), No
 container ``OOMKilled``                   more memory than its limit                            OOM_KILLED
 container ``StartError``,                 no such command, not executable                       START_FAILED
 ``ContainerCannotRun``
-container ``ContainerStatusUnknown``      the node has lost sight of it                         NODE_FAIL
+container none, or                        nobody has seen an end of it:
+``ContainerStatusUnknown``                its pod was deleted by hand                           VANISHED
+                                          its node has lost sight of it                         NODE_FAIL
 container exit code N                                                                           by N
 container exit code 0                     another container of the pod has failed               NONZERO_EXIT
 container not begun, init container N     a site's own, as of a service mesh, has failed        START_FAILED
@@ -24,6 +26,11 @@ Job ``PodFailurePolicy``, exit code       the pod is gone, its code is in the te
 Job ``PodFailurePolicy``, condition       the pod is gone, it was disrupted                     NODE_FAIL
 Job anything else                         a pod was deleted before it was counted               VANISHED
 ========================================  ====================================================  ======================
+
+``ContainerStatusUnknown`` is what a kubelet writes, with exit code 137, of every container of whose end it does not
+know when its pod ends, so also of one that has never begun. No process has ended with that code; pman does not tell it.
+Where the Job alone is left, it cannot be told from the code of a process that was killed, and the message says so.
+``TerminatePod`` of https://github.com/kubernetes/kubernetes/blob/v1.35.0/pkg/kubelet/status/status_manager.go
 """
 
 import re
@@ -39,6 +46,7 @@ from backends._time_limit import describe_time_limit
 from pman_core.states import Reason
 
 NOT_STARTED = frozenset({"StartError", "ContainerCannotRun"})
+UNSEEN, UNSEEN_CODE = "ContainerStatusUnknown", 137
 FAILED_WITH = re.compile(r"failed with exit code (\d+) matching FailJob rule")
 DISRUPTED = "has condition DisruptionTarget matching FailJob rule"
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -98,7 +106,8 @@ def end_of_condition(condition: Object) -> End:
         return End(reason, Reason.TIME_LIMIT, message)
     if reason == "PodFailurePolicy" and (found := FAILED_WITH.search(message)):
         code = int(found[1])
-        return End(reason, reason_of(code), f"{describe_exit(code)}; its pod is gone", code)
+        said = describe_exit(code) + (", or its pod was deleted before it had begun" if code == UNSEEN_CODE else "")
+        return End(reason, reason_of(code), f"{said}; its pod is gone", code)
     if reason == "PodFailurePolicy" and DISRUPTED in message:
         said = "its pod was disrupted and is gone: preempted, evicted, or its node was lost or drained"
         return End("DisruptionTarget", Reason.NODE_FAIL, said)
@@ -117,12 +126,17 @@ def _end_of(pod: Object) -> End:
         native, message = str(disruption.get("reason") or ""), str(disruption.get("message") or "")
     if native:
         return End(native, Reason.NODE_FAIL, f"{native}: {message}" if message else native, code)
-    if not terminated and (before := _failures_in(pod, "initContainerStatuses")):
+    return _end_of_container(pod) if terminated else _end_of_unseen(pod)
+
+
+def _end_of_unseen(pod: Object) -> End:
+    if before := _failures_in(pod, "initContainerStatuses"):
         said = f"an init container has failed, so the job's own was not started: {before}"
         return End("Failed", Reason.START_FAILED, said)
-    if not terminated:
-        return End("Failed", Reason.NODE_FAIL, "its pod has failed and does not say why")
-    return _end_of_container(pod)
+    if pod["metadata"].get("deletionTimestamp"):
+        return End("Failed", Reason.VANISHED, "its pod was deleted, and no end of its container was seen")
+    said = str(_told_end(_own_status(pod)).get("message") or "its pod has failed and does not say why")
+    return End("Failed", Reason.NODE_FAIL, said)
 
 
 def _end_of_container(pod: Object) -> End:
@@ -133,8 +147,6 @@ def _end_of_container(pod: Object) -> End:
         return End(native, Reason.OOM_KILLED, f"out of memory, the limit was {_memory_limit(pod)}", code)
     if native in NOT_STARTED:
         return End(native, Reason.START_FAILED, message or native, code)
-    if native == "ContainerStatusUnknown":
-        return End(native, Reason.NODE_FAIL, message or native, code)
     exit_code = int(code or 0)
     if exit_code == 0:
         return End("Failed", Reason.NONZERO_EXIT, f"a container beside the job's own has failed: {_failures_in(pod)}")
@@ -198,19 +210,28 @@ def _goes_on(pod: Object) -> bool:
 
 
 def _failures_in(pod: Object, statuses: str = "containerStatuses") -> str:
-    ends = {
-        status["name"]: (status.get("state") or {}).get("terminated") or {}
-        for status in (pod.get("status") or {}).get(statuses) or ()
-    }
+    ends = {status["name"]: _seen_end(status) for status in (pod.get("status") or {}).get(statuses) or ()}
     return ", ".join(f"{name}, exit code {end['exitCode']}" for name, end in ends.items() if end.get("exitCode"))
 
 
 def _terminated(pod: Object) -> Mapping[str, Any]:
-    for status in (pod.get("status") or {}).get("containerStatuses") or ():
-        if status["name"] == CONTAINER:
-            terminated: Mapping[str, Any] = (status.get("state") or {}).get("terminated") or {}
-            return terminated
-    return {}
+    """Return the end of the job's own container; nothing if it has not ended, or nobody has seen how."""
+    return _seen_end(_own_status(pod))
+
+
+def _own_status(pod: Object) -> Mapping[str, Any]:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return next((status for status in statuses if status["name"] == CONTAINER), {})
+
+
+def _seen_end(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    end = _told_end(status)
+    return {} if end.get("reason") == UNSEEN else end
+
+
+def _told_end(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    end: Mapping[str, Any] = (status.get("state") or {}).get("terminated") or {}
+    return end
 
 
 def _ended_at(pod: Object) -> tuple[str, bool, str]:

@@ -110,5 +110,12 @@ def terminated(code: int, reason: str = "Error", message: str = "", finished: st
     }
 
 
+def unseen() -> Object:
+    """Of a container of whose end its node does not know, as of one that has never begun when its pod is deleted."""
+    message = "The container could not be located when the pod was terminated"
+    end = {"exitCode": 137, "reason": "ContainerStatusUnknown", "message": message}
+    return {"terminated": end | {"startedAt": None, "finishedAt": None}}
+
+
 def event(reason: str, message: str, kind: str = "Warning", at: str = STARTED) -> Object:
     return {"type": kind, "reason": reason, "message": message, "lastTimestamp": at, "metadata": {}}

@@ -21,6 +21,7 @@ from tests.unit.kube_objects import (
     running,
     spec,
     terminated,
+    unseen,
     waiting,
 )
 
@@ -184,8 +185,34 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
         Reason.NODE_FAIL, None, "OutOfcpu: Pod was rejected: not enough cpu",
     ),
     "its node has lost sight of it": (
-        job("Failed"), [pod("Failed", terminated(137, "ContainerStatusUnknown", "could not be located"))], State.FAILED,
-        Reason.NODE_FAIL, 137, "could not be located",
+        job("Failed"), [pod("Failed", unseen())], State.FAILED, Reason.NODE_FAIL, None,
+        "The container could not be located when the pod was terminated",
+    ),
+    "its pod was deleted before it had begun": (
+        job("Failed"), [deleted(pod("Failed", unseen()))], State.FAILED, Reason.VANISHED, None,
+        "its pod was deleted, and no end of its container was seen",
+    ),
+    "its pod was deleted while an init container of the site was being made": (
+        job("Failed"),
+        [
+            deleted(
+                pod(
+                    "Failed",
+                    waiting("PodInitializing"),
+                    initContainerStatuses=[{"name": "mesh", "state": unseen()}],
+                )
+            )
+        ],
+        State.FAILED, Reason.VANISHED, None, "its pod was deleted, and no end of its container was seen",
+    ),
+    "drained before it had begun": (
+        job(("Failed", POLICY, "")), [deleted(pod("Failed", unseen(), conditions=[PREEMPTED]))], State.FAILED,
+        Reason.NODE_FAIL, None,
+        "PreemptionByScheduler: default-scheduler: preempting to accommodate a higher priority pod",
+    ),
+    "time limit, it had not begun": (
+        job("Failed"), [pod("Failed", unseen(), reason="DeadlineExceeded", message="Pod was active ...")],
+        State.FAILED, Reason.TIME_LIMIT, None, "ended at its time limit of 1 min",
     ),
     "says nothing": (
         job("Failed"), [pod("Failed")], State.FAILED, Reason.NODE_FAIL, None,
@@ -199,7 +226,12 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
     ),
     "exit code, its pod gone": (
         job(("Failed", POLICY, EXITED)),
-        [], State.FAILED, Reason.SIGNALLED, 137, "ended by signal 9 (SIGKILL); its pod is gone",
+        [], State.FAILED, Reason.SIGNALLED, 137,
+        "ended by signal 9 (SIGKILL), or its pod was deleted before it had begun; its pod is gone",
+    ),
+    "another exit code, its pod gone": (
+        job(("Failed", POLICY, EXITED.replace("137", "3"))),
+        [], State.FAILED, Reason.NONZERO_EXIT, 3, "exit code 3; its pod is gone",
     ),
     "disrupted, its pod gone": (
         job(("Failed", POLICY, "Pod p/x has condition DisruptionTarget matching FailJob rule at index 0")), [],
@@ -218,6 +250,10 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
     "cancelled while it ran": (
         job("Failed", annotations=CANCELLED), [pod("Failed", terminated(137), reason="DeadlineExceeded")],
         State.CANCELLED, Reason.CANCELLED, 137, "ended on request",
+    ),
+    "cancelled before it began, its pod told to go": (
+        job("Suspended", annotations=CANCELLED, parallelism=0), [deleted(pod("Failed", unseen()))], State.CANCELLED,
+        Reason.CANCELLED, None, "ended on request",
     ),
     "cancelled, and it was faster": (
         job("Complete", annotations=CANCELLED), [pod("Succeeded", terminated(0))], State.CANCELLED, Reason.CANCELLED,

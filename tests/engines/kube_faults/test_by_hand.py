@@ -12,12 +12,15 @@ pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(900)]
 
 @pytest.mark.parametrize("how", ["background", "foreground", "orphan"])
 def test_jobs_that_are_deleted_by_hand(kube: Cluster, pman: System, how: str) -> None:
-    """One that runs and one that waits; and the pod of a third alone."""
-    runs, waits, podless = (f"{how}-{name}" for name in ("runs", "waits", "podless"))
+    """One that runs and one that waits; and the pods alone of two others."""
+    runs, waits, podless, unbegun = (f"{how}-{name}" for name in ("runs", "waits", "podless", "unbegun"))
     running(pman, runs, podless, code=3)
-    post(pman, body(waits, "true", image=NOWHERE))
-    wait_message(pman, waits, "registry.invalid")
-    kube.kubectl("delete", "pods", "-l", f"pman.chrisproject.org/jid={podless}", "--wait=false")
+    for jid in (waits, unbegun):
+        post(pman, body(jid, "true", image=NOWHERE))
+    for jid in (waits, unbegun):
+        wait_message(pman, jid, "registry.invalid")
+    for jid in (podless, unbegun):
+        kube.kubectl("delete", "pods", "-l", f"pman.chrisproject.org/jid={jid}", "--wait=false")
     for jid in (runs, waits):
         kube.kubectl("delete", "jobs", "-l", f"pman.chrisproject.org/jid={jid}", f"--cascade={how}", "--wait=false")
     if how == "orphan":
@@ -36,5 +39,8 @@ def test_jobs_that_are_deleted_by_hand(kube: Cluster, pman: System, how: str) ->
             }, record
     record = wait_end(pman, podless)
     assert (record["status"], record["exit_code"]) == ("finishedWithError", 137)
-    assert [traces(pman, jid) for jid in (runs, podless, waits)] == [1, 1, 0]
-    delete_all(kube, pman, runs, waits, podless)
+    record = wait_end(pman, unbegun)  # its code was made up by the kubelet; who sees its pod no more cannot know that
+    assert record["status"] == "finishedWithError"
+    assert record["reason"] == "VANISHED" or "or its pod was deleted before it had begun" in record["message"], record
+    assert [traces(pman, jid) for jid in (runs, podless, waits, unbegun)] == [1, 1, 0, 0]
+    delete_all(kube, pman, runs, waits, podless, unbegun)

@@ -30,6 +30,16 @@ DEADLINE = ("DeadlineExceeded", "Pod was active on the node longer than the spec
 EPOCH = "1970-01-01T00:00:00Z"
 
 
+UNSEEN: Json = {
+    "exitCode": 137,
+    "reason": "ContainerStatusUnknown",
+    "message": "The container could not be located when the pod was terminated",
+    "startedAt": None,
+    "finishedAt": None,
+}
+"""What a kubelet says of a container that has not begun when its pod is deleted."""
+
+
 @dataclass
 class Run:
     """What the kubelet remembers of a pod."""
@@ -174,6 +184,7 @@ class Node:
             self._finish(pod, run, run.pod_reason)
         elif run.container is None:
             if is_marked or self._is_overdue(pod, run):
+                run.end = UNSEEN if is_marked and "initContainers" not in pod["spec"] else None
                 self._finish(pod, run, None if is_marked else DEADLINE)
             elif run.before.step(self.second_s):
                 self._start(pod, run)
