@@ -9,12 +9,13 @@ import time
 
 import docker
 import requests
-from docker.errors import DockerException
+from docker.errors import DockerException, ImageNotFound
 from docker.tls import TLSConfig
 from docker.utils import kwargs_from_env
 
 TIMEOUT_S = 2
 BUSY_TIMEOUT_S = 20
+TRIES = 5
 API_VERSION = "1.41"
 """Given, so that a client does not ask for it; the question itself goes without."""
 DOCKER = "unix:///var/run/docker.sock"
@@ -45,13 +46,19 @@ def lack(url: str | None, image: str, script: str) -> str:
     """Say what is missing to run ``image`` at ``url``, an answer of this module, or ``""``; ``script`` brings it up."""
     if url is None:
         return f"no engine answers; {script} starts one"
-    try:
-        tls = kwargs_from_env().get("tls", False) if url.startswith("tcp:") else False
-        with contextlib.closing(docker.APIClient(url, timeout=BUSY_TIMEOUT_S, tls=tls)) as client:
-            client.inspect_image(image)  # type: ignore[no-untyped-call]
-    except (DockerException, requests.RequestException) as error:
-        return f"no image {image} at {url} ({error}); {script} makes it"
-    return ""
+    lacking = ""
+    for _ in range(TRIES):  # a Podman fails (500) to show any image while another test removes one
+        try:
+            tls = kwargs_from_env().get("tls", False) if url.startswith("tcp:") else False
+            with contextlib.closing(docker.APIClient(url, timeout=BUSY_TIMEOUT_S, tls=tls)) as client:
+                client.inspect_image(image)  # type: ignore[no-untyped-call]
+        except (DockerException, requests.RequestException) as error:
+            lacking = f"no image {image} at {url} ({error}); {script} makes it"
+            if isinstance(error, ImageNotFound):
+                break
+        else:
+            return ""
+    return lacking
 
 
 def lack_of_swarm(url: str | None, image: str, script: str) -> str:

@@ -34,7 +34,10 @@ def test_a_job_that_cromwell_has_given_up_is_ended_on_its_node(
     )
     monkeypatch.setattr(looks, "LAST_WORD_S", 0.0)
     with shared_folder() as folder:
-        site = read_site(CONF).but(root=folder / "executions", exit_code_timeout_s=1, check_alive="exit 1")
+        given_up = folder / "given-up"
+        site = read_site(CONF).but(
+            root=folder / "executions", exit_code_timeout_s=1, check_alive=f"test ! -e {given_up}"
+        )
         with FakeCromwell(folder / "cromwell", site) as cromwell:
             backend = CromwellBackend(
                 Settings(container_env="cromwell", storebase=folder, cromwell_url=cromwell.url),  # type: ignore[arg-type]
@@ -49,11 +52,13 @@ def test_a_job_that_cromwell_has_given_up_is_ended_on_its_node(
             def look() -> object:
                 return backend.observe([JobRef(spec.jid, spec.generation)])[spec.jid, spec.generation]
 
-            def is_given_up() -> bool:
+            def runs(words: str) -> bool:
                 found = look()
-                return isinstance(found, Observed) and found.state is State.RUNNING and "lost sight" in found.message
+                return isinstance(found, Observed) and found.state is State.RUNNING and words in found.message
 
-            wait_for("Cromwell has given it up", is_given_up, PATIENCE_S)
+            wait_for("it runs", lambda: runs(""), PATIENCE_S)
+            given_up.touch()
+            wait_for("Cromwell has given it up", lambda: runs("lost sight"), PATIENCE_S)
             called = f"--name=cromwell_{cromwell.workflows[0].id[:8]}_job"
             job_id = int(slurm("squeue", "--noheader", "--states=all", called, "--format=%A"))
             assert native_state(job_id) == "RUNNING"
