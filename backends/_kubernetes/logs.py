@@ -23,6 +23,14 @@ ENTRY_BYTES = 16 * 1024
 """A container runtime cuts longer lines into pieces, and the kubelet counts each of them as a line:
 https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md"""
 
+NO_LOG = re.compile(
+    rb'failed to (?:try resolving symlinks in path|open log file) "[^"\n]*": [^\n]*'
+    rb"|unable to retrieve container logs for [a-z0-9.-]+://[0-9a-f]+"
+)
+"""What a kubelet answers, with 200, instead of a log that has been deleted on its node: nothing else, and no line end.
+https://github.com/kubernetes/cri-client/blob/v0.35.0/pkg/logs/logs.go (ReadLogs) and
+https://github.com/kubernetes/kubernetes/blob/v1.35.0/pkg/kubelet/kuberuntime/kuberuntime_container.go"""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Worker:
@@ -123,6 +131,8 @@ def log_of(api: Api, path: str, worker: Worker, tail_lines: int, max_bytes: int,
                 if len(end) > 2 * wanted:
                     del end[:-wanted]
     except NotThere:
+        return ""
+    if NO_LOG.fullmatch(end):
         return ""
     text = tail(bytes(end[-wanted:]), max(0, tail_lines - bool(head)), max_bytes)
     return f"{head}{text}" if text else ""

@@ -116,6 +116,15 @@ def test_a_job_whose_time_is_over_before_it_has_begun(kube: World) -> None:
     assert backend.logs(JobRef(spec.jid, spec.generation), 10, 1000) == ""
 
 
+def test_what_a_kubelet_says_of_a_log_that_was_deleted_is_not_the_log(kube: World) -> None:
+    spec = kube.spec(COUNT)
+    backend, asked = submitted(kube, spec), JobRef(spec.jid, spec.generation)
+    seen(backend, spec)
+    assert backend.logs(asked, 10, 1000) == "said\n"
+    kube.cluster.node.lose_log(kube.cluster.pods()[0])
+    assert backend.logs(asked, 10, 1000) == ""
+
+
 @pytest.fixture
 def running(kube: World) -> tuple[World, KubernetesBackend, JobSpec]:
     spec = kube.spec(STUBBORN)

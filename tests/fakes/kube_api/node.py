@@ -38,6 +38,8 @@ UNSEEN: Json = {
     "finishedAt": None,
 }
 """What a kubelet says of a container that has not begun when its pod is deleted, or its time is over."""
+NO_LOG = 'failed to try resolving symlinks in path "{path}": lstat {path}: no such file or directory'
+"""What a kubelet answers, with 200, instead of a log that is not there any more."""
 LOST = (255, "Unknown")
 """What a container runtime says of one that ran before it was started anew."""
 
@@ -97,7 +99,11 @@ class Node:
         run = self._runs.get(pod["metadata"]["uid"])
         if run is not None and container in {one["name"] for one in pod["spec"].get("initContainers", ())}:
             return run.before.log(container)
-        return run.log.read_bytes() if run is not None and run.started_at else None
+        if run is None or not run.started_at:
+            return None
+        if not run.log.exists():
+            return NO_LOG.format(path=f"/var/log/pods/{pod['metadata']['name']}/{container}/0.log").encode()
+        return run.log.read_bytes()
 
     def runs(self) -> set[str]:
         """Return the UIDs of the pods that it has."""
@@ -142,6 +148,11 @@ class Node:
             assert run.container is not None, "the pod has no container"
             run.oom = True
             run.container.kill()
+
+    def lose_log(self, pod: Json) -> None:
+        """Somebody clears the node's disk."""
+        with self._storage.changed:
+            self._runs[pod["metadata"]["uid"]].log.unlink()
 
     def start_anew(self, pod: Json) -> None:
         """The node is started anew, with the container runtime; of what ran in the pod nobody knows the end."""
