@@ -111,10 +111,12 @@ def test_a_claim_is_all_that_the_strictest_namespace_needs(kube: Cluster) -> Non
     with cluster(**STRICTEST) as strict:
         claim(strict)
         settings = {"storage_type": "kubernetes_pvc", "volume_name": "store", "securitycontext_run_as_user": 1234}
-        backend = strict.backend(settings, kube_start_grace_s=10)
+        # On a busy machine it may take a while until a claim can be mounted, and that is told as trouble meanwhile.
+        backend = strict.backend(settings, kube_start_grace_s=PATIENCE_S)
         spec = strict.spec('id -u > "$0/uid"; ! touch /share/incoming/x')
         backend.submit(spec)
-        assert seen(backend, spec).state is State.SUCCEEDED
+        found = seen(backend, spec)
+        assert found.state is State.SUCCEEDED, found.message
         assert (strict.store_base / spec.request.output_dir / "uid").read_text() == "1234\n"
 
 
