@@ -50,12 +50,13 @@ EVENTS = {
 PULLING = "Pulling"
 """The reason of the event that says what a container waits for that is only being created: no trouble, but long."""
 PASSES = re.compile(
-    r"exceeded quota|^Error creating: (Internal error occurred: |Timeout: |etcdserver: |Post |Too many requests|"
+    r"exceeded quota|status unknown for quota|not yet ready to handle request|"
+    r"^Error creating: (Internal error occurred: |Timeout: |etcdserver: |Post |Too many requests|"
     r"the server (has received too many|is currently unable|was unable)|The \w+ operation against |"
     r"Operation cannot be fulfilled on )"
 )
 """A pod that a quota refuses: there is room when others have ended. And one that nobody could decide on: a webhook or
-etcd does not answer, a quota was being counted. For a Job that pman itself makes the same is Unavailable.
+etcd does not answer, a quota was being counted, an API server has just been started. For a Job that pman itself makes the same is Unavailable.
 https://github.com/kubernetes/apimachinery/blob/v0.35.0/pkg/api/errors/errors.go"""
 
 

@@ -95,6 +95,8 @@ def status(code: int, message: str, reason: str = "") -> bytes:
         ("create", 403, 'admission webhook "policy.example.org" denied the request: no', Rejected),
         ("create", 400, 'admission webhook "policy.example.org" denied the request', Rejected),
         ("create", 403, "is forbidden: failed quota: cpu: must specify limits.cpu for: plugin", Rejected),
+        ("create", 403, "is forbidden: status unknown for quota: jobs, resources: count/jobs.batch", Unavailable),
+        ("create", 403, 'jobs.batch "x" is forbidden: not yet ready to handle request', Unavailable),
         ("create", 403, "maximum cpu usage per Container is 100m, but limit is 1500m", Rejected),
         ("create", 500, 'failed calling webhook "policy.example.org": connection refused', Unavailable),
         ("create", 500, "etcdserver: request timed out", Unavailable),
