@@ -1,9 +1,8 @@
-"""Why a pod, or a Job without pods, has failed. Pure.
+"""Why a pod has failed, and with it a Job. Pure.
 
 Reasons of pods: https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions,
 https://github.com/kubernetes/kubernetes/blob/v1.35.0/pkg/kubelet/events/event.go and
 https://github.com/kubernetes/kubernetes/blob/v1.35.0/pkg/kubelet/eviction/helpers.go
-Texts of Jobs: https://github.com/kubernetes/kubernetes/blob/v1.35.0/pkg/controller/job/pod_failure_policy.go
 
 ========================================  ====================================================  ======================
 what is read                              what it is                                            reason
@@ -18,48 +17,39 @@ container ``StartError``,                 no such command, not executable       
 container none, or                        nobody has seen an end of it:
 ``ContainerStatusUnknown``                its pod was deleted by hand                           VANISHED
                                           its node has lost sight of it                         NODE_FAIL
+container ``Unknown``                     its node, or the runtime there, was started anew      NODE_FAIL
 container exit code N                                                                           by N
 container exit code 0                     another container of the pod has failed               NONZERO_EXIT
 container not begun, init container N     a site's own, as of a service mesh, has failed        START_FAILED
-Job ``DeadlineExceeded``                                                                        TIME_LIMIT
-Job ``PodFailurePolicy``, exit code       the pod is gone, its code is in the text              by the code
-Job ``PodFailurePolicy``, condition       the pod is gone, it was disrupted                     NODE_FAIL
-Job anything else                         a pod was deleted before it was counted               VANISHED
 ========================================  ====================================================  ======================
 
-``ContainerStatusUnknown`` is what a kubelet writes, with exit code 137, of every container of whose end it does not
-know when its pod ends, so also of one that has never begun. No process has ended with that code; pman does not tell it.
-Where the Job alone is left, it cannot be told from the code of a process that was killed, and the message says so.
-``TerminatePod`` of https://github.com/kubernetes/kubernetes/blob/v1.35.0/pkg/kubelet/status/status_manager.go
+Three exit codes are made up, no process has ended with them, and pman does not tell them:
+
+* 137 with ``ContainerStatusUnknown``: a kubelet writes that of every container of whose end it does not know when its
+  pod ends, so also of one that has never begun. ``TerminatePod`` of
+  https://github.com/kubernetes/kubernetes/blob/v1.35.0/pkg/kubelet/status/status_manager.go
+* 255 with ``Unknown``: containerd says that, when it has been started anew, of one that ran before and does not now.
+  ``unknownExitCode`` of https://github.com/containerd/containerd/blob/v1.6.20/pkg/cri/server/helpers.go
+* 128 with ``StartError``: so does it of one that could not be started. ``errorStartExitCode``, at the same place.
+
+Where the Job alone is left, they cannot be told from the codes of processes: see :mod:`backends._kubernetes.job_ends`.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from backends._exit_codes import describe_exit, reason_of
 from backends._kubernetes.identity import Object
 from backends._kubernetes.job import CONTAINER
+from backends._kubernetes.job_ends import End, culprit_of, end_of_condition
 from backends._time_limit import describe_time_limit
 from pman_core.states import Reason
 
 NOT_STARTED = frozenset({"StartError", "ContainerCannotRun"})
-UNSEEN, UNSEEN_CODE = "ContainerStatusUnknown", 137
-FAILED_WITH = re.compile(r"failed with exit code (\d+) matching FailJob rule")
-DISRUPTED = "has condition DisruptionTarget matching FailJob rule"
+LOST_SIGHT = "Unknown"
+UNSEEN = frozenset({"ContainerStatusUnknown", LOST_SIGHT})
 NEVER = datetime.max.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """How a pod ended."""
-
-    native: str
-    reason: Reason
-    message: str
-    exit_code: int | None = None
 
 
 def end_of_pods(pods: Sequence[Object]) -> End | None:
@@ -67,8 +57,27 @@ def end_of_pods(pods: Sequence[Object]) -> End | None:
 
     Times are whole seconds, so one that was told to go comes after one that went by itself.
     """
-    failed = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Failed"]
+    failed = _failed(pods)
     return _end_of(min(failed, key=_ended_at)) if failed else None
+
+
+def end_of_job(pods: Sequence[Object], condition: Object) -> End:
+    """Return how a Job with the condition ``Failed`` has ended.
+
+    A pod that was disrupted is the first to be gone: those that are left for a moment, or for good, were only told to
+    go when it had failed. So were all pods of a Job whose own deadline is over.
+    """
+    failed = _failed(pods)
+    if all(map(_may_be_a_consequence, failed)):
+        culprit = culprit_of(condition)
+        is_gone = bool(culprit) and all(pod["metadata"]["name"] != culprit for pod in failed)
+        if is_gone or condition.get("reason") == "DeadlineExceeded":
+            return end_of_condition(condition)
+    return end_of_pods(pods) or end_of_condition(condition)
+
+
+def _failed(pods: Sequence[Object]) -> list[Object]:
+    return [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Failed"]
 
 
 def have_ended_beside_others(pods: Sequence[Object], workers: str) -> bool:
@@ -99,24 +108,9 @@ def unnoticed_failure(pods: Sequence[Object]) -> End | None:
     return _end_of_container(min(failed, key=_ended_at)) if failed else None
 
 
-def end_of_condition(condition: Object) -> End:
-    """Return what the condition ``Failed`` of a Job tells, whose pods are gone."""
-    reason, message = str(condition.get("reason") or ""), str(condition.get("message") or "")
-    if reason == "DeadlineExceeded":
-        return End(reason, Reason.TIME_LIMIT, message)
-    if reason == "PodFailurePolicy" and (found := FAILED_WITH.search(message)):
-        code = int(found[1])
-        said = describe_exit(code) + (", or its pod was deleted before it had begun" if code == UNSEEN_CODE else "")
-        return End(reason, reason_of(code), f"{said}; its pod is gone", code)
-    if reason == "PodFailurePolicy" and DISRUPTED in message:
-        said = "its pod was disrupted and is gone: preempted, evicted, or its node was lost or drained"
-        return End("DisruptionTarget", Reason.NODE_FAIL, said)
-    return End(reason or "Failed", Reason.VANISHED, f"its pod is gone; all that is left of it: {reason}: {message}")
-
-
 def _end_of(pod: Object) -> End:
     status, terminated = pod["status"], _terminated(pod)
-    code = terminated.get("exitCode")
+    code = None if terminated.get("reason") in NOT_STARTED else terminated.get("exitCode")
     native, message = str(status.get("reason") or ""), str(status.get("message") or "")
     if native == "DeadlineExceeded":
         limit_s = pod["spec"].get("activeDeadlineSeconds")
@@ -133,6 +127,10 @@ def _end_of_unseen(pod: Object) -> End:
     if before := _failures_in(pod, "initContainerStatuses"):
         said = f"an init container has failed, so the job's own was not started: {before}"
         return End("Failed", Reason.START_FAILED, said)
+    statuses = (*((pod.get("status") or {}).get("initContainerStatuses") or ()), _own_status(pod))
+    if any(_told_end(status).get("reason") == LOST_SIGHT for status in statuses):
+        said = "its node, or the container runtime there, was started anew and does not know how the container ended"
+        return End(LOST_SIGHT, Reason.NODE_FAIL, said)
     if pod["metadata"].get("deletionTimestamp"):
         return End("Failed", Reason.VANISHED, "its pod was deleted, and no end of its container was seen")
     said = str(_told_end(_own_status(pod)).get("message") or "its pod has failed and does not say why")
@@ -146,7 +144,7 @@ def _end_of_container(pod: Object) -> End:
     if native == "OOMKilled":
         return End(native, Reason.OOM_KILLED, f"out of memory, the limit was {_memory_limit(pod)}", code)
     if native in NOT_STARTED:
-        return End(native, Reason.START_FAILED, message or native, code)
+        return End(native, Reason.START_FAILED, message or native)
     exit_code = int(code or 0)
     if exit_code == 0:
         return End("Failed", Reason.NONZERO_EXIT, f"a container beside the job's own has failed: {_failures_in(pod)}")
@@ -226,7 +224,7 @@ def _own_status(pod: Object) -> Mapping[str, Any]:
 
 def _seen_end(status: Mapping[str, Any]) -> Mapping[str, Any]:
     end = _told_end(status)
-    return {} if end.get("reason") == UNSEEN else end
+    return {} if end.get("reason") in UNSEEN else end
 
 
 def _told_end(status: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -235,9 +233,17 @@ def _told_end(status: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _ended_at(pod: Object) -> tuple[str, bool, str]:
-    metadata = pod["metadata"]
-    at = str(_terminated(pod).get("finishedAt") or NEVER.isoformat())
-    return at, bool(metadata.get("deletionTimestamp")), str(metadata["name"])
+    """What sorts pods that have failed. If no time is known, one that another's failure may have ended comes last, and
+    one that failed by itself first: it was refused by its node, or lost.
+    """
+    unknown = NEVER.isoformat() if _may_be_a_consequence(pod) else ""
+    at = str(_terminated(pod).get("finishedAt") or unknown)
+    return at, bool(pod["metadata"].get("deletionTimestamp")), str(pod["metadata"]["name"])
+
+
+def _may_be_a_consequence(pod: Object) -> bool:
+    """Whether a pod was told to go, and not because it was disrupted: by its Job, when another failed, or by hand."""
+    return bool(pod["metadata"].get("deletionTimestamp")) and _disruption_of(pod) is None
 
 
 def _memory_limit(pod: Object) -> str:

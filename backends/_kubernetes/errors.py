@@ -96,8 +96,8 @@ TABLE = (
     _row("ask change", "404", "", "", NotThere),
     # A log before there is one: https://github.com/kubernetes/kubernetes/blob/v1.35.0/pkg/kubelet/kubelet_pods.go
     _row("ask", "400", "", "waiting to start|is not available|failing to pull image|does not have a host", NotThere),
-    # https://kubernetes.io/docs/concepts/policy/resource-quotas/: there is room when other jobs have ended; or nobody has
-    # counted yet what is used of a new quota.
+    # https://kubernetes.io/docs/concepts/policy/resource-quotas/: there is room when other jobs have ended; or
+    # nobody has counted yet what is used of a new quota.
     _row("create", "403", "", "exceeded quota|status unknown for quota", Unavailable),
     # Of an API server that has just been started and has not read yet what it decides by:
     # https://github.com/kubernetes/apiserver/blob/v0.35.0/pkg/admission/plugin/namespace/lifecycle/admission.go

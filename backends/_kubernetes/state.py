@@ -44,16 +44,16 @@ from typing import Any
 
 from backends._identity import Identity
 from backends._kubernetes.ends import (
-    End,
     disruption_in,
-    end_of_condition,
     end_of_containers,
+    end_of_job,
     end_of_pods,
     have_ended_beside_others,
     silence_in,
 )
 from backends._kubernetes.identity import WORKERS, Object, identity_of, job_name
 from backends._kubernetes.job import CONTAINER
+from backends._kubernetes.job_ends import End
 from backends._kubernetes.verdict import Verdict, verdict_of
 from pman_core.backend import Handle, Observed, Sighting, Unknown
 from pman_core.states import Reason, State
@@ -226,7 +226,7 @@ def _succeeded(identity: Identity, job: Object, pods: Sequence[Object], conditio
 def _failed(
     identity: Identity, job: Object, pods: Sequence[Object], condition: Object, end: End | None = None
 ) -> Observed:
-    end = end or end_of_pods(pods) or end_of_condition(condition)
+    end = end or end_of_job(pods, condition)
     began_at = started_at(pods)
     return _observed(
         identity,

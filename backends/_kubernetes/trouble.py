@@ -56,7 +56,8 @@ PASSES = re.compile(
     r"Operation cannot be fulfilled on )"
 )
 """A pod that a quota refuses: there is room when others have ended. And one that nobody could decide on: a webhook or
-etcd does not answer, a quota was being counted, an API server has just been started. For a Job that pman itself makes the same is Unavailable.
+etcd does not answer, a quota was being counted, an API server has just been started. For a Job that pman itself makes
+the same is Unavailable.
 https://github.com/kubernetes/apimachinery/blob/v0.35.0/pkg/api/errors/errors.go"""
 
 

@@ -49,6 +49,7 @@ def not_ready(reason: str = "") -> Object:
 
 POLICY = "PodFailurePolicy"
 EXITED = "Container plugin for pod p/x failed with exit code 137 matching FailJob rule at index 1"
+ANEW = "its node, or the container runtime there, was started anew and does not know how the container ended"
 CANCELLED = {VERDICT: Verdict(Reason.CANCELLED, "ended on request", moment(LATER) or datetime.now(UTC)).to_json()}
 PULL = {VERDICT: Verdict(Reason.IMAGE_PULL, "ErrImagePull: no", moment(LATER) or datetime.now(UTC)).to_json()}
 
@@ -164,7 +165,7 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
     ),
     "no such command": (
         job("Failed"), [pod("Failed", terminated(128, "StartError", 'exec: "/no": no such file'))], State.FAILED,
-        Reason.START_FAILED, 128, 'exec: "/no": no such file',
+        Reason.START_FAILED, None, 'exec: "/no": no such file',
     ),
     "time limit": (
         job("Failed"), [pod("Failed", terminated(137), reason="DeadlineExceeded", message="Pod was active ...")],
@@ -214,6 +215,68 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
         job("Failed"), [pod("Failed", unseen(), reason="DeadlineExceeded", message="Pod was active ...")],
         State.FAILED, Reason.TIME_LIMIT, None, "ended at its time limit of 1 min",
     ),
+    "its node was started anew": (
+        job("Failed"), [pod("Failed", terminated(255, "Unknown"))], State.FAILED, Reason.NODE_FAIL, None, ANEW,
+    ),
+    "its node was started anew, and then its pod was deleted": (
+        job("Failed"), [deleted(pod("Failed", terminated(255, "Unknown")))], State.FAILED, Reason.NODE_FAIL, None, ANEW,
+    ),
+    "its node was started anew before it began": (
+        job("Failed"),
+        [
+            pod(
+                "Failed",
+                waiting("PodInitializing"),
+                initContainerStatuses=[{"name": "mesh", "state": terminated(255, "Unknown")}],
+            )
+        ],
+        State.FAILED, Reason.NODE_FAIL, None, ANEW,
+    ),
+    "evicted, it could not be started": (
+        job("Failed"),
+        [pod("Failed", terminated(128, "StartError", "no such file"), reason="Evicted", message="no disk")],
+        State.FAILED, Reason.NODE_FAIL, None, "Evicted: no disk",
+    ),
+    "one was refused by its node, and another told to go": (
+        job("Failed"),
+        [
+            deleted(pod("Failed", terminated(137), index=0)),
+            pod("Failed", reason="OutOfcpu", message="not enough cpu", index=1),
+        ],
+        State.FAILED, Reason.NODE_FAIL, None, "OutOfcpu: not enough cpu",
+    ),
+    "one was drained before it had begun, and another told to go": (
+        job("Failed"),
+        [
+            deleted(pod("Failed", terminated(137), index=0)),
+            deleted(pod("Failed", unseen(), conditions=[PREEMPTED], index=1)),
+        ],
+        State.FAILED, Reason.NODE_FAIL, None,
+        "PreemptionByScheduler: default-scheduler: preempting to accommodate a higher priority pod",
+    ),
+    "one failed, and another was told to go before it had begun": (
+        job("Failed"),
+        [deleted(pod("Failed", unseen(), index=0)), pod("Failed", terminated(5), index=1)],
+        State.FAILED, Reason.NONZERO_EXIT, 5, "exit code 5",
+    ),
+    "one was disrupted and is gone, and another told to go": (
+        job(("Failed", POLICY, "Pod p/gone has condition DisruptionTarget matching FailJob rule at index 0")),
+        [deleted(pod("Failed", terminated(137)))], State.FAILED, Reason.NODE_FAIL, None,
+        "its pod was disrupted and is gone: preempted, evicted, or its node was lost or drained",
+    ),
+    "one was disrupted and is gone, and another has failed": (
+        job(("Failed", POLICY, "Pod p/gone has condition DisruptionTarget matching FailJob rule at index 0")),
+        [pod("Failed", terminated(5))], State.FAILED, Reason.NONZERO_EXIT, 5, "exit code 5",
+    ),
+    "deleted by hand, and it is still there": (
+        job(("Failed", POLICY, EXITED.replace("p/x", f"p/{pod()['metadata']['name']}"))),
+        [deleted(pod("Failed", terminated(137)))], State.FAILED, Reason.SIGNALLED, 137, "ended by signal 9 (SIGKILL)",
+    ),
+    "the Job's own deadline, its pod told to go": (
+        job(("Failed", "DeadlineExceeded", "Job was active longer than specified deadline")),
+        [deleted(pod("Failed", terminated(137)))], State.FAILED, Reason.TIME_LIMIT, None,
+        "Job was active longer than specified deadline",
+    ),
     "says nothing": (
         job("Failed"), [pod("Failed")], State.FAILED, Reason.NODE_FAIL, None,
         "its pod has failed and does not say why",
@@ -228,6 +291,14 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
         job(("Failed", POLICY, EXITED)),
         [], State.FAILED, Reason.SIGNALLED, 137,
         "ended by signal 9 (SIGKILL), or its pod was deleted before it had begun; its pod is gone",
+    ),
+    "not started, its pod gone": (
+        job(("Failed", POLICY, EXITED.replace("137", "128"))),
+        [], State.FAILED, Reason.NONZERO_EXIT, 128, "exit code 128, or it could not be started; its pod is gone",
+    ),
+    "node started anew, its pod gone": (
+        job(("Failed", POLICY, EXITED.replace("137", "255"))),
+        [], State.FAILED, Reason.NONZERO_EXIT, 255, "exit code 255, or its node has lost sight of it; its pod is gone",
     ),
     "another exit code, its pod gone": (
         job(("Failed", POLICY, EXITED.replace("137", "3"))),
