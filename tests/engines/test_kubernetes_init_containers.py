@@ -81,7 +81,8 @@ def test_a_sidecar_that_crashes_for_ever_is_told_and_fails_the_job(
     waiting = told(patient, spec, "restarting failed container=mesh")
     assert (waiting.state, waiting.native_state) == (State.PENDING, "CrashLoopBackOff")
     assert "init container mesh, exit code 7, restart count " in waiting.message
-    assert patient.logs(ref(spec), 10, 1000) == ITS_LOG
+    # By now it may have been begun again, and have said nothing yet.
+    wait_for("its log is there", lambda: patient.logs(ref(spec), 10, 1000) == ITS_LOG, PATIENCE_S)
     found = seen(kube.backend(kube_start_grace_s=2), spec)
     assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.START_FAILED, None)
     assert "restarting failed container=mesh" in found.message

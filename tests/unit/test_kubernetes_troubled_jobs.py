@@ -134,6 +134,14 @@ def test_evicted_by_its_node(running: tuple[World, KubernetesBackend, JobSpec]) 
     assert "low on resource" in ended.message
 
 
+def test_its_node_is_started_anew(running: tuple[World, KubernetesBackend, JobSpec]) -> None:
+    kube, backend, spec = running
+    kube.cluster.node.start_anew(pod_of(kube))
+    ended = seen(backend, spec)
+    assert (ended.state, ended.reason, ended.exit_code) == (State.FAILED, Reason.NODE_FAIL, None)
+    assert "was started anew" in ended.message
+
+
 @pytest.mark.parametrize("reason", ["PreemptionByScheduler", "EvictionByEvictionAPI", "DeletionByTaintManager"])
 def test_disrupted(running: tuple[World, KubernetesBackend, JobSpec], reason: str) -> None:
     kube, backend, spec = running

@@ -38,6 +38,8 @@ UNSEEN: Json = {
     "finishedAt": None,
 }
 """What a kubelet says of a container that has not begun when its pod is deleted."""
+LOST = (255, "Unknown")
+"""What a container runtime says of one that ran before it was started anew."""
 
 
 @dataclass
@@ -54,6 +56,8 @@ class Run:
     """The container's ``terminated``."""
     pod_reason: tuple[str, str] | None = None
     oom: bool = False
+    is_lost: bool = False
+    """Its runtime does not know how the container ended."""
     kill_at_s: float | None = None
     """A SIGTERM has been sent, and at this time SIGKILL follows."""
 
@@ -137,6 +141,14 @@ class Node:
             run = self._runs[pod["metadata"]["uid"]]
             assert run.container is not None, "the pod has no container"
             run.oom = True
+            run.container.kill()
+
+    def start_anew(self, pod: Json) -> None:
+        """The node is started anew, with the container runtime; of what ran in the pod nobody knows the end."""
+        with self._storage.changed:
+            run = self._runs[pod["metadata"]["uid"]]
+            assert run.container is not None, "the pod has no container"
+            run.is_lost = True
             run.container.kill()
 
     def _end_by_node(self, pod: Json, why: tuple[str, str]) -> None:
@@ -268,7 +280,10 @@ class Node:
         return time.monotonic() - run.seen_at_s >= limit_s * self.second_s
 
     def _terminated(self, pod: Json, run: Run, code: int) -> Json:
-        reason = "OOMKilled" if run.oom else "Completed" if code == 0 else "Error"
+        if run.is_lost:
+            code, reason = LOST
+        else:
+            reason = "OOMKilled" if run.oom else "Completed" if code == 0 else "Error"
         end = {"exitCode": code, "reason": reason, "startedAt": run.started_at, "finishedAt": now()}
         return end | {"containerID": _container_id(pod)}
 
