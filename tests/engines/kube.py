@@ -113,7 +113,8 @@ class Cluster:
             "input_dir": f"{jid}/in",
             "output_dir": f"{jid}/out",
         }
-        request = JobRequest(entrypoint=("sh", "-c", f'echo ran >> "$0/runs"; {script}'), **(values | fields))
+        values["entrypoint"] = ("sh", "-c", f'echo ran >> "$0/runs"; {script}')
+        request = JobRequest(**(values | fields))
         for folder in (request.input_dir, request.output_dir):
             (self.store_base / folder).mkdir(parents=True, exist_ok=True)
             (self.store_base / folder).chmod(0o777)

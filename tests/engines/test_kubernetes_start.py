@@ -77,6 +77,16 @@ def test_a_job_that_fits_nowhere_waits_and_says_why(kube: Cluster) -> None:
     assert (waiting.state, waiting.native_state) == (State.PENDING, "Unschedulable")
 
 
+def test_a_command_that_is_not_there_has_no_exit_code(kube: Cluster) -> None:
+    """Kubernetes has one, which its container runtime has made up."""
+    backend = kube.backend()
+    spec = kube.spec("", entrypoint=("/no/such/command",))
+    backend.submit(spec)
+    found = seen(backend, spec)
+    assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.START_FAILED, None)
+    assert "/no/such/command" in found.message
+
+
 def test_a_folder_that_the_node_has_not_got_fails_the_job(kube: Cluster) -> None:
     backend = kube.backend({"storebase": Path("/no/such/store")}, kube_start_grace_s=2)
     spec = kube.spec("exit 0")
