@@ -147,20 +147,20 @@ def claim(kube: Cluster) -> None:
         kube.kubectl("apply", "-f", "-", given=item)
 
 
+def used(kube: Cluster) -> str:
+    """Return how many Jobs the quota counts; empty if it has not counted yet."""
+    return kube.kubectl("get", "quota", "jobs", "-o", r"jsonpath={.status.used.count/jobs\.batch}")
+
+
 def test_a_full_quota_is_waited_for(kube: Cluster) -> None:
     with cluster() as full:
         full.kubectl("create", "quota", "jobs", "--hard=count/jobs.batch=1")
         backend = full.backend()
         first, second = full.spec("exit 0"), full.spec("exit 0")
-
-        def is_taken() -> bool:
-            try:
-                backend.submit(first)
-            except Unavailable:  # the quota is not counted yet
-                return False
-            return True
-
-        wait_for("the first is taken", is_taken, PATIENCE_S)
+        # As long as nobody has counted what is used of it, a quota holds nobody up.
+        wait_for("it is counted", lambda: used(full) == "0", PATIENCE_S)
+        backend.submit(first)
+        wait_for("the first is counted", lambda: used(full) == "1", PATIENCE_S)
         with pytest.raises(Unavailable, match="exceeded quota: jobs"):
             backend.submit(second)
         seen(backend, first)
