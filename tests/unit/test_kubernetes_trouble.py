@@ -109,7 +109,9 @@ QUOTA_NEW = 'pods "x" is forbidden: status unknown for quota: pods, resources: p
 SERVER_NEW = 'pods "x" is forbidden: not yet ready to handle request'
 
 
-@pytest.mark.parametrize("refusal", ["500, webhook away", "504, list of the future", QUOTA_CHANGED, QUOTA_NEW, SERVER_NEW])
+@pytest.mark.parametrize(
+    "refusal", ["500, webhook away", "504, list of the future", QUOTA_CHANGED, QUOTA_NEW, SERVER_NEW]
+)
 def test_pods_of_which_nobody_could_say_whether_they_may_be_made(refusal: str) -> None:
     """The same answer to pman's own POST is no reason to give a job up, either."""
     words = ERRORS[refusal]["body"]["message"] if refusal in ERRORS else refusal
