@@ -94,8 +94,15 @@ TABLE = (
     _row("change", "409 412", "", "", OutOfDate),
     _row("ask", "410", "", "", Expired),
     _row("ask change", "404", "", "", NotThere),
-    # A log before there is one: https://github.com/kubernetes/kubernetes/blob/v1.35.0/pkg/kubelet/kubelet_pods.go
-    _row("ask", "400", "", "waiting to start|is not available|failing to pull image|does not have a host", NotThere),
+    # A log before there is one, or of what has never begun and has ended:
+    # https://github.com/kubernetes/kubernetes/blob/v1.35.0/pkg/kubelet/kubelet_pods.go (validateContainerLogStatus)
+    _row(
+        "ask",
+        "400",
+        "",
+        "waiting to start|is terminated|is not available|failing to pull image|does not have a host",
+        NotThere,
+    ),
     # https://kubernetes.io/docs/concepts/policy/resource-quotas/: there is room when other jobs have ended; or
     # nobody has counted yet what is used of a new quota.
     _row("create", "403", "", "exceeded quota|status unknown for quota", Unavailable),

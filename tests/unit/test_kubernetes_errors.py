@@ -100,6 +100,7 @@ def status(code: int, message: str, reason: str = "") -> bytes:
         ("create", 403, "maximum cpu usage per Container is 100m, but limit is 1500m", Rejected),
         ("create", 500, 'failed calling webhook "policy.example.org": connection refused', Unavailable),
         ("create", 500, "etcdserver: request timed out", Unavailable),
+        ("ask", 400, 'container "plugin" in pod "x" is terminated', NotThere),
         ("ask", 503, "apiserver is shutting down", Unavailable),
         ("change", 504, "Timeout: request did not complete within the allotted timeout", Unavailable),
         ("ask", 429, "Too many requests", Busy),

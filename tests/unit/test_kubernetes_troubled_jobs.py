@@ -106,6 +106,16 @@ def test_a_pod_that_pod_security_refuses_ends_the_job(kube: World) -> None:
     assert refusal in ended.message
 
 
+def test_a_job_whose_time_is_over_before_it_has_begun(kube: World) -> None:
+    """Its pod stays; that there is no log to be read of it is no trouble."""
+    kube.cluster.node.images[IMAGE] = ("ErrImagePull", "not found")
+    spec = kube.spec(COUNT, time_limit_minutes=1)
+    backend = submitted(kube, spec)
+    ended = seen(backend, spec)
+    assert (ended.state, ended.reason, ended.exit_code) == (State.FAILED, Reason.TIME_LIMIT, None)
+    assert backend.logs(JobRef(spec.jid, spec.generation), 10, 1000) == ""
+
+
 @pytest.fixture
 def running(kube: World) -> tuple[World, KubernetesBackend, JobSpec]:
     spec = kube.spec(STUBBORN)

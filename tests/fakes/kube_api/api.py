@@ -166,8 +166,8 @@ class Api:
                 return b""
             states = [one["state"] for one in pod["status"].get("containerStatuses", ())]
             reason = states[0].get("waiting", {}).get("reason", "ContainerCreating") if states else "ContainerCreating"
-            shown = {"ContainerCreating": "is waiting to start: ContainerCreating"}
-            why = shown.get(reason, f"is waiting to start: {reason}")
+            has_ended = bool(states) and "terminated" in states[0]
+            why = "is terminated" if has_ended else f"is waiting to start: {reason}"
             raise refusals.bad_request(f'container "{container}" in pod "{target.name}" {why}')
         lines = call.query.get("tailLines")
         if lines is not None:

@@ -37,7 +37,7 @@ UNSEEN: Json = {
     "startedAt": None,
     "finishedAt": None,
 }
-"""What a kubelet says of a container that has not begun when its pod is deleted."""
+"""What a kubelet says of a container that has not begun when its pod is deleted, or its time is over."""
 LOST = (255, "Unknown")
 """What a container runtime says of one that ran before it was started anew."""
 
@@ -196,7 +196,7 @@ class Node:
             self._finish(pod, run, run.pod_reason)
         elif run.container is None:
             if is_marked or self._is_overdue(pod, run):
-                run.end = UNSEEN if is_marked and "initContainers" not in pod["spec"] else None
+                run.end = None if "initContainers" in pod["spec"] else UNSEEN
                 self._finish(pod, run, None if is_marked else DEADLINE)
             elif run.before.step(self.second_s):
                 self._start(pod, run)
