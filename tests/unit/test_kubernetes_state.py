@@ -17,6 +17,7 @@ from tests.unit.kube_objects import (
     STARTED,
     Object,
     job,
+    missed,
     pod,
     running,
     spec,
@@ -131,7 +132,8 @@ UNFINISHED: dict[str, tuple[Object, list[Object], State, str, str]] = {
 
 
 def deleted(item: Object) -> Object:
-    item["metadata"]["deletionTimestamp"] = LATER
+    """At FINISHED, with a grace of two seconds."""
+    item["metadata"] |= {"deletionTimestamp": LATER, "deletionGracePeriodSeconds": 2}
     return item
 
 
@@ -214,6 +216,84 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
     "time limit, it had not begun": (
         job("Failed"), [pod("Failed", unseen(), reason="DeadlineExceeded", message="Pod was active ...")],
         State.FAILED, Reason.TIME_LIMIT, None, "ended at its time limit of 1 min",
+    ),
+    "its node was started anew, and its sidecar ended because of that": (
+        job("Failed"),
+        [pod("Failed", missed(), initContainerStatuses=[{"name": "mesh", "state": terminated(143, finished=LATER)}])],
+        State.FAILED, Reason.NODE_FAIL, None, ANEW,
+    ),
+    "its pod was deleted before it had begun, with its sidecar": (
+        job("Failed"),
+        [deleted(pod("Failed", unseen(), initContainerStatuses=[{"name": "mesh", "state": terminated(143)}]))],
+        State.FAILED, Reason.VANISHED, None, "its pod was deleted, and no end of its container was seen",
+    ),
+    "its pod was deleted while an init container of the site ran": (
+        job("Failed"),
+        [
+            deleted(
+                pod(
+                    "Failed",
+                    waiting("PodInitializing"),
+                    initContainerStatuses=[{"name": "mesh", "state": terminated(143, finished=LATER)}],
+                )
+            )
+        ],
+        State.FAILED, Reason.VANISHED, None, "its pod was deleted, and no end of its container was seen",
+    ),
+    "an init container of the site had failed before its pod was deleted": (
+        job("Failed"),
+        [
+            deleted(
+                pod(
+                    "Failed",
+                    waiting("PodInitializing"),
+                    initContainerStatuses=[{"name": "mesh", "state": terminated(3, finished=STARTED)}],
+                )
+            )
+        ],
+        State.FAILED, Reason.START_FAILED, None,
+        "an init container has failed, so the job's own was not started: mesh, exit code 3",
+    ),
+    "an init container of the site could not be started": (
+        job("Failed"),
+        [
+            pod(
+                "Failed",
+                waiting("PodInitializing"),
+                initContainerStatuses=[{"name": "mesh", "state": terminated(128, "StartError", "no such file")}],
+            )
+        ],
+        State.FAILED, Reason.START_FAILED, None,
+        "an init container has failed, so the job's own was not started: mesh, not started: no such file",
+    ),
+    "one was refused by its node, and the other ended because of it": (
+        job(("Failed", "BackoffLimitExceeded", "")),
+        [
+            deleted(pod("Failed", terminated(143, finished=LATER), index=0)),
+            pod("Failed", index=1, reason="OutOfcpu", message="no room", startTime=FINISHED),
+        ],
+        State.FAILED, Reason.NODE_FAIL, None, "OutOfcpu: no room",
+    ),
+    "one was lost sight of, and the other ended because of it": (
+        job("Failed"),
+        [
+            deleted(pod("Failed", terminated(143, finished=LATER), index=0)),
+            pod("Failed", unseen(), index=1, startTime=STARTED, conditions=[not_ready()]),
+        ],
+        State.FAILED, Reason.NODE_FAIL, None, "The container could not be located when the pod was terminated",
+    ),
+    "one was deleted before it had begun, and the other ended because of it": (
+        job("Failed"),
+        [
+            deleted(pod("Failed", terminated(143, finished="2026-11-25T12:00:08Z"), index=0)),
+            deleted(pod("Failed", unseen(), index=1)),
+        ],
+        State.FAILED, Reason.VANISHED, None, "its pod was deleted, and no end of its container was seen",
+    ),
+    "one has failed, and the other was deleted because of it before it had begun": (
+        job("Failed"),
+        [pod("Failed", terminated(3), index=0), deleted(pod("Failed", unseen(), index=1))],
+        State.FAILED, Reason.NONZERO_EXIT, 3, "exit code 3",
     ),
     "its node was started anew": (
         job("Failed"), [pod("Failed", terminated(255, "Unknown"))], State.FAILED, Reason.NODE_FAIL, None, ANEW,
@@ -488,6 +568,14 @@ def test_one_that_has_ended_before_it_was_taken_down_has_ended_by_itself(
     shown = [beside(terminated(code), terminated(137), "Failed", **taken_down)]
     found = observed(observed_from(job("Failed"), shown))
     assert (found.state, found.exit_code) == (state, code)
+
+
+def test_a_worker_that_was_well_is_not_said_to_have_failed_with_0_nor_another_with_a_code_made_up() -> None:
+    two = spec(number_of_workers=2)
+    shown = [beside(terminated(0), unseen(), "Failed", of=two)]
+    found = observed(observed_from(job("Failed", of=two), shown))
+    assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, None)
+    assert found.message == "a container beside the job's own has failed: nobody has seen how"
 
 
 def test_a_worker_that_was_well_is_not_said_to_have_failed_with_0() -> None:
