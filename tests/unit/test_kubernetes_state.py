@@ -7,7 +7,7 @@ import pytest
 
 from backends._kubernetes.ends import unnoticed_failure
 from backends._kubernetes.identity import VERDICT
-from backends._kubernetes.state import moment, observed_from
+from backends._kubernetes.state import has_begun, moment, observed_from
 from backends._kubernetes.verdict import MESSAGE_CHARS_MAX, Verdict, verdict_of
 from pman_core.backend import Observed, Sighting, Unknown
 from pman_core.states import Reason, State
@@ -178,6 +178,23 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
         [pod("Failed", terminated(137), reason="Evicted", message="The node was low on resource: memory.")],
         State.FAILED, Reason.NODE_FAIL, 137, "Evicted: The node was low on resource: memory.",
     ),
+    "evicted by its node, which says so twice": (
+        job(("Failed", POLICY, "")),
+        [
+            pod(
+                "Failed",
+                terminated(137),
+                reason="Evicted",
+                message="The node was low on resource: memory.",
+                conditions=[PREEMPTED | {"reason": "TerminationByKubelet", "message": "..."}],
+            )
+        ],
+        State.FAILED, Reason.NODE_FAIL, 137, "Evicted: The node was low on resource: memory.",
+    ),
+    "a disruption that has been called off": (
+        job("Failed"), [pod("Failed", terminated(3), conditions=[PREEMPTED | {"status": "False"}])], State.FAILED,
+        Reason.NONZERO_EXIT, 3, "exit code 3",
+    ),
     "preempted, its pod still there": (
         job(("Failed", POLICY, "")), [pod("Failed", terminated(143), conditions=[PREEMPTED])], State.FAILED,
         Reason.NODE_FAIL, 143,
@@ -235,6 +252,19 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
                     "Failed",
                     waiting("PodInitializing"),
                     initContainerStatuses=[{"name": "mesh", "state": terminated(143, finished=LATER)}],
+                )
+            )
+        ],
+        State.FAILED, Reason.VANISHED, None, "its pod was deleted, and no end of its container was seen",
+    ),
+    "its pod was deleted, and in the same second an init container of the site ended": (
+        job("Failed"),
+        [
+            deleted(
+                pod(
+                    "Failed",
+                    waiting("PodInitializing"),
+                    initContainerStatuses=[{"name": "mesh", "state": terminated(143)}],
                 )
             )
         ],
@@ -444,6 +474,11 @@ def test_a_job_that_has_ended(name: str) -> None:
     assert found.native_state
 
 
+def test_a_container_that_nobody_has_seen_has_begun_if_its_start_is_known() -> None:
+    assert has_begun(pod("Failed", missed()))
+    assert not has_begun(pod("Failed", unseen()))
+
+
 def test_the_times_of_an_end_are_those_of_its_containers() -> None:
     found = observed(observed_from(job("Complete"), [pod("Succeeded", terminated(0))]))
     assert (found.started_at, found.finished_at) == (moment(STARTED), moment(FINISHED))
@@ -494,8 +529,9 @@ def test_times_that_are_none(text: str | None) -> None:
 
 
 def beside(own: Object, other: Object, phase: str = "Running", **more: Any) -> Object:
+    """Statuses come in the order of the names."""
     shown = pod(phase, own, **more)
-    shown["status"]["containerStatuses"].append({"name": "istio-proxy", "state": other})
+    shown["status"]["containerStatuses"].insert(0, {"name": "istio-proxy", "state": other})
     return shown
 
 
@@ -522,6 +558,8 @@ def test_of_several_workers_all_must_have_ended() -> None:
 def test_one_that_was_taken_down_has_not_ended_by_itself() -> None:
     late = beside(terminated(0), terminated(137), "Failed", reason="DeadlineExceeded")
     assert observed(observed_from(job("Failed"), [late])).reason is Reason.TIME_LIMIT
+    evicted = beside(terminated(0), terminated(137), "Failed", reason="Evicted", startTime=STARTED)
+    assert observed(observed_from(job("Failed"), [evicted])).reason is Reason.NODE_FAIL
     assert observed(observed_from(job(), [beside(running(), terminated(1))])).state is State.RUNNING
 
 
