@@ -1,6 +1,7 @@
 """The control folder weighed against Cromwell's word: every row of the table in ``_cromwell/looks.py``."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from backends._cromwell.facts import SILENCE_S
 from backends._cromwell.looks import LAST_WORD_S, WINDOW_S
+from backends._cromwell.replies import TERMINAL_STATUSES
 from pman_core.backend import Absent, JobRef, Observed, Unknown
 from pman_core.errors import Unavailable, Unparseable
 from pman_core.job import JobSpec
@@ -53,6 +55,13 @@ def test_what_is_active_and_has_not_begun_is_pending(site: Site, server: Scripte
     found = look(site, spec)
     assert (found.state, found.native_state, found.started_at) == (State.PENDING, status, None)
     assert found.message, "people want to know what it waits for"
+
+
+def test_whatever_has_not_ended_is_asked_for(site: Site, server: Scripted, spec: JobSpec) -> None:
+    assert [owned.observed.jid for owned in site.backend.owned()] == [spec.jid]
+    [query] = [path for method, path, _ in server.asked if method == "GET" and "/query?" in path]
+    assert re.findall(r"status=(\w+)", query) == ["Submitted", "Running", "Aborting"]
+    assert "Aborting" not in TERMINAL_STATUSES
 
 
 @pytest.mark.parametrize("status", ["Submitted", "Running", "Aborting"])

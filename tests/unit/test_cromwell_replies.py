@@ -162,5 +162,17 @@ def test_a_chain_of_causes_without_end_is_cut() -> None:
     assert len(read_account(json.dumps({"status": "Failed", "failures": [failure]}).encode()).messages) < 50
 
 
+def test_why_a_call_failed_is_told_after_why_its_workflow_did() -> None:
+    call = {"failures": [{"message": "of the call", "causedBy": [{"message": "of  the\nsite"}]}]}
+    metadata = {"status": "Failed", "failures": [{"message": "Workflow failed"}], "calls": {"run.job": [call]}}
+    assert read_account(json.dumps(metadata).encode()).messages == ("Workflow failed", "of the call", "of the site")
+
+
+def test_of_several_attempts_the_last_one_that_says_something_counts() -> None:
+    attempts = [{"returnCode": 1, "jobId": "8"}, {"returnCode": 2, "jobId": "9"}, {}]
+    told = read_account(json.dumps({"status": "Failed", "calls": {"run.job": attempts}}).encode())
+    assert (told.return_code, told.native_id) == (2, "9")
+
+
 def test_the_version() -> None:
     assert read_object(body("01-version")) == {"cromwell": "92"}
