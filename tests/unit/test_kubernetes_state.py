@@ -545,6 +545,16 @@ def test_the_job_is_its_own_container(condition: tuple[str, ...], code: int, sta
         assert found.finished_at == moment(FINISHED)
 
 
+@pytest.mark.parametrize("code", [0, 143])
+def test_a_verdict_is_the_end_although_the_container_ended_beside_others(code: int) -> None:
+    """At SIGTERM it may end in any way before its proxy does."""
+    ended = beside(terminated(code), terminated(137), "Failed")
+    found = observed(observed_from(job("Failed", annotations=CANCELLED), [ended]))
+    assert (found.state, found.reason, found.message) == (State.CANCELLED, Reason.CANCELLED, "ended on request")
+    ending = observed(observed_from(job(annotations=CANCELLED, active=1), [beside(terminated(code), running())]))
+    assert (ending.state, ending.message) == (State.RUNNING, "it is being ended")
+
+
 def test_of_several_workers_all_must_have_ended() -> None:
     two = spec(number_of_workers=2)
     done, runs = beside(terminated(0), running(), of=two), beside(running(), running(), of=two, index=1)
