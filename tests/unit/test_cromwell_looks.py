@@ -297,6 +297,14 @@ def test_a_removed_job_is_there_until_cromwell_has_ended_it(site: Site, server: 
     assert len(server.asked) == asked
 
 
+def test_a_removed_job_is_not_ended_once_more(site: Site, server: Scripted, spec: JobSpec) -> None:
+    site.backend.remove(spec.jid, spec.generation)
+    aborts = server.count("POST", "/abort")
+    site.backend.end(spec.jid, spec.generation)
+    assert server.count("POST", "/abort") == aborts
+    assert not (site.folder(spec) / "verdict").exists()
+
+
 def test_a_removed_job_that_cromwell_has_forgotten_is_gone(site: Site, server: Scripted, spec: JobSpec) -> None:
     server.says("POST", "/abort", (200, '{"id":"x","status":"Aborting"}'))
     site.backend.remove(spec.jid, spec.generation)
@@ -323,6 +331,8 @@ def test_a_job_that_is_overdue_has_failed_of_its_time_limit(site: Site, server: 
     server.shows(row(spec, "Aborted"))
     found = look(site, spec)
     assert (found.state, found.reason, found.started_at) == (State.FAILED, Reason.TIME_LIMIT, LONG_AGO)
+    site.backend.end(spec.jid, spec.generation)
+    assert look(site, spec).reason is Reason.TIME_LIMIT, "what was told first stays"
     assert found.message == "ended at its time limit"
 
 

@@ -11,6 +11,7 @@ from backends._cromwell.replies import (
     INSTANCE,
     JID,
     Workflow,
+    check_submitted,
     read_abort,
     read_account,
     read_object,
@@ -136,6 +137,18 @@ def test_metadata_of_jobs_that_were_cancelled_by_hand() -> None:
 def test_an_abort_says_whether_anything_goes_on() -> None:
     assert read_abort(body("61-abort-fresh-within-404-window")) == "Aborted"
     assert read_abort(body("70-abort-running")) == "Aborting"
+
+
+@pytest.mark.parametrize("status", ["Running", "Failed", ""])
+def test_what_is_no_answer_to_an_abort_is_said_to_be_none(status: str) -> None:
+    with pytest.raises(Unparseable):
+        read_abort(json.dumps({"status": status}).encode())
+
+
+def test_a_submit_is_confirmed_by_the_id_however_it_is_written() -> None:
+    check_submitted(json.dumps({"id": FAILED7.upper(), "status": "Submitted"}).encode(), FAILED7)
+    with pytest.raises(Unparseable):
+        check_submitted(b'{"id": "another", "status": "Submitted"}', FAILED7)
 
 
 @pytest.mark.parametrize(
