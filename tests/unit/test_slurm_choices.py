@@ -9,7 +9,7 @@ from backends._hpc.job_folder import Noted
 from backends._hpc.outcome import Claim, End, Verdict
 from backends._slurm.judge import Known, Present, judge
 from backends._slurm.parse import FIELD_END, RECORD_END, SQUEUE_FIELDS, jobs_from_squeue
-from backends._slurm.rest_replies import job_from
+from backends._slurm.rest_replies import job_from, job_id_from
 from backends._slurm.state import STATES, Stage, chief_state
 from backends._slurm.transport import NativeJob
 from pman_core.backend import Absent
@@ -125,3 +125,9 @@ def test_who_was_killed_by_a_signal_has_no_exit_status() -> None:
     code = {"status": ["SIGNALED"], "return_code": number(0), "signal": {"id": number(9), "name": "KILL"}}
     job = job_from(modern_job(43, "FAILED") | {"exit_code": code})
     assert (job.exit_status, job.signal) == (None, 9)
+
+
+def test_a_submit_that_was_given_no_id_is_not_taken_for_done() -> None:
+    assert job_id_from({"job_id": 0, "result": {"job_id": 7}}) == job_id_from({"job_id": 7}) == 7
+    with pytest.raises(ValueError, match="the id is 0"):
+        job_id_from({"job_id": 0, "errors": []})
