@@ -21,6 +21,7 @@ container ``Unknown``                     its node, or the runtime there, was st
 container exit code N                                                                           by N
 container exit code 0                     another container of the pod has failed               NONZERO_EXIT
 container not begun, init container N     a site's own, as of a service mesh, has failed        START_FAILED
+                                          before its pod was told to go
 ========================================  ====================================================  ======================
 
 Three exit codes are made up, no process has ended with them, and pman does not tell them:
@@ -49,7 +50,7 @@ from pman_core.states import Reason
 NOT_STARTED = frozenset({"StartError", "ContainerCannotRun"})
 LOST_SIGHT = "Unknown"
 UNSEEN = frozenset({"ContainerStatusUnknown", LOST_SIGHT})
-NEVER = datetime.max.replace(tzinfo=UTC)
+NEVER, FOREVER_AGO = datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
 
 
 def end_of_pods(pods: Sequence[Object]) -> End | None:
@@ -124,17 +125,18 @@ def _end_of(pod: Object) -> End:
 
 
 def _end_of_unseen(pod: Object) -> End:
-    if before := _failures_in(pod, "initContainerStatuses"):
-        said = f"an init container has failed, so the job's own was not started: {before}"
+    unseen, told_at = told_end(own_status(pod)), _told_to_go_at(pod)
+    failures = _failures_in(pod, "initContainerStatuses", before=told_at or NEVER)
+    if failures and not unseen:  # else they had done what they are for, and were ended with the pod
+        said = f"an init container has failed, so the job's own was not started: {failures}"
         return End("Failed", Reason.START_FAILED, said)
-    statuses = (*((pod.get("status") or {}).get("initContainerStatuses") or ()), _own_status(pod))
-    if any(_told_end(status).get("reason") == LOST_SIGHT for status in statuses):
+    statuses = (*((pod.get("status") or {}).get("initContainerStatuses") or ()), own_status(pod))
+    if any(told_end(status).get("reason") == LOST_SIGHT for status in statuses):
         said = "its node, or the container runtime there, was started anew and does not know how the container ended"
         return End(LOST_SIGHT, Reason.NODE_FAIL, said)
-    if pod["metadata"].get("deletionTimestamp"):
+    if told_at:
         return End("Failed", Reason.VANISHED, "its pod was deleted, and no end of its container was seen")
-    said = str(_told_end(_own_status(pod)).get("message") or "its pod has failed and does not say why")
-    return End("Failed", Reason.NODE_FAIL, said)
+    return End("Failed", Reason.NODE_FAIL, str(unseen.get("message") or "its pod has failed and does not say why"))
 
 
 def _end_of_container(pod: Object) -> End:
@@ -147,7 +149,8 @@ def _end_of_container(pod: Object) -> End:
         return End(native, Reason.START_FAILED, message or native)
     exit_code = int(code or 0)
     if exit_code == 0:
-        return End("Failed", Reason.NONZERO_EXIT, f"a container beside the job's own has failed: {_failures_in(pod)}")
+        others = _failures_in(pod) or "nobody has seen how"
+        return End("Failed", Reason.NONZERO_EXIT, f"a container beside the job's own has failed: {others}")
     return End("Failed", reason_of(exit_code), describe_exit(exit_code), exit_code)
 
 
@@ -207,38 +210,72 @@ def _goes_on(pod: Object) -> bool:
     return any("terminated" not in (status.get("state") or {}) for status in statuses)
 
 
-def _failures_in(pod: Object, statuses: str = "containerStatuses") -> str:
-    ends = {status["name"]: _seen_end(status) for status in (pod.get("status") or {}).get(statuses) or ()}
-    return ", ".join(f"{name}, exit code {end['exitCode']}" for name, end in ends.items() if end.get("exitCode"))
+def _failures_in(pod: Object, statuses: str = "containerStatuses", before: datetime = NEVER) -> str:
+    """Return which containers have failed, and how, earlier than at ``before``."""
+    ends = {status["name"]: seen_end(status) for status in (pod.get("status") or {}).get(statuses) or ()}
+    failed = {name: end for name, end in ends.items() if end.get("exitCode") and _time(end.get("finishedAt")) < before}
+    return ", ".join(f"{name}, {describe_end(end)}" for name, end in failed.items())
 
 
 def _terminated(pod: Object) -> Mapping[str, Any]:
     """Return the end of the job's own container; nothing if it has not ended, or nobody has seen how."""
-    return _seen_end(_own_status(pod))
+    return seen_end(own_status(pod))
 
 
-def _own_status(pod: Object) -> Mapping[str, Any]:
+def own_status(pod: Object) -> Mapping[str, Any]:
+    """Return the status of the job's own container; empty if its pod has none yet."""
     statuses = (pod.get("status") or {}).get("containerStatuses") or ()
     return next((status for status in statuses if status["name"] == CONTAINER), {})
 
 
-def _seen_end(status: Mapping[str, Any]) -> Mapping[str, Any]:
-    end = _told_end(status)
+def seen_end(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return how a container has ended; empty if it has not, or nobody has seen how."""
+    end = told_end(status)
     return {} if end.get("reason") in UNSEEN else end
 
 
-def _told_end(status: Mapping[str, Any]) -> Mapping[str, Any]:
+def describe_end(end: Mapping[str, Any]) -> str:
+    """Return how a container is told to have ended, in words, without codes that are made up."""
+    if end.get("reason") in NOT_STARTED:
+        return f"not started: {end.get('message') or end['reason']}"
+    return "its end was not seen" if not end or end.get("reason") in UNSEEN else f"exit code {end['exitCode']}"
+
+
+def told_end(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return how a container is told to have ended, whether somebody has seen it or not; empty if it has not."""
     end: Mapping[str, Any] = (status.get("state") or {}).get("terminated") or {}
     return end
 
 
-def _ended_at(pod: Object) -> tuple[str, bool, str]:
-    """What sorts pods that have failed. If no time is known, one that another's failure may have ended comes last, and
-    one that failed by itself first: it was refused by its node, or lost.
+def _ended_at(pod: Object) -> tuple[datetime, bool, str]:
+    """What sorts pods that have failed. Of what nobody has seen end it is known when it was told to go, or when its
+    node last said something new.
     """
-    unknown = NEVER.isoformat() if _may_be_a_consequence(pod) else ""
-    at = str(_terminated(pod).get("finishedAt") or unknown)
-    return at, bool(pod["metadata"].get("deletionTimestamp")), str(pod["metadata"]["name"])
+    seen = _terminated(pod).get("finishedAt")
+    at = _time(seen) if seen else _told_to_go_at(pod) or _last_change_of(pod)
+    return at, _may_be_a_consequence(pod), str(pod["metadata"]["name"])
+
+
+def _told_to_go_at(pod: Object) -> datetime | None:
+    """Return when a pod was deleted: its ``deletionTimestamp`` has its grace in it, and both are shortened together.
+
+    ``BeforeDelete`` of https://github.com/kubernetes/apiserver/blob/v0.35.0/pkg/registry/rest/delete.go
+    """
+    metadata = pod["metadata"]
+    if not metadata.get("deletionTimestamp"):
+        return None
+    return _time(metadata["deletionTimestamp"]) - timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
+
+
+def _last_change_of(pod: Object) -> datetime:
+    """One that its node has refused has no conditions; its ``startTime`` is when that was."""
+    status = pod.get("status") or {}
+    times = (condition.get("lastTransitionTime") for condition in status.get("conditions") or ())
+    return max((_time(at) for at in (status.get("startTime"), *times) if at), default=FOREVER_AGO)
+
+
+def _time(text: object) -> datetime:
+    return datetime.fromisoformat(str(text)) if text else NEVER
 
 
 def _may_be_a_consequence(pod: Object) -> bool:

@@ -10,6 +10,7 @@ https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from backends._kubernetes.ends import describe_end
 from backends._kubernetes.identity import Object
 from backends._kubernetes.state import has_begun
 
@@ -32,7 +33,7 @@ def failed_init_container(pod: Object) -> Status | None:
     run = [one for one in init_statuses(pod) if _state(one).keys() & HAS_RUN or is_crashing(one)]
     if not run or has_begun(pod) or run[-1].get("started") or run[-1].get("ready"):
         return None
-    has_failed = exit_code_of(run[-1]) != 0 and "terminated" in _state(run[-1])
+    has_failed = "terminated" in _state(run[-1]) and last_end_of(run[-1]).get("exitCode") != 0
     return run[-1] if has_failed or is_crashing(run[-1]) else None
 
 
@@ -46,16 +47,16 @@ def waits_to_be_tried(status: Status) -> bool:
     return (_state(status).get("waiting") or {}).get("reason") == CRASHES
 
 
-def exit_code_of(status: Status) -> int | None:
-    """Return that of its last end."""
+def last_end_of(status: Status) -> Status:
+    """Return how it has ended the last time, as its kubelet tells it; empty if it has not."""
     ends = ((status.get(name) or {}).get("terminated") or {} for name in ("state", "lastState"))
-    return next((end["exitCode"] for end in ends if "exitCode" in end), None)
+    return next((end for end in ends if "exitCode" in end), {})
 
 
 def words_of(status: Status) -> str:
     """Return what its kubelet says of it, and the facts."""
     count = status.get("restartCount") or 0
-    facts = f"init container {status['name']}, exit code {exit_code_of(status)}, restart count {count}"
+    facts = f"init container {status['name']}, {describe_end(last_end_of(status))}, restart count {count}"
     said = (_state(status).get("waiting") or {}).get("message")
     return f"{said}; {facts}" if said else facts
 

@@ -29,7 +29,8 @@ Complete                       any                                              
 any, or none                   own containers all ended, beside others of the site  SUCCEEDED or FAILED, as they did
 no condition                   one failed so, other workers go on                   RUNNING; it is ended
 Failed                         one has failed                                       FAILED by the first, see ``ends``
-Failed                         none is left                                         FAILED by the condition
+Failed                         none is left, or only those that were ended because  FAILED by the condition
+                               of the first, which is gone
 is gone                        some live, or not all have been made                 Unknown
 is gone                        all have ended                                       SUCCEEDED or FAILED, as they did
 =============================  ===================================================  ==================================
@@ -49,10 +50,11 @@ from backends._kubernetes.ends import (
     end_of_job,
     end_of_pods,
     have_ended_beside_others,
+    own_status,
+    seen_end,
     silence_in,
 )
 from backends._kubernetes.identity import WORKERS, Object, identity_of, job_name
-from backends._kubernetes.job import CONTAINER
 from backends._kubernetes.job_ends import End
 from backends._kubernetes.verdict import Verdict, verdict_of
 from pman_core.backend import Handle, Observed, Sighting, Unknown
@@ -133,7 +135,7 @@ def has_ended(pod: Object) -> bool:
 
 def has_begun(pod: Object) -> bool:
     """Whether the job's container runs, or has run: then the pod has a log."""
-    return bool(container_state(pod).keys() & {"running", "terminated"})
+    return "running" in container_state(pod) or bool(seen_end(own_status(pod))) or started_at([pod]) is not None
 
 
 def phase_of(pod: Object) -> str:
@@ -142,11 +144,8 @@ def phase_of(pod: Object) -> str:
 
 def container_state(pod: Object) -> Mapping[str, Any]:
     """Return ``{"waiting": {...}}``, ``{"running": {...}}`` or ``{"terminated": {...}}`` of the job's container."""
-    for status in (pod.get("status") or {}).get("containerStatuses") or ():
-        if status["name"] == CONTAINER:
-            state: Mapping[str, Any] = status.get("state") or {}
-            return state
-    return {}
+    state: Mapping[str, Any] = own_status(pod).get("state") or {}
+    return state
 
 
 def started_at(pods: Sequence[Object]) -> datetime | None:

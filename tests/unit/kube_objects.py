@@ -117,5 +117,10 @@ def unseen() -> Object:
     return {"terminated": end | {"startedAt": None, "finishedAt": None}}
 
 
+def missed() -> Object:
+    """Of a container that was gone when containerd came back."""
+    return terminated(255, "Unknown", finished=LATER)
+
+
 def event(reason: str, message: str, kind: str = "Warning", at: str = STARTED) -> Object:
     return {"type": kind, "reason": reason, "message": message, "lastTimestamp": at, "metadata": {}}

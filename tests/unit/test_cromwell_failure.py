@@ -50,6 +50,8 @@ def test_a_batch_system_says_why_it_killed(notes: str, state: State, reason: Rea
     ("limit_s", "message"),
     [
         (40, "ended at its time limit of 40 s: slurmstepd"),
+        (57, "ended at its time limit of 57 s: slurmstepd"),  # its launcher began to count 10 s later
+        (58, "ended by the time limit of the batch system: slurmstepd"),
         (3600, "ended by the time limit of the batch system: slurmstepd"),  # which was a shorter one
         (None, "ended by the time limit of the batch system: slurmstepd"),
     ],

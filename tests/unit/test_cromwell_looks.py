@@ -1,6 +1,7 @@
 """The control folder weighed against Cromwell's word: every row of the table in ``_cromwell/looks.py``."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from backends._cromwell.facts import SILENCE_S
 from backends._cromwell.looks import LAST_WORD_S, WINDOW_S
+from backends._cromwell.replies import TERMINAL_STATUSES
 from pman_core.backend import Absent, JobRef, Observed, Unknown
 from pman_core.errors import Unavailable, Unparseable
 from pman_core.job import JobSpec
@@ -53,6 +55,13 @@ def test_what_is_active_and_has_not_begun_is_pending(site: Site, server: Scripte
     found = look(site, spec)
     assert (found.state, found.native_state, found.started_at) == (State.PENDING, status, None)
     assert found.message, "people want to know what it waits for"
+
+
+def test_whatever_has_not_ended_is_asked_for(site: Site, server: Scripted, spec: JobSpec) -> None:
+    assert [owned.observed.jid for owned in site.backend.owned()] == [spec.jid]
+    [query] = [path for method, path, _ in server.asked if method == "GET" and "/query?" in path]
+    assert re.findall(r"status=(\w+)", query) == ["Submitted", "Running", "Aborting"]
+    assert "Aborting" not in TERMINAL_STATUSES
 
 
 @pytest.mark.parametrize("status", ["Submitted", "Running", "Aborting"])
@@ -288,6 +297,14 @@ def test_a_removed_job_is_there_until_cromwell_has_ended_it(site: Site, server: 
     assert len(server.asked) == asked
 
 
+def test_a_removed_job_is_not_ended_once_more(site: Site, server: Scripted, spec: JobSpec) -> None:
+    site.backend.remove(spec.jid, spec.generation)
+    aborts = server.count("POST", "/abort")
+    site.backend.end(spec.jid, spec.generation)
+    assert server.count("POST", "/abort") == aborts
+    assert not (site.folder(spec) / "verdict").exists()
+
+
 def test_a_removed_job_that_cromwell_has_forgotten_is_gone(site: Site, server: Scripted, spec: JobSpec) -> None:
     server.says("POST", "/abort", (200, '{"id":"x","status":"Aborting"}'))
     site.backend.remove(spec.jid, spec.generation)
@@ -314,6 +331,8 @@ def test_a_job_that_is_overdue_has_failed_of_its_time_limit(site: Site, server: 
     server.shows(row(spec, "Aborted"))
     found = look(site, spec)
     assert (found.state, found.reason, found.started_at) == (State.FAILED, Reason.TIME_LIMIT, LONG_AGO)
+    site.backend.end(spec.jid, spec.generation)
+    assert look(site, spec).reason is Reason.TIME_LIMIT, "what was told first stays"
     assert found.message == "ended at its time limit"
 
 

@@ -11,6 +11,7 @@ from backends._cromwell.replies import (
     INSTANCE,
     JID,
     Workflow,
+    check_submitted,
     read_abort,
     read_account,
     read_object,
@@ -138,6 +139,18 @@ def test_an_abort_says_whether_anything_goes_on() -> None:
     assert read_abort(body("70-abort-running")) == "Aborting"
 
 
+@pytest.mark.parametrize("status", ["Running", "Failed", ""])
+def test_what_is_no_answer_to_an_abort_is_said_to_be_none(status: str) -> None:
+    with pytest.raises(Unparseable):
+        read_abort(json.dumps({"status": status}).encode())
+
+
+def test_a_submit_is_confirmed_by_the_id_however_it_is_written() -> None:
+    check_submitted(json.dumps({"id": FAILED7.upper(), "status": "Submitted"}).encode(), FAILED7)
+    with pytest.raises(Unparseable):
+        check_submitted(b'{"id": "another", "status": "Submitted"}', FAILED7)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "not JSON", "[]", "{}", '{"results": 1, "totalResultsCount": 1}', '{"results": [{}], "totalResultsCount": 1}'],
@@ -160,6 +173,18 @@ def test_a_chain_of_causes_without_end_is_cut() -> None:
     for depth in range(1, 100):
         failure = {"message": str(depth), "causedBy": [failure]}
     assert len(read_account(json.dumps({"status": "Failed", "failures": [failure]}).encode()).messages) < 50
+
+
+def test_why_a_call_failed_is_told_after_why_its_workflow_did() -> None:
+    call = {"failures": [{"message": "of the call", "causedBy": [{"message": "of  the\nsite"}]}]}
+    metadata = {"status": "Failed", "failures": [{"message": "Workflow failed"}], "calls": {"run.job": [call]}}
+    assert read_account(json.dumps(metadata).encode()).messages == ("Workflow failed", "of the call", "of the site")
+
+
+def test_of_several_attempts_the_last_one_that_says_something_counts() -> None:
+    attempts = [{"returnCode": 1, "jobId": "8"}, {"returnCode": 2, "jobId": "9"}, {}]
+    told = read_account(json.dumps({"status": "Failed", "calls": {"run.job": attempts}}).encode())
+    assert (told.return_code, told.native_id) == (2, "9")
 
 
 def test_the_version() -> None:

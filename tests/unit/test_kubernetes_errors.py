@@ -48,6 +48,7 @@ MEANINGS: dict[str, type[BackendError]] = {
     "delete, no right": Forbidden,
     "log, no such pod": NotThere,
     "log, no image": NotThere,
+    "log, ended before it began": NotThere,
     "list, too old to continue": Expired,
 }
 

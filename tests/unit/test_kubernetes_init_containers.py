@@ -69,6 +69,22 @@ def test_the_message_is_the_kubelets_and_says_how_it_ended() -> None:
     assert said.endswith("; init container mesh, exit code 7, restart count 1")
 
 
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ({"exitCode": 128, "reason": "StartError", "message": "no such file"}, "not started: no such file"),
+        ({"exitCode": 137, "reason": "ContainerStatusUnknown"}, "its end was not seen"),
+        ({"exitCode": 255, "reason": "Unknown"}, "its end was not seen"),
+    ],
+)
+def test_the_message_has_no_code_that_is_made_up(end: dict[str, Any], words: str) -> None:
+    status = {"name": "mesh", "restartCount": 1, "state": waits(), "lastState": {"terminated": end}}
+    shown = pod(state={"waiting": {"reason": "PodInitializing"}}, initContainerStatuses=[status])
+    trouble = trouble_of([shown])
+    assert trouble is not None
+    assert trouble.message.endswith(f"; init container mesh, {words}, restart count 1")
+
+
 def waiting_in(shown: Object) -> Trouble | None:
     trouble = trouble_of([shown])
     return None if trouble is None or trouble.is_tried_again else trouble

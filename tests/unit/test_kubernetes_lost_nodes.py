@@ -56,7 +56,7 @@ def test_a_pod_is_lost_when_the_grace_is_over_after_it_should_have_ended() -> No
 
 
 def test_the_verdict_names_the_node_and_kubernetes_words() -> None:
-    said = verdict_on([told_to_go(61)])
+    said = verdict_on([told_to_go(50), told_to_go(61), told_to_go(55)])
     assert said.reason is Reason.NODE_FAIL
     assert said.message == (
         f"node node1 is lost, it should have ended its pod at 2026-11-25 12:58:59 UTC: {TAINT_MANAGER}: deleting"

@@ -7,7 +7,7 @@ import pytest
 
 from backends._kubernetes.ends import unnoticed_failure
 from backends._kubernetes.identity import VERDICT
-from backends._kubernetes.state import moment, observed_from
+from backends._kubernetes.state import has_begun, moment, observed_from
 from backends._kubernetes.verdict import MESSAGE_CHARS_MAX, Verdict, verdict_of
 from pman_core.backend import Observed, Sighting, Unknown
 from pman_core.states import Reason, State
@@ -17,6 +17,7 @@ from tests.unit.kube_objects import (
     STARTED,
     Object,
     job,
+    missed,
     pod,
     running,
     spec,
@@ -131,7 +132,8 @@ UNFINISHED: dict[str, tuple[Object, list[Object], State, str, str]] = {
 
 
 def deleted(item: Object) -> Object:
-    item["metadata"]["deletionTimestamp"] = LATER
+    """At FINISHED, with a grace of two seconds."""
+    item["metadata"] |= {"deletionTimestamp": LATER, "deletionGracePeriodSeconds": 2}
     return item
 
 
@@ -176,6 +178,23 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
         [pod("Failed", terminated(137), reason="Evicted", message="The node was low on resource: memory.")],
         State.FAILED, Reason.NODE_FAIL, 137, "Evicted: The node was low on resource: memory.",
     ),
+    "evicted by its node, which says so twice": (
+        job(("Failed", POLICY, "")),
+        [
+            pod(
+                "Failed",
+                terminated(137),
+                reason="Evicted",
+                message="The node was low on resource: memory.",
+                conditions=[PREEMPTED | {"reason": "TerminationByKubelet", "message": "..."}],
+            )
+        ],
+        State.FAILED, Reason.NODE_FAIL, 137, "Evicted: The node was low on resource: memory.",
+    ),
+    "a disruption that has been called off": (
+        job("Failed"), [pod("Failed", terminated(3), conditions=[PREEMPTED | {"status": "False"}])], State.FAILED,
+        Reason.NONZERO_EXIT, 3, "exit code 3",
+    ),
     "preempted, its pod still there": (
         job(("Failed", POLICY, "")), [pod("Failed", terminated(143), conditions=[PREEMPTED])], State.FAILED,
         Reason.NODE_FAIL, 143,
@@ -214,6 +233,97 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
     "time limit, it had not begun": (
         job("Failed"), [pod("Failed", unseen(), reason="DeadlineExceeded", message="Pod was active ...")],
         State.FAILED, Reason.TIME_LIMIT, None, "ended at its time limit of 1 min",
+    ),
+    "its node was started anew, and its sidecar ended because of that": (
+        job("Failed"),
+        [pod("Failed", missed(), initContainerStatuses=[{"name": "mesh", "state": terminated(143, finished=LATER)}])],
+        State.FAILED, Reason.NODE_FAIL, None, ANEW,
+    ),
+    "its pod was deleted before it had begun, with its sidecar": (
+        job("Failed"),
+        [deleted(pod("Failed", unseen(), initContainerStatuses=[{"name": "mesh", "state": terminated(143)}]))],
+        State.FAILED, Reason.VANISHED, None, "its pod was deleted, and no end of its container was seen",
+    ),
+    "its pod was deleted while an init container of the site ran": (
+        job("Failed"),
+        [
+            deleted(
+                pod(
+                    "Failed",
+                    waiting("PodInitializing"),
+                    initContainerStatuses=[{"name": "mesh", "state": terminated(143, finished=LATER)}],
+                )
+            )
+        ],
+        State.FAILED, Reason.VANISHED, None, "its pod was deleted, and no end of its container was seen",
+    ),
+    "its pod was deleted, and in the same second an init container of the site ended": (
+        job("Failed"),
+        [
+            deleted(
+                pod(
+                    "Failed",
+                    waiting("PodInitializing"),
+                    initContainerStatuses=[{"name": "mesh", "state": terminated(143)}],
+                )
+            )
+        ],
+        State.FAILED, Reason.VANISHED, None, "its pod was deleted, and no end of its container was seen",
+    ),
+    "an init container of the site had failed before its pod was deleted": (
+        job("Failed"),
+        [
+            deleted(
+                pod(
+                    "Failed",
+                    waiting("PodInitializing"),
+                    initContainerStatuses=[{"name": "mesh", "state": terminated(3, finished=STARTED)}],
+                )
+            )
+        ],
+        State.FAILED, Reason.START_FAILED, None,
+        "an init container has failed, so the job's own was not started: mesh, exit code 3",
+    ),
+    "an init container of the site could not be started": (
+        job("Failed"),
+        [
+            pod(
+                "Failed",
+                waiting("PodInitializing"),
+                initContainerStatuses=[{"name": "mesh", "state": terminated(128, "StartError", "no such file")}],
+            )
+        ],
+        State.FAILED, Reason.START_FAILED, None,
+        "an init container has failed, so the job's own was not started: mesh, not started: no such file",
+    ),
+    "one was refused by its node, and the other ended because of it": (
+        job(("Failed", "BackoffLimitExceeded", "")),
+        [
+            deleted(pod("Failed", terminated(143, finished=LATER), index=0)),
+            pod("Failed", index=1, reason="OutOfcpu", message="no room", startTime=FINISHED),
+        ],
+        State.FAILED, Reason.NODE_FAIL, None, "OutOfcpu: no room",
+    ),
+    "one was lost sight of, and the other ended because of it": (
+        job("Failed"),
+        [
+            deleted(pod("Failed", terminated(143, finished=LATER), index=0)),
+            pod("Failed", unseen(), index=1, startTime=STARTED, conditions=[not_ready()]),
+        ],
+        State.FAILED, Reason.NODE_FAIL, None, "The container could not be located when the pod was terminated",
+    ),
+    "one was deleted before it had begun, and the other ended because of it": (
+        job("Failed"),
+        [
+            deleted(pod("Failed", terminated(143, finished="2026-11-25T12:00:08Z"), index=0)),
+            deleted(pod("Failed", unseen(), index=1)),
+        ],
+        State.FAILED, Reason.VANISHED, None, "its pod was deleted, and no end of its container was seen",
+    ),
+    "one has failed, and the other was deleted because of it before it had begun": (
+        job("Failed"),
+        [pod("Failed", terminated(3), index=0), deleted(pod("Failed", unseen(), index=1))],
+        State.FAILED, Reason.NONZERO_EXIT, 3, "exit code 3",
     ),
     "its node was started anew": (
         job("Failed"), [pod("Failed", terminated(255, "Unknown"))], State.FAILED, Reason.NODE_FAIL, None, ANEW,
@@ -364,6 +474,11 @@ def test_a_job_that_has_ended(name: str) -> None:
     assert found.native_state
 
 
+def test_a_container_that_nobody_has_seen_has_begun_if_its_start_is_known() -> None:
+    assert has_begun(pod("Failed", missed()))
+    assert not has_begun(pod("Failed", unseen()))
+
+
 def test_the_times_of_an_end_are_those_of_its_containers() -> None:
     found = observed(observed_from(job("Complete"), [pod("Succeeded", terminated(0))]))
     assert (found.started_at, found.finished_at) == (moment(STARTED), moment(FINISHED))
@@ -414,8 +529,9 @@ def test_times_that_are_none(text: str | None) -> None:
 
 
 def beside(own: Object, other: Object, phase: str = "Running", **more: Any) -> Object:
+    """Statuses come in the order of the names."""
     shown = pod(phase, own, **more)
-    shown["status"]["containerStatuses"].append({"name": "istio-proxy", "state": other})
+    shown["status"]["containerStatuses"].insert(0, {"name": "istio-proxy", "state": other})
     return shown
 
 
@@ -427,6 +543,16 @@ def test_the_job_is_its_own_container(condition: tuple[str, ...], code: int, sta
         found = observed(observed_from(job(*condition, active=1), [beside(terminated(code), other, phase)]))
         assert (found.state, found.exit_code) == (state, code)
         assert found.finished_at == moment(FINISHED)
+
+
+@pytest.mark.parametrize("code", [0, 143])
+def test_a_verdict_is_the_end_although_the_container_ended_beside_others(code: int) -> None:
+    """At SIGTERM it may end in any way before its proxy does."""
+    ended = beside(terminated(code), terminated(137), "Failed")
+    found = observed(observed_from(job("Failed", annotations=CANCELLED), [ended]))
+    assert (found.state, found.reason, found.message) == (State.CANCELLED, Reason.CANCELLED, "ended on request")
+    ending = observed(observed_from(job(annotations=CANCELLED, active=1), [beside(terminated(code), running())]))
+    assert (ending.state, ending.message) == (State.RUNNING, "it is being ended")
 
 
 def test_of_several_workers_all_must_have_ended() -> None:
@@ -442,6 +568,8 @@ def test_of_several_workers_all_must_have_ended() -> None:
 def test_one_that_was_taken_down_has_not_ended_by_itself() -> None:
     late = beside(terminated(0), terminated(137), "Failed", reason="DeadlineExceeded")
     assert observed(observed_from(job("Failed"), [late])).reason is Reason.TIME_LIMIT
+    evicted = beside(terminated(0), terminated(137), "Failed", reason="Evicted", startTime=STARTED)
+    assert observed(observed_from(job("Failed"), [evicted])).reason is Reason.NODE_FAIL
     assert observed(observed_from(job(), [beside(running(), terminated(1))])).state is State.RUNNING
 
 
@@ -488,6 +616,14 @@ def test_one_that_has_ended_before_it_was_taken_down_has_ended_by_itself(
     shown = [beside(terminated(code), terminated(137), "Failed", **taken_down)]
     found = observed(observed_from(job("Failed"), shown))
     assert (found.state, found.exit_code) == (state, code)
+
+
+def test_a_worker_that_was_well_is_not_said_to_have_failed_with_0_nor_another_with_a_code_made_up() -> None:
+    two = spec(number_of_workers=2)
+    shown = [beside(terminated(0), unseen(), "Failed", of=two)]
+    found = observed(observed_from(job("Failed", of=two), shown))
+    assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, None)
+    assert found.message == "a container beside the job's own has failed: nobody has seen how"
 
 
 def test_a_worker_that_was_well_is_not_said_to_have_failed_with_0() -> None:

@@ -332,3 +332,12 @@ def test_a_job_that_was_told_to_end_is_told_again_after_a_while() -> None:
     assert not clock.later(AGAIN_S - 1).patience.has_waited("g")
     assert clock.later(1).patience.has_waited("g")
     assert not clock.patience.has_waited("g")
+
+
+def test_what_events_told_is_forgotten_when_the_pod_itself_tells_more() -> None:
+    clock, silent = Clock(), pod(state=waiting("ContainerCreating"))
+    clock.events = [event("FailedMount", "no such folder")]
+    clock.look(silent)
+    trouble, _ = clock.later(SILENT_S).look(silent)
+    assert trouble is not None
+    assert clock.later(GRACE_S + AGAIN_S).look(pod("Running", running())) == (None, False)

@@ -20,10 +20,14 @@ class InitContainers:
     def __init__(self, pod: Json, log: Path) -> None:
         specs = pod["spec"].get("initContainers", ())
         self._all = [_InitContainer(pod, spec, log.with_name(f"{log.name}-{spec['name']}")) for spec in specs]
+        self.have_let_through = not specs
+        """Whether the pod's own was allowed to begin once."""
 
     def step(self, second_s: float) -> bool:
         """Whether the pod's own may begin."""
-        return all(one.step(second_s) for one in self._all)  # one after the other: the rest is not looked at
+        are_done = all(one.step(second_s) for one in self._all)  # one after the other: the rest is not looked at
+        self.have_let_through = self.have_let_through or are_done
+        return are_done
 
     @property
     def have_failed(self) -> bool:
@@ -68,11 +72,7 @@ class _InitContainer:
     def step(self, second_s: float) -> bool:
         """Whether what comes after it may begin."""
         if self._container is not None:
-            code = self._container.exit_code()
-            if code is not None:
-                reason = "Error" if code else "Completed"
-                times = {"startedAt": self._started_at, "finishedAt": now()}
-                self._end, self._container = {"exitCode": code, "reason": reason} | times, None
+            self._note_end(self._container.exit_code())
         elif self._end is None:
             self._begin()
         elif not self._is_sidecar:
@@ -104,6 +104,13 @@ class _InitContainer:
     def close(self) -> None:
         if self._container is not None:
             self._container.kill()
+            self._note_end(self._container.exit_code())
+
+    def _note_end(self, code: int | None) -> None:
+        if code is not None:
+            reason = "Error" if code else "Completed"
+            times = {"startedAt": self._started_at, "finishedAt": now()}
+            self._end, self._container = {"exitCode": code, "reason": reason} | times, None
 
     def _begin(self) -> None:
         self._started_at = now()

@@ -207,7 +207,7 @@ class Node:
             self._finish(pod, run, run.pod_reason)
         elif run.container is None:
             if is_marked or self._is_overdue(pod, run):
-                run.end = None if "initContainers" in pod["spec"] else UNSEEN
+                run.end = UNSEEN if run.before.have_let_through else None
                 self._finish(pod, run, None if is_marked else DEADLINE)
             elif run.before.step(self.second_s):
                 self._start(pod, run)
