@@ -27,6 +27,8 @@ SIGNAL_BASE = 128
 """What an exit code has above it is the signal that ended the command."""
 ENDED_BY_SLURM = frozenset({KILLED, TERMINATED})
 """What a job's exit code is when Slurm has ended it: whose node has failed, or who is preempted, hears it, too."""
+UNSEEN_ENDS = frozenset({"BOOT_FAIL", "NODE_FAIL", "RECONFIG_FAIL"})
+"""States of jobs of whose end on their nodes Slurm knows nothing. 0:1 comes with a step that its node has lost."""
 PROLOG_FAILED = "Error running slurm prolog"
 """What a node writes into the output of a job whose prolog has failed."""
 NOT_A_SIGNAL = frozenset({53, 125})
@@ -202,9 +204,8 @@ def _ended(known: Known, job: NativeJob, meaning: Meaning, now: datetime) -> Jud
     elif why := _why_not_launched(known, job, meaning):
         verdict = Verdict(State.FAILED, Reason.START_FAILED, why)
     else:
-        verdict = Verdict(
-            meaning.state, meaning.reason, _message(known, meaning, job), word, _exit_code(end, known, job)
-        )
+        code = _exit_code(end, known, job, word)
+        verdict = Verdict(meaning.state, meaning.reason, _message(known, meaning, job), word, code)
     if not isinstance(verdict, Verdict):
         return verdict
     finished_at = job.finished_at or (end.finished_at if end is not None else None)
@@ -268,11 +269,14 @@ def _by_exit(end: End | None, known: Known, job: NativeJob, now: datetime) -> Ju
     return Verdict(state, reason, message, exit_code=code)
 
 
-def _exit_code(end: End | None, known: Known, job: NativeJob) -> int | None:
-    """Return the exit code of a job that Slurm has ended; of one that has not begun, Slurm makes one up."""
+def _exit_code(end: End | None, known: Known, job: NativeJob, word: str) -> int | None:
+    """Return the exit code of a job that Slurm has ended.
+
+    Of one that has not begun, or whose end on its node Slurm has not seen, the code in the listing is made up.
+    """
     if end is not None and end.exit_code is not None:
         return end.exit_code
-    if known.not_begun:
+    if known.not_begun or word in UNSEEN_ENDS:
         return None
     if job.signal == 125:
         return KILLED

@@ -89,6 +89,17 @@ def test_a_bash_that_is_too_old_is_named_and_nothing_begins(bare: Node) -> None:
     assert bare.run(spec, "8") == NOT_OURS, "it has claimed the job all the same"
 
 
+def test_a_job_whose_log_cannot_be_written_has_no_exit_code(bare: Node) -> None:
+    """A store without room; here there is something else in its place."""
+    spec = bare.prepare(*COUNT)
+    (bare.control.folder(spec.generation).path / "log").mkdir()
+    assert bare.run(spec) == OWN_FAULT
+    cause, code, text = bare.end(spec)
+    assert (cause, code) == ("start_failed", None)
+    assert text.startswith("the log of the job cannot be written on ")
+    assert runs(bare) == 0
+
+
 def test_an_end_that_is_there_is_not_overwritten(bare: Node) -> None:
     spec = bare.prepare("sh", "-c", "exit 3")
     bare.run(spec)

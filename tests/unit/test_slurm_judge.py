@@ -63,6 +63,7 @@ def known(*listed: NativeJob, claimed: str = "7", **fields: Any) -> Known:
         (known(native("TIMEOUT", signal=15)), State.FAILED, Reason.TIME_LIMIT, 143),
         (known(native("DEADLINE")), State.FAILED, Reason.TIME_LIMIT, None),
         (known(native("NODE_FAIL")), State.FAILED, Reason.NODE_FAIL, None),
+        (known(native("NODE_FAIL", signal=1)), State.FAILED, Reason.NODE_FAIL, None),
         (known(native("BOOT_FAIL"), claimed=""), State.FAILED, Reason.NODE_FAIL, None),
         (known(native("PREEMPTED")), State.FAILED, Reason.NODE_FAIL, None),
         (known(native("CANCELLED", signal=15)), State.CANCELLED, Reason.CANCELLED, 143),
