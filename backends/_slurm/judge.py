@@ -180,9 +180,11 @@ def _claim_before(known: Known, job: NativeJob) -> Claim | None:
     claim, end = known.claim, known.end
     if claim is None or claim.native_id != str(job.job_id):
         return None
-    # Accounting does not count restarts. A refused run leaves the end of the first one as it is.
+    # Accounting does not count restarts. A refused run leaves the end of the first one as it is. One that is cancelled
+    # in the queue has no node, and the code and the reason of the first.
     is_refused = job.exit_status == NOT_OURS and end is not None and end.exit_code not in {None, NOT_OURS}
-    return claim if job.restarts > claim.restarts or is_refused else None
+    is_nowhere = not job.nodes and word_of(job.state) == "CANCELLED"
+    return claim if job.restarts > claim.restarts or is_refused or is_nowhere else None
 
 
 def _requeued(known: Known, claim: Claim, job: NativeJob) -> Verdict:

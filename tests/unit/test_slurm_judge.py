@@ -106,9 +106,14 @@ def known(*listed: NativeJob, claimed: str = "7", **fields: Any) -> Known:
         (known(native("PENDING", restarts=1), end=end(code=143)), State.FAILED, Reason.REQUEUED, None),
         (known(accounted={7: native("F", exit_status=113)}, end=end(code=137)), State.FAILED, Reason.REQUEUED, None),
         (known(native("CANCELLED", restarts=1)), State.FAILED, Reason.REQUEUED, None),
+        (known(accounted={7: native("CANCELLED by 0", nodes="")}), State.FAILED, Reason.REQUEUED, None),
         # It had ended by itself before it was requeued
         (known(native("PENDING", restarts=1), end=end(code=0)), State.SUCCEEDED, None, 0),
         (known(native("CANCELLED", restarts=1), end=end(code=0)), State.SUCCEEDED, None, 0),
+        (
+            known(accounted={7: native("CANCELLED by 0", nodes="", exit_status=3)}, end=end(code=3)), State.FAILED,
+            Reason.NONZERO_EXIT, 3,
+        ),
         (known(native("FAILED", exit_status=113, restarts=1), end=end(code=3)), State.FAILED, Reason.NONZERO_EXIT, 3),
         # A command with an exit code of the launcher's
         (known(native("FAILED", exit_status=113), end=end(code=113)), State.FAILED, Reason.NONZERO_EXIT, 113),
