@@ -98,7 +98,9 @@ def test_of_two_orders_for_one_job_one_runs_and_both_are_ended(site: Site) -> No
     wait_for("the other has ended", lambda: _states(backend, spec) == ["FAILED", "RUNNING"], PATIENCE_S)
     assert look(backend, spec).state is State.RUNNING
     backend.remove(spec.jid, spec.generation)
-    wait_for("both are over", lambda: _states(backend, spec) == ["CANCELLED", "FAILED"], PATIENCE_S)
+    # The launcher may see that the job is removed before it is cancelled, and ends it itself then.
+    over = (["CANCELLED", "FAILED"], ["FAILED", "FAILED"])
+    wait_for("both are over", lambda: _states(backend, spec) in over, PATIENCE_S)
     assert (site.store / "twice/out/runs").read_text() == "ran\n"
 
 
