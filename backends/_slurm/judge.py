@@ -182,7 +182,8 @@ def _claim_before(known: Known, job: NativeJob) -> Claim | None:
         return None
     # Accounting does not count restarts. A refused run leaves the end of the first one as it is. One that is cancelled
     # in the queue has no node, and the code and the reason of the first.
-    is_refused = job.exit_status == NOT_OURS and end is not None and end.exit_code not in {None, NOT_OURS}
+    is_told = end is not None and (end.cause == "requeued" or end.exit_code not in {None, NOT_OURS})
+    is_refused = job.exit_status == NOT_OURS and is_told
     is_nowhere = not job.nodes and word_of(job.state) == "CANCELLED"
     return claim if job.restarts > claim.restarts or is_refused or is_nowhere else None
 

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -333,6 +334,14 @@ def test_what_the_launcher_says_has_a_meaning(cause: str, code: int | None, stat
     assert verdict is not None
     assert (verdict.state, verdict.reason) == (state, reason)
     assert verdict_of(End("of a newer release", 0, "", "7", "n1", None, None)) is None
+
+
+@pytest.mark.parametrize(("cause", "code"), [("image_pull", None), ("start_failed", None), ("start_failed", 255)])
+def test_only_what_has_an_exit_code_has_begun(cause: str, code: int | None) -> None:
+    moment = datetime(2026, 11, 26, tzinfo=UTC)
+    verdict = verdict_of(End(cause, code, "text", "7", "n1", moment, moment))
+    assert verdict is not None
+    assert (verdict.started_at, verdict.finished_at) == (None if code is None else moment, moment)
 
 
 def test_a_store_that_is_not_mounted_is_no_answer(tmp_path: Path) -> None:
