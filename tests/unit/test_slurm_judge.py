@@ -216,9 +216,11 @@ def test_a_job_that_ran_into_its_time_limit_says_how_long_that_was(minutes: int 
 
 
 def test_messages_say_who_and_why() -> None:
-    cancelled = judge(known(native("CANCELLED by 1234"), claimed="", not_begun="n1 has not begun with it yet"), NOW)
-    assert isinstance(cancelled, Verdict)
-    assert cancelled.message == "cancelled in Slurm by user 1234 before it began"
+    for nodes, when in (("", "before it began"), ("n1", "before n1 had launched it")):
+        facts = known(native("CANCELLED by 1234", nodes=nodes), claimed="", not_begun="n1 has not begun with it yet")
+        cancelled = judge(facts, NOW)
+        assert isinstance(cancelled, Verdict)
+        assert cancelled.message == f"cancelled in Slurm by user 1234 {when}"
     assert why_it_waits("ReqNodeNotAvail, UnavailableNodes:n1") == (
         "waiting in Slurm: ReqNodeNotAvail, UnavailableNodes:n1 (a node it needs is not available)"
     )
