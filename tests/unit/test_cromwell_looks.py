@@ -172,7 +172,7 @@ def test_a_job_that_cromwell_says_has_ended_while_its_image_is_fetched_has_not_b
 ) -> None:
     site.claim(spec, LONG_AGO, has_image=False)
     server.says("GET", "/metadata", metadata(spec, "Failed", ["Workflow failed"], returnCode=79))
-    server.shows(row(spec, "Failed", ended_at=NOW))
+    server.shows(row(spec, "Failed", ended_at=datetime.now(UTC)))
     assert (look(site, spec).state, look(site, spec).started_at) == (State.PENDING, None)
     server.shows(row(spec, "Failed", ended_at=LONG_AGO))
     site.beat(spec, 1)
