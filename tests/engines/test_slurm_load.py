@@ -13,7 +13,7 @@ from testbed.system import System, wait_for
 from tests.engines.jobs import PATIENCE_S, delete, get, post, traced
 from tests.engines.load import told_of_jobs
 from tests.engines.slurm import native_states, need_slurm, shared_folder, slurm
-from tests.engines.slurm_system import POLL_S, Calls, count, slurm_system, wait_nothing_left
+from tests.engines.slurm_system import POLL_S, Calls, count, put_off, slurm_system, wait_nothing_left
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.exclusive, pytest.mark.timeout(1200)]
 
@@ -57,11 +57,6 @@ def orders(system: System) -> int:
     """Return how many orders Slurm has given a number, as pman has noted it."""
     control = system.store_base / ".pman" / system.env["PMAN_INSTANCE"] / "slurm"
     return len(list(control.glob("*/native/*")))
-
-
-def put_off(system: System) -> int:
-    """Return how many submits were tried again: an sbatch that takes longer than pman waits may have done nothing."""
-    return system.output("worker").count("submit put off")
 
 
 def test_two_hundred_jobs_of_eight_clients_are_true_in_time_and_cheap(
