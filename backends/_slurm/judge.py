@@ -242,7 +242,7 @@ def _message(known: Known, meaning: Meaning, job: NativeJob) -> str:
         parts.append(f"by user {who}")
     if meaning.reason is Reason.NODE_FAIL and job.nodes:
         parts.append(f"({job.nodes})")
-    if meaning.state is State.CANCELLED and known.not_begun:
+    if known.not_begun and (meaning.state is State.CANCELLED or meaning.reason is Reason.NODE_FAIL):
         # By somebody, or because the node could not launch it: with PrologFlags=Alloc nothing tells the two apart.
         is_unlaunched = known.claim is None and job.nodes
         parts.append(f"before {job.nodes} had launched it" if is_unlaunched else "before it began")

@@ -118,7 +118,7 @@ def test_a_job_waits_for_a_node_that_is_drained_and_says_why(pman: System) -> No
 def test_a_step_that_the_kernel_kills_for_want_of_memory_on_the_node_ends_its_job(pman: System) -> None:
     running(pman, "no-step", **SMALL)
     kill_processes(f"slurmstepd: \\[{only_id(pman, 'no-step')}\\.", "slurmstepd")
-    record = wait_end(pman, "no-step")
+    record = wait_end(pman, "no-step", 300)  # not before BatchStartTimeout, and when its node has been asked
     go(pman, "no-step")
     assert record["status"] == "finishedWithError", f"{record}"
     assert record["message"]

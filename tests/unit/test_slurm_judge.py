@@ -64,6 +64,7 @@ def known(*listed: NativeJob, claimed: str = "7", **fields: Any) -> Known:
         (known(native("DEADLINE")), State.FAILED, Reason.TIME_LIMIT, None),
         (known(native("NODE_FAIL")), State.FAILED, Reason.NODE_FAIL, None),
         (known(native("NODE_FAIL", signal=1)), State.FAILED, Reason.NODE_FAIL, None),
+        (known(native("NODE_FAIL", signal=126), claimed="", not_begun="n1"), State.FAILED, Reason.NODE_FAIL, None),
         (known(native("BOOT_FAIL"), claimed=""), State.FAILED, Reason.NODE_FAIL, None),
         (known(native("PREEMPTED")), State.FAILED, Reason.NODE_FAIL, None),
         (known(native("CANCELLED", signal=15)), State.CANCELLED, Reason.CANCELLED, 143),
@@ -216,6 +217,9 @@ def test_a_job_that_ran_into_its_time_limit_says_how_long_that_was(minutes: int 
 
 
 def test_messages_say_who_and_why() -> None:
+    lost = judge(known(native("NODE_FAIL"), claimed="", not_begun="n1 has not begun with it yet"), NOW)
+    assert isinstance(lost, Verdict)
+    assert lost.message == "its node has failed (n1) before n1 had launched it"
     for nodes, when in (("", "before it began"), ("n1", "before n1 had launched it")):
         facts = known(native("CANCELLED by 1234", nodes=nodes), claimed="", not_begun="n1 has not begun with it yet")
         cancelled = judge(facts, NOW)
