@@ -77,7 +77,9 @@ def _ran_for(verdict: Verdict, limit_s: float | None) -> bool:
     return verdict.finished_at - verdict.started_at >= timedelta(seconds=limit_s) - LAG
 
 
-def verdict_without_launcher(account: Account, claim: Claim | None, notes: str, limit_s: float | None) -> Verdict:
+def verdict_without_launcher(
+    account: Account, claim: Claim | None, notes: str, limit_s: float | None, *, has_begun: bool = True
+) -> Verdict:
     """Return how a job has ended of which the launcher says nothing.
 
     Args:
@@ -85,12 +87,13 @@ def verdict_without_launcher(account: Account, claim: Claim | None, notes: str, 
         claim: what the launcher said when it began, if it did.
         notes: the end of the call's stderr, as far as it can be read.
         limit_s: the job's own time limit.
+        has_begun: whether the launcher came to the job itself; else it was still fetching the image.
     """
-    began_at = account.started_at if claim is None else claim.at
+    # What has not begun has no time of its own: to Cromwell it is as old as its place in the queue.
+    began_at = claim.at if claim is not None and has_begun else None
     bare = Verdict(State.FAILED, Reason.NODE_FAIL, "", account.status, None, began_at, account.ended_at)
     if account.status == "Aborted":
         return replace(bare, state=State.CANCELLED, reason=Reason.CANCELLED, message="aborted in Cromwell")
-    # What has not begun has no time of its own: to Cromwell it is as old as its place in the queue.
     told = told_by_batch_system(notes, bare, None if claim is None else limit_s)
     if told is not bare:
         return told
@@ -101,6 +104,8 @@ def verdict_without_launcher(account: Account, claim: Claim | None, notes: str, 
     if code is None or code in INVENTED_CODES:
         return replace(bare, message=f"the job was ended from outside, on {claim.host or 'its node'}: {cause}")
     state, reason, message = state_of_exit(code)
+    if not has_begun:
+        return replace(bare, reason=Reason.START_FAILED, message=f"its launcher did not begin with it: {cause}")
     doubt = "its launcher could not write down its end; the exit code is Cromwell's"
     return replace(
         bare, state=state, reason=reason, exit_code=code, message=f"{message}; {doubt}" if message else doubt

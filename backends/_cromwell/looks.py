@@ -96,7 +96,7 @@ class Looks:
             return Unknown(facts.damage)
         if facts.verdict is not None:
             if facts.may_run_on and _goes_on(workflow, facts):
-                return _running(bare, facts, workflow, "has been told to end, and has not ended yet")
+                return _begun(bare, facts, workflow, "has been told to end, and has not ended yet")
             return _ended(bare, facts.verdict)
         if facts.end is not None:
             return self._by_launcher(bare, workflow, facts)
@@ -115,7 +115,7 @@ class Looks:
         digest = _digest_of(facts, self.workflows.get(native_id))
         bare = Observed(jid, generation, digest, State.PENDING, handle_of(native_id))
         why = sighting.why if isinstance(sighting, Unknown) else "Cromwell does not know it"
-        return replace(bare, message=why) if facts.claim is None else _running(bare, facts, None, why)
+        return replace(bare, message=why) if facts.claim is None else _begun(bare, facts, None, why)
 
     def _removed(self, bare: Observed, workflow: Workflow | None, facts: Facts) -> Sighting:
         if facts.is_gone:
@@ -155,9 +155,8 @@ class Looks:
             return self._by_launcher(bare, workflow, facts)
         is_expected = facts.claim is not None or workflow.status == "Succeeded"
         if is_expected and _age_s(workflow.ended_at) < LAST_WORD_S:
-            return _running(
-                bare, facts, workflow, f"Cromwell says {workflow.status}; the launcher's word is waited for"
-            )
+            said = f"Cromwell says {workflow.status}; the launcher's word is waited for"
+            return _begun(bare, facts, workflow, said)
         if self.accounts_left <= 0:
             return Unknown("not looked at closely yet")
         self.accounts_left -= 1
@@ -167,12 +166,12 @@ class Looks:
             return Unknown(str(error))
         if facts.claim is not None and account.return_code == NOT_OURS:
             # A Cromwell that was killed may submit a call anew. What has left is that second run, not the first one.
-            return _running(bare, facts, workflow, _lost_sight_of(facts))
+            return _begun(bare, facts, workflow, _lost_sight_of(facts))
         said = notes(workflow.id, account, NOTES_BYTES_MAX)
-        verdict = verdict_without_launcher(account, facts.claim, said, self._limit_s(facts))
+        verdict = verdict_without_launcher(account, facts.claim, said, self._limit_s(facts), has_begun=facts.has_log)
         if facts.is_at_work and account.status == "Failed" and is_guess(account, said):
             # A scheduler that does not answer ``check-alive`` once makes Cromwell give up a job.
-            return _running(bare, facts, workflow, _lost_sight_of(facts))
+            return _begun(bare, facts, workflow, _lost_sight_of(facts))
         return _ended(bare, self._written(bare.generation, verdict))
 
     def _written(self, generation: str, verdict: Verdict) -> Verdict:

@@ -15,6 +15,7 @@
             alive                               the launcher's: touched as long as it is there
             fetching, pull                      its image is being fetched, or is waited for; what was said of that
             log                                 stdout and stderr, from when the image is there
+            slurm                               what the launcher and Slurm itself say beside it
             verdict/                            the end as it was told once; nothing else counts from then on
             removed                             the tombstone: of a removed job nothing else is left
 

@@ -9,7 +9,7 @@ from backends._identity import read_spec
 from backends._private_folder import asking
 from pman_core.job import JobSpec
 
-SPEC, NATIVE, CLAIM, END, ALIVE, FETCHING, LOG, VERDICT, REMOVED = (
+SPEC, NATIVE, CLAIM, END, ALIVE, FETCHING, LOG, SAID, VERDICT, REMOVED = (
     "spec.json",
     "native",
     "claim",
@@ -17,6 +17,7 @@ SPEC, NATIVE, CLAIM, END, ALIVE, FETCHING, LOG, VERDICT, REMOVED = (
     "alive",
     "fetching",
     "log",
+    "slurm",
     "verdict",
     "removed",
 )
@@ -104,6 +105,11 @@ class JobFolder:
             with os.fdopen(fd, "rb") as file:
                 file.seek(max(0, os.fstat(fd).st_size - max_bytes))
                 return file.read(max_bytes)
+
+    def said(self) -> str:
+        """Return how the output of the batch script begins, which Slurm writes to as well."""
+        data = self._read(SAID, FACTS_BYTES_MAX)
+        return "" if data is None else data.decode(errors="replace")
 
     def _read(self, name: str, max_bytes: int = -1) -> bytes | None:
         with asking("read"):

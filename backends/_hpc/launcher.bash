@@ -255,6 +255,8 @@ main() {
   start_watch
   find_image
   leave_if_over
+  # Else what it cannot be opened for would count as the job's own end.
+  : >>"$folder/log" || fail start_failed "the log of the job cannot be written on $HOSTNAME"
   local status first=''
   if ((setting[tasks] > 1)); then
     srun --nodes="${setting[tasks]}" --ntasks="${setting[tasks]}" --ntasks-per-node=1 --kill-on-bad-exit=1 --label \

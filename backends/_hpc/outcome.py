@@ -131,7 +131,9 @@ def verdict_of(end: End) -> Verdict | None:
         return Verdict(state, reason_or_none, message, end.cause, end.exit_code, end.started_at, end.finished_at)
     else:
         return None
-    return Verdict(state, reason, message, end.cause, end.exit_code, end.started_at, end.finished_at)
+    # Without an exit code, or an image, nothing of the job has begun.
+    started_at = None if end.exit_code is None else end.started_at
+    return Verdict(state, reason, message, end.cause, end.exit_code, started_at, end.finished_at)
 
 
 def read_facts(data: bytes) -> dict[str, str]:

@@ -27,6 +27,10 @@ SIGNAL_BASE = 128
 """What an exit code has above it is the signal that ended the command."""
 ENDED_BY_SLURM = frozenset({KILLED, TERMINATED})
 """What a job's exit code is when Slurm has ended it: whose node has failed, or who is preempted, hears it, too."""
+UNSEEN_ENDS = frozenset({"BOOT_FAIL", "NODE_FAIL", "RECONFIG_FAIL"})
+"""States of jobs of whose end on their nodes Slurm knows nothing. 0:1 comes with a step that its node has lost."""
+PROLOG_FAILED = "Error running slurm prolog"
+"""What a node writes into the output of a job whose prolog has failed."""
 NOT_A_SIGNAL = frozenset({53, 125})
 """Slurm's own numbers where a signal is meant to be: the batch script could not be started; want of memory."""
 
@@ -47,6 +51,8 @@ class Known:
     accounted: Mapping[int, NativeJob] = field(default_factory=dict)
     accounting_failed: str = ""
     """Why accounting can say nothing; ``""`` if it was asked and knows all, or if there is none."""
+    said: str = ""
+    """What Slurm has written into the output of a job that its node has not launched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +79,15 @@ def judge(known: Known, now: datetime) -> Judgement:
     meaning = meaning_of(job.state)
     if meaning is None:
         return Unknown(f"Slurm says {job.state!r} of job {job.job_id}")
+    # A claim may be younger than the listing; only a later restart tells that the run which made it is over.
+    before = _claim_before(known, job)
     if meaning.stage is Stage.RUNS:
-        return running(job, known.not_begun)
-    if meaning.stage is Stage.WAITS:
-        # A claim may be younger than the listing; only a later restart tells that the run which made it is over.
-        return waiting(job) if (claim := _claim_before(known, job)) is None else _requeued(known, claim, job)
-    return _ended(known, job, meaning, now)
+        present = running(job, known.not_begun)
+        # While the first run is being ended, Slurm tells of the next one that it starts just now, at every look.
+        return present if before is None else replace(present, started_at=before.at)
+    if before is not None:
+        return _requeued(known, before, job)
+    return waiting(job) if meaning.stage is Stage.WAITS else _ended(known, job, meaning, now)
 
 
 def waiting(job: NativeJob) -> Present:
@@ -171,9 +180,12 @@ def _claim_before(known: Known, job: NativeJob) -> Claim | None:
     claim, end = known.claim, known.end
     if claim is None or claim.native_id != str(job.job_id):
         return None
-    # Accounting does not count restarts. A refused run leaves the end of the first one as it is.
-    is_refused = job.exit_status == NOT_OURS and end is not None and end.exit_code not in {None, NOT_OURS}
-    return claim if job.restarts > claim.restarts or is_refused else None
+    # Accounting does not count restarts. A refused run leaves the end of the first one as it is. One that is cancelled
+    # in the queue has no node, and the code and the reason of the first.
+    is_told = end is not None and (end.cause == "requeued" or end.exit_code not in {None, NOT_OURS})
+    is_refused = job.exit_status == NOT_OURS and is_told
+    is_nowhere = not job.nodes and word_of(job.state) == "CANCELLED"
+    return claim if job.restarts > claim.restarts or is_refused or is_nowhere else None
 
 
 def _requeued(known: Known, claim: Claim, job: NativeJob) -> Verdict:
@@ -189,23 +201,40 @@ def _requeued(known: Known, claim: Claim, job: NativeJob) -> Verdict:
 def _ended(known: Known, job: NativeJob, meaning: Meaning, now: datetime) -> Judgement:
     end = known.end if known.end is None or known.end.native_id == str(job.job_id) else None
     word = word_of(job.state)
-    if word in {"FAILED", "COMPLETED"} and (claim := _claim_before(known, job)) is not None:
-        return _requeued(known, claim, job)
     had_ended = end is not None and end.exit_code not in ENDED_BY_SLURM
     if word in {"FAILED", "COMPLETED"} or (meaning.reason is Reason.NODE_FAIL and had_ended):
-        verdict = _by_exit(end, job, now, is_claimed=known.claim is not None)
+        verdict = _by_exit(end, known, job, now)
+    elif why := _why_not_launched(known, job, meaning):
+        verdict = Verdict(State.FAILED, Reason.START_FAILED, why)
     else:
-        verdict = Verdict(meaning.state, meaning.reason, _message(meaning, job), word, _exit_code(end, job))
+        code = _exit_code(end, known, job, word)
+        verdict = Verdict(meaning.state, meaning.reason, _message(known, meaning, job), word, code)
     if not isinstance(verdict, Verdict):
         return verdict
     finished_at = job.finished_at or (end.finished_at if end is not None else None)
     started_at = job.started_at or (end.started_at if end is not None else None)
+    if known.not_begun and verdict.exit_code is None:
+        started_at = None  # Slurm tells when it had a node, and of one that never had any, when it was cancelled
     if started_at is not None and finished_at is not None:
         started_at = min(started_at, finished_at)
     return replace(verdict, native_state=job.state, started_at=started_at, finished_at=finished_at)
 
 
-def _message(meaning: Meaning, job: NativeJob) -> str:
+def _why_not_launched(known: Known, job: NativeJob, meaning: Meaning) -> str:
+    """Return why Slurm itself has cancelled a job that its node did not launch; ``""``: it has not.
+
+    It does so because the job may not be requeued: when the prolog of the node fails, and when slurmctld, to which the
+    node did not answer in time, has put the job into the queue again, and the node gives it back then.
+    ``_launch_job_fail`` of https://github.com/SchedMD/slurm/blob/slurm-22.05/src/slurmd/slurmd/req.c
+    """
+    if meaning.state is not State.CANCELLED or known.claim is not None or not known.not_begun or not job.nodes:
+        return ""
+    if failed := next((line for line in known.said.splitlines() if line.startswith(PROLOG_FAILED)), ""):
+        return f"{job.nodes} did not launch it: {failed}"
+    return f"cancelled in Slurm, after {job.nodes} had not launched it" if job.restarts else ""
+
+
+def _message(known: Known, meaning: Meaning, job: NativeJob) -> str:
     if word_of(job.state) == "TIMEOUT":
         return describe_time_limit(None if job.time_limit_minutes is None else job.time_limit_minutes * 60)
     parts = [meaning.text]
@@ -213,37 +242,47 @@ def _message(meaning: Meaning, job: NativeJob) -> str:
         parts.append(f"by user {who}")
     if meaning.reason is Reason.NODE_FAIL and job.nodes:
         parts.append(f"({job.nodes})")
-    if meaning.state is State.CANCELLED and not job.started_at:
-        parts.append("before it began")
+    if known.not_begun and (meaning.state is State.CANCELLED or meaning.reason is Reason.NODE_FAIL):
+        # By somebody, or because the node could not launch it: with PrologFlags=Alloc nothing tells the two apart.
+        is_unlaunched = known.claim is None and job.nodes
+        parts.append(f"before {job.nodes} had launched it" if is_unlaunched else "before it began")
     return " ".join(parts)
 
 
-def _by_exit(end: End | None, job: NativeJob, now: datetime, *, is_claimed: bool) -> Judgement:
+def _by_exit(end: End | None, known: Known, job: NativeJob, now: datetime) -> Judgement:
     """Return the end of a job of which Slurm knows no more than how the batch script ended."""
     if end is not None and (told := verdict_of(end)) is not None:
         return told
     status = job.exit_status
-    if job.signal and job.signal not in NOT_A_SIGNAL:
-        state, reason, message = state_of_exit(128 + job.signal)
-        return Verdict(state, reason, message, exit_code=128 + job.signal)
-    is_not_mounted = status == NOT_MOUNTED and not is_claimed
-    if job.signal or status is None or is_not_mounted or job.reason == "JobLaunchFailure":
+    is_not_mounted = status == NOT_MOUNTED and known.claim is None
+    is_number = job.signal in NOT_A_SIGNAL or (job.reason == "JobLaunchFailure" and not job.signal)
+    if is_number or (status is None and not job.signal) or is_not_mounted:
         where = f"{job.nodes or 'a node'} ({job.reason or job.state})"
         text = f"Slurm could not start the batch script on {where}: is the store mounted there?"
         return Verdict(State.FAILED, Reason.START_FAILED, text)
-    if status in {NOT_OURS, OWN_FAULT}:
+    is_unseen = bool(job.signal and known.not_begun)
+    is_young = job.finished_at is None or now - job.finished_at < VISIBLE
+    if is_young and (is_unseen or status in {NOT_OURS, OWN_FAULT}):
         # What it stands for is in the control folder, and not to be seen from here yet.
-        if job.finished_at is None or now - job.finished_at < VISIBLE:
-            return Unknown(f"the control folder does not show yet how job {job.job_id} ended")
+        return Unknown(f"the control folder does not show yet how job {job.job_id} ended")
+    code = SIGNAL_BASE + job.signal if job.signal else status or 0
+    state, reason, message = state_of_exit(code)
+    if is_unseen:
+        return Verdict(State.FAILED, Reason.START_FAILED, f"its launcher was {message} before the job began")
+    if status in {NOT_OURS, OWN_FAULT}:
         return Verdict(State.FAILED, Reason.START_FAILED, f"the launcher ended with {status} and left no word of why")
-    state, reason, message = state_of_exit(status or 0)
-    return Verdict(state, reason, message, exit_code=status)
+    return Verdict(state, reason, message, exit_code=code)
 
 
-def _exit_code(end: End | None, job: NativeJob) -> int | None:
-    """Return the exit code of a job that Slurm has ended."""
+def _exit_code(end: End | None, known: Known, job: NativeJob, word: str) -> int | None:
+    """Return the exit code of a job that Slurm has ended.
+
+    Of one that has not begun, or whose end on its node Slurm has not seen, the code in the listing is made up.
+    """
     if end is not None and end.exit_code is not None:
         return end.exit_code
+    if known.not_begun or word in UNSEEN_ENDS:
+        return None
     if job.signal == 125:
         return KILLED
-    return 128 + job.signal if job.signal and job.signal not in NOT_A_SIGNAL else None
+    return SIGNAL_BASE + job.signal if job.signal and job.signal not in NOT_A_SIGNAL else None

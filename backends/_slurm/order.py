@@ -2,6 +2,7 @@
 
 import math
 
+from backends._hpc.job_folder import SAID
 from backends._hpc.launcher import batch_script
 from backends._slurm.identity import comment_of
 from backends._slurm.settings import SlurmSettings
@@ -22,7 +23,7 @@ def build_order(spec: JobSpec, own: SlurmSettings, common: CommonSettings, launc
         name=spec.native_name,
         comment=comment_of(spec),
         work_dir="/",
-        output=f"{folder}/slurm",
+        output=f"{folder}/{SAID}",
         environment={"PATH": own.hpc_path, "LC_ALL": "C"},
         nodes=request.number_of_workers,
         cpus=math.ceil(request.cpu_millicores / 1000) if limits else None,

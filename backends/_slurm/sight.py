@@ -117,7 +117,8 @@ def read_sight(folder: JobFolder, listing: Listing) -> Sight:
         claim = folder.claim()
         not_begun = why_not_begun(folder, "" if claim is None else claim.host)
         beat_at_s = None if listed else folder.beat_at_s()
-        known = Known(folder.noted(), claim, folder.end(), not_begun, beat_at_s, listed=listed)
+        said = "" if claim is not None else folder.said()
+        known = Known(folder.noted(), claim, folder.end(), not_begun, beat_at_s, listed=listed, said=said)
     return Sight(folder, known, folder.spec())
 
 

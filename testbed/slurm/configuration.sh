@@ -39,6 +39,10 @@ SlurmdTimeout=15
 MinJobAge=$SLURM_MIN_JOB_AGE
 MaxJobCount=20000
 KillWait=2
+# A node that does not answer an order to launch a job within these times, by default 10 s, loses it: what may not be
+# requeued is cancelled, or fails with its node. On a busy machine a node takes seconds, once 22.
+MessageTimeout=60
+BatchStartTimeout=60
 MpiDefault=none
 PropagateResourceLimits=NONE
 DefMemPerCPU=256

@@ -17,6 +17,11 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 . "$HERE/../common.sh"
 : "${SLURM_HOME:=/var/lib/pman-slurm}" "${SLURM_NODES:=6}" "${SLURM_GPUS:=1}" "${SLURM_DBD:=0}" "${SLURM_MIN_JOB_AGE:=300}"
 : "${SLURM_REST:=1}" "${SLURM_REST_PORT:=6820}" "${SLURM_SERVICE:=pman-slurm}"
+# What it starts stays. It must not keep open what belongs to whoever has called: a lock would be held for ever.
+for fd in /proc/$$/fd/*; do
+  fd=${fd##*/}
+  ((fd <= 2 || fd == 255)) || eval "exec $fd>&-" # 255 is this text itself
+done
 ETC=/etc/slurm LOG=$SLURM_HOME/log RUN=/run/pman-slurm
 MARK="# Written by testbed/slurm/up.sh of pman"
 unset SLURM_CONF SLURM_JWT # the commands read them

@@ -70,12 +70,13 @@ def wait_until_saved(job_id: int) -> None:
 
     One that is killed before that starts such a job anew when it is back: the node refuses that, and is drained.
     """
-    saved, now_s = Path(os.environ.get("SLURM_HOME", "/var/lib/pman-slurm")) / "slurmctld" / "job_state", time.time()
-    slurm("scontrol", "update", f"JobId={job_id}", "AdminComment=a change")
+    saved = Path(os.environ.get("SLURM_HOME", "/var/lib/pman-slurm")) / "slurmctld" / "job_state"
+    change = f"change {time.time_ns()}"  # a file that is only younger may have been under way before
+    slurm("scontrol", "update", f"JobId={job_id}", f"AdminComment={change}")
 
     def is_saved() -> bool:
         with suppress(FileNotFoundError):  # for a moment, while it is replaced
-            return saved.stat().st_mtime > now_s
+            return change.encode() in saved.read_bytes()
         return False
 
     wait_for("slurmctld has saved its state", is_saved, PATIENCE_S)

@@ -82,5 +82,14 @@ def only_id(system: System, jid: str) -> int:
     return job_id
 
 
+def put_off(system: System, jid: str = "") -> int:
+    """Return how often a submit was tried again, of one job or of all.
+
+    An order that takes longer than pman waits may have been lost, or may yet come: then Slurm has two of that job, and
+    the launcher lets one of them run.
+    """
+    return system.output("worker").count(f"submit put off: jid={jid} " if jid else "submit put off: ")
+
+
 def once(system: System, jid: str) -> tuple[int, int]:
     return traces(system, jid), traces(system, jid, "ends")

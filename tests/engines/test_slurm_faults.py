@@ -14,7 +14,7 @@ from testbed.system import System, wait_for
 from tests.engines.jobs import PATIENCE_S, REPLY_S, get, go, post, running, traced, traces, wait_end
 from tests.engines.slurm import last_node, native_ids, native_state, need_slurm, shared_folder, slurm
 from tests.engines.slurm_faults import bring_up, kill, kill_processes, repaired, stopped, wait_until_saved
-from tests.engines.slurm_system import SMALL, once, only_id, slurm_system
+from tests.engines.slurm_system import SMALL, once, only_id, put_off, slurm_system
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.exclusive, pytest.mark.timeout(900)]
 
@@ -37,6 +37,11 @@ def health(system: System) -> tuple[bool, str]:
     return bool(backend.get("ok")), str(backend.get("message"))
 
 
+def is_away(message: str) -> bool:
+    """Whether a job waits because Slurm is away: sbatch says so itself, if it gives up before pman gives up sbatch."""
+    return "Unable to contact" in message or "sbatch: no answer" in message
+
+
 # -- the controller
 
 
@@ -47,7 +52,7 @@ def test_a_slurmctld_that_is_killed_changes_no_state_and_is_waited_for(pman: Sys
     try:
         wait_for("it is told that Slurm is away", lambda: not health(pman)[0], PATIENCE_S)
         post(pman, traced("posted-without", code=2, **SMALL))
-        wait_for("the new job says why it waits", lambda: "Slurm" in get(pman, "posted-without")["message"], PATIENCE_S)
+        wait_for("the new job says why it waits", lambda: is_away(get(pman, "posted-without")["message"]), PATIENCE_S)
         assert get(pman, "killed-ctld")["status"] == "started"
         assert get(pman, "posted-without")["status"] == "notstarted"
         go(pman, "killed-ctld")  # it ends while nobody can tell
@@ -59,7 +64,7 @@ def test_a_slurmctld_that_is_killed_changes_no_state_and_is_waited_for(pman: Sys
         assert (record["status"], record["exit_code"], once(pman, jid)) == ("finishedWithError", code, (1, 1)), (
             f"{record}"
         )
-    assert len(native_ids(pman, "posted-without")) == 1
+    assert 1 <= len(native_ids(pman, "posted-without")) <= put_off(pman, "posted-without")
     wait_for("all is well again", lambda: health(pman)[0], PATIENCE_S)
 
 
@@ -113,7 +118,7 @@ def test_a_job_waits_for_a_node_that_is_drained_and_says_why(pman: System) -> No
 def test_a_step_that_the_kernel_kills_for_want_of_memory_on_the_node_ends_its_job(pman: System) -> None:
     running(pman, "no-step", **SMALL)
     kill_processes(f"slurmstepd: \\[{only_id(pman, 'no-step')}\\.", "slurmstepd")
-    record = wait_end(pman, "no-step")
+    record = wait_end(pman, "no-step", 300)  # not before BatchStartTimeout, and when its node has been asked
     go(pman, "no-step")
     assert record["status"] == "finishedWithError", f"{record}"
     assert record["message"]

@@ -13,7 +13,7 @@ from testbed.system import System, wait_for
 from tests.engines.jobs import PATIENCE_S, delete, get, post, traced
 from tests.engines.load import told_of_jobs
 from tests.engines.slurm import native_states, need_slurm, shared_folder, slurm
-from tests.engines.slurm_system import POLL_S, Calls, count, slurm_system, wait_nothing_left
+from tests.engines.slurm_system import POLL_S, Calls, count, put_off, slurm_system, wait_nothing_left
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slurm, pytest.mark.exclusive, pytest.mark.timeout(1200)]
 
@@ -53,6 +53,12 @@ def drained(request: pytest.FixtureRequest) -> Iterator[None]:
         slurm("scontrol", "update", f"NodeName={nodes}", "State=RESUME")
 
 
+def orders(system: System) -> int:
+    """Return how many orders Slurm has given a number, as pman has noted it."""
+    control = system.store_base / ".pman" / system.env["PMAN_INSTANCE"] / "slurm"
+    return len(list(control.glob("*/native/*")))
+
+
 def test_two_hundred_jobs_of_eight_clients_are_true_in_time_and_cheap(
     pman: System, calls: Calls, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,7 +67,8 @@ def test_two_hundred_jobs_of_eight_clients_are_true_in_time_and_cheap(
     told_s = {jid: at_s + to_wall_s for jid, at_s in told_of_jobs(pman, JOBS, CLIENTS, PATIENCE_S).items()}
     lasted_s, made = time.time() - began_s, calls.since(began_s)
     asked = count(made)
-    assert asked["sbatch"] == JOBS, "one job of Slurm each"  # which remembers those that ended for five minutes only
+    assert orders(pman) == JOBS, "one job of Slurm each"  # which remembers those that ended for five minutes only
+    assert JOBS <= asked["sbatch"] <= JOBS + put_off(pman)
     ended_s = {jid: (pman.store_base / jid / "out" / "ends").stat().st_mtime for jid in told_s}
     late_s = sorted(told_s[jid] - ended_s[jid] for jid in told_s)
     listed_s = [at_s for at_s, what in made if what.startswith("squeue")]
@@ -99,7 +106,7 @@ def test_two_hundred_jobs_that_wait_cost_no_more_listings_than_one(pman: System,
     # One process asks for all: the observer, once in a period.
     assert asked <= seconds / POLL_S + 1, f"{asked} listings in {seconds:.1f} s"
     assert {get(pman, jid)["status"] for jid in jids} == {"notstarted"}
-    assert count(calls.since(began_s))["sbatch"] == JOBS
+    assert JOBS <= count(calls.since(began_s))["sbatch"] <= JOBS + put_off(pman)
     for jid in jids:
         delete(pman, jid)
     wait_nothing_left(pman)

@@ -20,7 +20,7 @@ from testbed.processes import children_named, is_left, naming
 from testbed.system import wait_for
 from tests.engines import registry
 from tests.engines.jobs import PATIENCE_S, UNTIL_TOLD
-from tests.engines.slurm import native_state, shared_folder
+from tests.engines.slurm import native_state, shared_folder, slurm
 from tests.engines.slurm_site import Site, ended, lively_site, look, native_id
 from tests.engines.slurm_system import Calls, count
 
@@ -71,6 +71,20 @@ def test_a_job_whose_image_is_fetched_waits_and_says_so(site: Site) -> None:
     wait_running(backend, spec)
     (site.store / spec.request.output_dir / "go").touch()
     assert ended(backend, spec).state is State.SUCCEEDED
+
+
+def test_a_job_that_is_cancelled_while_its_image_is_fetched_has_not_begun(site: Site) -> None:
+    image, cache = "127.0.0.1:1/nobody/has:it", site.store / "cache"
+    backend = site.backend(hpc_image_cache=cache)
+    cache.mkdir()
+    with (cache / f"{cache_name(image)}.sif.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        spec = submitted(site, backend, "true", image=image)
+        wait_for("its image is waited for", lambda: "fetching" in look(backend, spec).message, PATIENCE_S)
+        slurm("scancel", str(native_id(backend, spec)))
+        found = ended(backend, spec)
+    assert (found.state, found.message) == (State.CANCELLED, "cancelled in Slurm before it began"), f"{found}"
+    assert (found.started_at, found.exit_code) == (None, None), f"{found}"
 
 
 def test_what_is_over_is_ended_on_its_node_though_slurm_is_not_told(site: Site) -> None:

@@ -81,7 +81,8 @@ def test_workers_that_are_removed_are_gone_from_every_node(site: Site) -> None:
     backend.remove(spec.jid, spec.generation)
     wait_for("it is gone", lambda: isinstance(backend.observe([ref])[ref.jid, ref.generation], Absent), PATIENCE_S)
     wait_gone(began, spec)
-    wait_for("Slurm has done with it", lambda: native_state(job_id) == "CANCELLED", PATIENCE_S)
+    # Where scancel takes longer than the launchers' grace, they have ended it themselves before.
+    wait_for("Slurm has done with it", lambda: native_state(job_id) in {"CANCELLED", "FAILED"}, PATIENCE_S)
 
 
 def test_workers_that_slurm_is_not_told_to_end_are_ended_by_their_launcher(site: Site) -> None:

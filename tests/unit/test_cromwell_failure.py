@@ -139,6 +139,15 @@ def test_a_job_that_has_not_begun_has_no_exit_code() -> None:
     assert (verdict.state, verdict.reason, verdict.exit_code) == (State.FAILED, Reason.START_FAILED, None)
 
 
+@pytest.mark.parametrize("account", [Account("Aborted", started_at=BEGAN), replace(FAILED, started_at=BEGAN), INVENTED])
+@pytest.mark.parametrize("claim", [None, CLAIM])
+def test_what_never_began_has_no_start_and_no_exit_code(account: Account, claim: Claim | None) -> None:
+    """To Cromwell it runs as soon as it has a job, and it may have had one that was still fetching its image."""
+    verdict = verdict_without_launcher(account, claim, "", None, has_begun=False)
+    assert (verdict.started_at, verdict.exit_code) == (None, None)
+    assert verdict.message
+
+
 def test_a_message_is_never_empty_and_never_long() -> None:
     for account in (Account("Failed"), replace(INVENTED, messages=("x" * 9999,)), Account("Aborted")):
         for claim in (None, CLAIM):

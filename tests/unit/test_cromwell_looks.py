@@ -176,6 +176,20 @@ def test_a_job_that_cromwell_has_given_up_runs_while_its_launcher_does(
     assert site.look(spec) == Absent()
 
 
+def test_a_job_that_cromwell_says_has_ended_while_its_image_is_fetched_has_not_begun(
+    site: Site, server: Scripted, spec: JobSpec
+) -> None:
+    site.claim(spec, LONG_AGO, has_image=False)
+    server.says("GET", "/metadata", metadata(spec, "Failed", ["Workflow failed"], returnCode=79))
+    server.shows(row(spec, "Failed", ended_at=datetime.now(UTC)))
+    assert (look(site, spec).state, look(site, spec).started_at) == (State.PENDING, None)
+    server.shows(row(spec, "Failed", ended_at=LONG_AGO))
+    site.beat(spec, 1)
+    assert (look(site, spec).state, look(site, spec).started_at) == (State.PENDING, None)
+    site.beat(spec, SILENCE_S + 1)
+    assert (look(site, spec).state, look(site, spec).started_at) == (State.FAILED, None)
+
+
 def test_a_launcher_that_was_told_to_end_by_the_batch_system_is_not_waited_for(
     site: Site, server: Scripted, spec: JobSpec
 ) -> None:

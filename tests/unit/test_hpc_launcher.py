@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,17 @@ def test_a_bash_that_is_too_old_is_named_and_nothing_begins(bare: Node) -> None:
     assert f"needs bash 4.4, and {bare.bash} on" in text
     assert runs(bare) == 0
     assert bare.run(spec, "8") == NOT_OURS, "it has claimed the job all the same"
+
+
+def test_a_job_whose_log_cannot_be_written_has_no_exit_code(bare: Node) -> None:
+    """A store without room; here there is something else in its place."""
+    spec = bare.prepare(*COUNT)
+    (bare.control.folder(spec.generation).path / "log").mkdir()
+    assert bare.run(spec) == OWN_FAULT
+    cause, code, text = bare.end(spec)
+    assert (cause, code) == ("start_failed", None)
+    assert text.startswith("the log of the job cannot be written on ")
+    assert runs(bare) == 0
 
 
 def test_an_end_that_is_there_is_not_overwritten(bare: Node) -> None:
@@ -322,6 +334,14 @@ def test_what_the_launcher_says_has_a_meaning(cause: str, code: int | None, stat
     assert verdict is not None
     assert (verdict.state, verdict.reason) == (state, reason)
     assert verdict_of(End("of a newer release", 0, "", "7", "n1", None, None)) is None
+
+
+@pytest.mark.parametrize(("cause", "code"), [("image_pull", None), ("start_failed", None), ("start_failed", 255)])
+def test_only_what_has_an_exit_code_has_begun(cause: str, code: int | None) -> None:
+    moment = datetime(2026, 11, 26, tzinfo=UTC)
+    verdict = verdict_of(End(cause, code, "text", "7", "n1", moment, moment))
+    assert verdict is not None
+    assert (verdict.started_at, verdict.finished_at) == (None if code is None else moment, moment)
 
 
 def test_a_store_that_is_not_mounted_is_no_answer(tmp_path: Path) -> None:

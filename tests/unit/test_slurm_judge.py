@@ -63,6 +63,8 @@ def known(*listed: NativeJob, claimed: str = "7", **fields: Any) -> Known:
         (known(native("TIMEOUT", signal=15)), State.FAILED, Reason.TIME_LIMIT, 143),
         (known(native("DEADLINE")), State.FAILED, Reason.TIME_LIMIT, None),
         (known(native("NODE_FAIL")), State.FAILED, Reason.NODE_FAIL, None),
+        (known(native("NODE_FAIL", signal=1)), State.FAILED, Reason.NODE_FAIL, None),
+        (known(native("NODE_FAIL", signal=126), claimed="", not_begun="n1"), State.FAILED, Reason.NODE_FAIL, None),
         (known(native("BOOT_FAIL"), claimed=""), State.FAILED, Reason.NODE_FAIL, None),
         (known(native("PREEMPTED")), State.FAILED, Reason.NODE_FAIL, None),
         (known(native("CANCELLED", signal=15)), State.CANCELLED, Reason.CANCELLED, 143),
@@ -76,6 +78,26 @@ def known(*listed: NativeJob, claimed: str = "7", **fields: Any) -> Known:
         (known(native("NODE_FAIL"), end=end(code=143)), State.FAILED, Reason.NODE_FAIL, 143),
         (known(native("NODE_FAIL"), end=end(code=137)), State.FAILED, Reason.NODE_FAIL, 137),
         (known(native("PREEMPTED", signal=15), end=end(code=143)), State.FAILED, Reason.NODE_FAIL, 143),
+        # It had not begun: Slurm makes up when it started, and the code of what it ended
+        (known(native("CANCELLED"), claimed="", not_begun="no node"), State.CANCELLED, Reason.CANCELLED, None),
+        (known(native("CANCELLED", signal=15), not_begun="fetching"), State.CANCELLED, Reason.CANCELLED, None),
+        (known(native("CANCELLED", exit_status=1), claimed="", not_begun="n"), State.CANCELLED, Reason.CANCELLED, None),
+        (known(native("TIMEOUT", signal=15), not_begun="fetching"), State.FAILED, Reason.TIME_LIMIT, None),
+        (known(native("OUT_OF_MEMORY", signal=125), not_begun="fetching"), State.FAILED, Reason.OOM_KILLED, None),
+        (known(native("FAILED", signal=9), not_begun="fetching"), State.FAILED, Reason.START_FAILED, None),
+        # It had not begun, and nobody has cancelled it: its node could not launch it
+        (
+            known(native("CANCELLED"), claimed="", not_begun="n1", said="Error running slurm prolog: 1\n"),
+            State.FAILED, Reason.START_FAILED, None,
+        ),
+        (
+            known(native("CANCELLED", restarts=1), claimed="", not_begun="n1"), State.FAILED, Reason.START_FAILED, None,
+        ),
+        # It was requeued before it had a node, and cancelled in the queue
+        (
+            known(native("CANCELLED", restarts=1, nodes=""), claimed="", not_begun="n1"),
+            State.CANCELLED, Reason.CANCELLED, None,
+        ),
         # It had begun, and is in the queue again
         (known(native("REQUEUED", restarts=1)), State.FAILED, Reason.REQUEUED, None),
         (known(native("PENDING", restarts=1)), State.FAILED, Reason.REQUEUED, None),
@@ -84,8 +106,15 @@ def known(*listed: NativeJob, claimed: str = "7", **fields: Any) -> Known:
         (known(native("FAILED", exit_status=113, restarts=1), end=end(code=143)), State.FAILED, Reason.REQUEUED, None),
         (known(native("PENDING", restarts=1), end=end(code=143)), State.FAILED, Reason.REQUEUED, None),
         (known(accounted={7: native("F", exit_status=113)}, end=end(code=137)), State.FAILED, Reason.REQUEUED, None),
+        (known(native("CANCELLED", restarts=1)), State.FAILED, Reason.REQUEUED, None),
+        (known(accounted={7: native("CANCELLED by 0", nodes="")}), State.FAILED, Reason.REQUEUED, None),
         # It had ended by itself before it was requeued
         (known(native("PENDING", restarts=1), end=end(code=0)), State.SUCCEEDED, None, 0),
+        (known(native("CANCELLED", restarts=1), end=end(code=0)), State.SUCCEEDED, None, 0),
+        (
+            known(accounted={7: native("CANCELLED by 0", nodes="", exit_status=3)}, end=end(code=3)), State.FAILED,
+            Reason.NONZERO_EXIT, 3,
+        ),
         (known(native("FAILED", exit_status=113, restarts=1), end=end(code=3)), State.FAILED, Reason.NONZERO_EXIT, 3),
         # A command with an exit code of the launcher's
         (known(native("FAILED", exit_status=113), end=end(code=113)), State.FAILED, Reason.NONZERO_EXIT, 113),
@@ -107,6 +136,20 @@ def test_an_end_is_told_as_it_was(facts: Known, state: State, reason: Reason | N
     assert (verdict.state, verdict.reason, verdict.exit_code) == (state, reason, code)
     assert verdict.message or state is State.SUCCEEDED or facts.end is not None
     assert verdict.finished_at is not None
+
+
+@pytest.mark.parametrize("state", ["CANCELLED", "TIMEOUT", "FAILED"])
+def test_what_never_began_has_no_start(state: str) -> None:
+    """Slurm tells when it had a node; of a job that it cancels in the queue, when that was."""
+    verdict = judge(known(native(state, signal=15), claimed="", not_begun="n1 has not begun with it yet"), NOW)
+    assert isinstance(verdict, Verdict)
+    assert (verdict.started_at, verdict.finished_at) == (None, NOW - timedelta(minutes=5))
+
+
+def test_a_job_that_is_ended_to_be_requeued_does_not_start_at_every_look() -> None:
+    present = judge(known(native("COMPLETING", restarts=1, started_at=NOW)), NOW)
+    assert isinstance(present, Present)
+    assert (present.state, present.started_at) == (State.RUNNING, NOW - timedelta(minutes=9))
 
 
 @pytest.mark.parametrize(
@@ -145,6 +188,7 @@ def test_what_has_not_ended_is_not_told_as_an_end(facts: Known, state: State) ->
         known(accounting_failed="slurmdbd is away"),
         known(native("FAILED", exit_status=114, finished_at=NOW)),
         known(native("FAILED", exit_status=113, finished_at=NOW), claimed=""),
+        known(native("FAILED", signal=9, finished_at=NOW), not_begun="its log is not there yet"),
     ],
 )
 def test_what_is_not_known_is_not_made_up(facts: Known) -> None:
@@ -173,9 +217,14 @@ def test_a_job_that_ran_into_its_time_limit_says_how_long_that_was(minutes: int 
 
 
 def test_messages_say_who_and_why() -> None:
-    cancelled = judge(known(native("CANCELLED by 1234", started_at=None), claimed=""), NOW)
-    assert isinstance(cancelled, Verdict)
-    assert cancelled.message == "cancelled in Slurm by user 1234 before it began"
+    lost = judge(known(native("NODE_FAIL"), claimed="", not_begun="n1 has not begun with it yet"), NOW)
+    assert isinstance(lost, Verdict)
+    assert lost.message == "its node has failed (n1) before n1 had launched it"
+    for nodes, when in (("", "before it began"), ("n1", "before n1 had launched it")):
+        facts = known(native("CANCELLED by 1234", nodes=nodes), claimed="", not_begun="n1 has not begun with it yet")
+        cancelled = judge(facts, NOW)
+        assert isinstance(cancelled, Verdict)
+        assert cancelled.message == f"cancelled in Slurm by user 1234 {when}"
     assert why_it_waits("ReqNodeNotAvail, UnavailableNodes:n1") == (
         "waiting in Slurm: ReqNodeNotAvail, UnavailableNodes:n1 (a node it needs is not available)"
     )

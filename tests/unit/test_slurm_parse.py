@@ -64,6 +64,12 @@ def test_times_that_are_only_expected_are_none() -> None:
     assert running.finished_at is None
 
 
+def test_slurm_tells_a_start_of_a_job_that_was_cancelled_in_the_queue() -> None:
+    """So who believes it must ask whether the job had a node: see ``judge.py``."""
+    cancelled = listed("cancelled-pending")
+    assert (cancelled.nodes, cancelled.started_at) == ("", cancelled.finished_at)
+
+
 def test_names_and_comments_may_hold_anything() -> None:
     fields = [
         "7",

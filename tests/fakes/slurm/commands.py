@@ -17,6 +17,7 @@ import time
 CONF = os.environ.get("SLURM_CONF", "/nonexistent")
 JOBS = f"{os.path.dirname(CONF)}/jobs"
 ACTIVE = ("PENDING", "RUNNING", "COMPLETING")
+NO_OUTPUT = 53  # a real-time signal, which is Slurm's own number for an output that cannot be opened
 CPUS_MAX, NODES_MAX, MEMORY_MAX_MIB = 2, 4, 24000
 
 
@@ -128,7 +129,10 @@ def start(job_id):
         write(job)
     script = os.fork()
     if not script:
-        output = os.open(job["output"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            output = os.open(job["output"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        except OSError:
+            os.kill(os.getpid(), NO_OUTPUT)
         for fd in (1, 2):
             os.dup2(output, fd)
         os.chdir(job["cwd"])
@@ -184,7 +188,8 @@ def squeue():
             "TimeLimit": "UNLIMITED" if job["limit_s"] is None else f"{job['limit_s']}:00",
             "UserName": "fake",
             "SubmitTime": shown(job["submitted"]),
-            "StartTime": shown(job["started"]),
+            # Of a job that was cancelled in the queue it is the time of that.
+            "StartTime": shown(job["started"] or job["finished"]),
             "EndTime": shown(job["finished"]),
             "NodeList": "n1" if job["started"] else "",
             "Name": job["name"],
