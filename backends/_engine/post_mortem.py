@@ -7,6 +7,7 @@ from backends._engine.client import Client, translated
 from backends._engine.dialect import Dialect
 from backends._engine.errors import Doing
 from backends._engine.state import LOOK_AGAIN_S, Container, Verdict, is_killed, moment, observed_from
+from backends._exit_codes import KILLED
 from pman_core.backend import Sighting
 
 
@@ -17,14 +18,16 @@ def post_mortem(client: Client, dialect: Dialect, container: Container) -> Sight
     mark = marks.find(client, container["Id"])
     if mark is not None:
         return observed_from(container, mark)
+    if container["State"]["OOMKilled"]:
+        return observed_from(container)
     if dialect.tells_oom:
         # It may tell so a moment late.
         time.sleep(LOOK_AGAIN_S)
         with translated(Doing.ASK):
             container = client.inspect_container(container["Id"])
         return observed_from(container)
-    has_limit = container["HostConfig"]["Memory"] > 0
-    return observed_from(container, Verdict(is_oom=has_limit and _died_unasked(client, container)))
+    may_want = container["HostConfig"]["Memory"] > 0 and container["State"]["ExitCode"] == KILLED
+    return observed_from(container, Verdict(is_oom=may_want and _died_unasked(client, container)))
 
 
 def _died_unasked(client: Client, container: Container) -> bool:

@@ -13,7 +13,15 @@ from typing import Any
 
 from backends._engine.errors import NotThere
 from backends._engine.labels import identity_of
-from backends._engine.state import LOOK_AGAIN_S, RUNNING, Container, observed_gone, observed_running, observed_success
+from backends._engine.state import (
+    LOOK_AGAIN_S,
+    RUNNING,
+    UNSEEN_CODE,
+    Container,
+    observed_gone,
+    observed_running,
+    observed_success,
+)
 from pman_core.backend import Observed, Sighting, Unknown
 from pman_core.errors import Unavailable
 from pman_core.states import TERMINAL
@@ -88,7 +96,7 @@ class Sightings:
                 inspected = self._inspect_ended(actor["ID"]) if is_end else self._inspect(actor["ID"])
                 sighting = self._remembered(self._observe(inspected))
             except NotThere:
-                code = int(actor["Attributes"].get("exitCode", 255))
+                code = int(actor["Attributes"].get("exitCode", UNSEEN_CODE))
                 return observed_gone(actor["Attributes"], actor["ID"], code, at) if is_end else None
             except Unavailable:
                 raise

@@ -16,11 +16,19 @@ running                                            RUNNING
 paused      frozen by an administrator             RUNNING, and the message says it
 restarting  never: no restart policy is asked for  RUNNING
 stopping    Podman: told to end                    RUNNING
-removing    going away                             Unknown
+removing    going away, by hand                    as exited; Unknown if it has never
+                                                   begun
 exited      ended                                  by its exit code, see ``_end_of``
 stopped     Podman: ended, not cleaned up yet      as exited
 dead        ended, and could not be removed        as exited
+dead,       StartedAt is not set: removed, or      FAILED, VANISHED: the exit code, 0 or 137,
+exited      ended, before it had begun             is made up
 ==========  =====================================  ==================================
+
+Exit codes of no process: Podman tells -1 of a container that has ended without its monitor, Docker 255 of one that its
+containerd does not know any more, as when the machine was restarted. The first is no code of a job; the second may be,
+so the message leaves it open. (``restore`` in https://github.com/moby/moby/blob/v20.10.24/daemon/daemon.go, and
+``UpdateContainerStatus`` in https://github.com/containers/podman/blob/v4.3.1/libpod/oci_conmon_common.go)
 """
 
 from collections.abc import Mapping
@@ -43,9 +51,11 @@ HANDLE_VERSION = 1
 LOOK_AGAIN_S = 0.05
 """What an engine shows of a container may be a moment behind what it has told or done: so soon it is asked again."""
 RUNNING = frozenset({"running", "paused", "restarting", "stopping"})
-ENDED = frozenset({"exited", "stopped", "dead"})
+REMOVED = frozenset({"dead", "removing"})
+ENDED = frozenset({"exited", "stopped"}) | REMOVED
 NATIVE_ALIASES = {"stopped": "exited"}
 """What Podman calls ended and not cleaned up yet is told as it will be told for good."""
+UNSEEN_CODE = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +75,12 @@ def handle_of(container_id: str) -> Handle:
 
 
 def is_killed(container: Container) -> bool:
-    """Whether the state alone does not tell why it ended: killed, and not known to be for want of memory."""
+    """Whether the state alone does not tell why it ended: killed, or nobody has seen how.
+
+    What is said to have wanted memory may have been killed for another reason later: a child of it is enough.
+    """
     state = container["State"]
-    return state["Status"] in ENDED and state["ExitCode"] == KILLED and not state["OOMKilled"]
+    return state["Status"] in ENDED and _is_killed_by(state["ExitCode"])
 
 
 def observed_from(container: Container, verdict: Verdict = Verdict()) -> Sighting:
@@ -94,6 +107,11 @@ def observed_from(container: Container, verdict: Verdict = Verdict()) -> Sightin
     if native in RUNNING:
         message = "" if native == "running" else native
         return _observed(identity, handle, State.RUNNING, native, message, started_at=started_at)
+    if native in ENDED and started_at is None:
+        if native == "removing":
+            return Unknown("the container is removed, and has not begun")
+        message = "its container was ended or removed before it had begun"
+        return _observed(identity, handle, State.FAILED, native, message, reason=Reason.VANISHED)
     if native in ENDED:
         if started_at and finished_at:
             finished_at = max(started_at, finished_at)  # the engines take the two times from two clocks
@@ -105,7 +123,7 @@ def observed_from(container: Container, verdict: Verdict = Verdict()) -> Sightin
             native,
             message,
             reason=reason,
-            exit_code=state["ExitCode"],
+            exit_code=state["ExitCode"] if state["ExitCode"] >= 0 else None,
             started_at=started_at,
             finished_at=finished_at,
         )
@@ -117,7 +135,7 @@ def observed_gone(labels: Mapping[str, str], container_id: str, exit_code: int, 
     identity = identity_of(labels)
     if identity is None:
         return None
-    message = f"its container was removed from the engine; its exit code was {exit_code}"
+    message = f"{describe_end(exit_code)}; its container was removed from the engine"
     state, reason = (State.SUCCEEDED, None) if exit_code == 0 else (State.FAILED, reason_of(exit_code))
     return _observed(
         identity, handle_of(container_id), state, "removed", message, reason=reason, exit_code=exit_code, finished_at=at
@@ -143,6 +161,12 @@ def observed_success(identity: Identity, container_id: str, started_at: datetime
     )
 
 
+def describe_end(code: int) -> str:
+    """Return an exit code that Docker tells in words; see the text of the module."""
+    doubt = ", or the engine has not seen its end, as when its machine was restarted" if code == UNSEEN_CODE else ""
+    return f"{describe_exit(code)}{doubt}"
+
+
 def moment(text: str) -> datetime | None:
     """Return a time of the engine (RFC 3339, nanoseconds); the zero time of Go means never."""
     if text.startswith("0001-"):
@@ -154,15 +178,23 @@ def _end_of(container: Container, verdict: Verdict) -> tuple[State, Reason | Non
     state, code = container["State"], container["State"]["ExitCode"]
     if code == 0:
         return State.SUCCEEDED, None, ""
+    if _is_killed_by(code) and verdict.ended_by_us is not None:
+        is_cancelled = verdict.ended_by_us is Reason.CANCELLED
+        return State.CANCELLED if is_cancelled else State.FAILED, verdict.ended_by_us, verdict.message
     limit_mib = container["HostConfig"]["Memory"] // 2**20
     if state["OOMKilled"] or verdict.is_oom:
         inferred = "" if state["OOMKilled"] else ", as far as this engine lets one tell"
         return State.FAILED, Reason.OOM_KILLED, f"out of memory, the limit was {limit_mib} MiB{inferred}"
-    if code == KILLED and verdict.ended_by_us is not None:
-        is_cancelled = verdict.ended_by_us is Reason.CANCELLED
-        return State.CANCELLED if is_cancelled else State.FAILED, verdict.ended_by_us, verdict.message
-    error = f": {state['Error']}" if state["Error"] else ""
-    return State.FAILED, reason_of(code), f"{describe_exit(code)}{error}"
+    if code < 0:
+        return State.FAILED, Reason.NODE_FAIL, "it has ended, and the engine has not seen how"
+    more = f": {state['Error']}" if state["Error"] else ""
+    if state["Status"] in REMOVED:  # Error is why it could not be
+        more = "; its container was removed from the engine"
+    return State.FAILED, reason_of(code), f"{describe_end(code)}{more}"
+
+
+def _is_killed_by(code: int) -> bool:
+    return code == KILLED or code < 0
 
 
 def _observed(identity: Identity, handle: Handle, state: State, native: str, message: str, **more: Any) -> Observed:

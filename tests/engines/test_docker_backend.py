@@ -1,7 +1,9 @@
 """Single faults of one container, which no other job may feel."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from pman_core.errors import Unparseable
 from pman_core.job import JobSpec, mint_generation
 from pman_core.request import JobRequest
 from pman_core.settings import load_settings
-from pman_core.states import State
+from pman_core.states import TERMINAL, Reason, State
 from testbed.system import wait_for
 from tests.engines.jobs import PATIENCE_S, body
 
@@ -32,8 +34,8 @@ def backend(docker_url: str, folder: Path) -> Iterator[DockerBackend]:
     backend.close()
 
 
-def submit(backend: DockerBackend, jid: str, script: str) -> JobRef:
-    request = JobRequest(**body(jid, script))
+def submit(backend: DockerBackend, jid: str, script: str, **fields: Any) -> JobRef:
+    request = JobRequest(**body(jid, script, **fields))
     spec = JobSpec(mint_generation(), backend.common.pman_instance, request)
     return JobRef(jid, spec.generation, backend.submit(spec))
 
@@ -60,3 +62,40 @@ def test_a_container_that_the_engine_cannot_read_hides_no_other(
     wait_for("the good one has ended", has_ended, PATIENCE_S)
     assert [owned.observed.jid for owned in backend.owned()] == ["good"]
     monkeypatch.undo()
+
+
+def test_a_job_that_is_ended_is_told_so_even_if_a_child_of_it_had_wanted_memory(
+    backend: DockerBackend, folder: Path
+) -> None:
+    """The engine says of the whole container, ever after, that it was killed for want of memory."""
+    script = 'dd if=/dev/zero of=/dev/null bs=300M count=1; touch "$1/goes-on"; sleep 1000'
+    job = submit(backend, "job", script, memory_limit=50)
+    wait_for("the child is dead", (folder / "job/out/goes-on").exists, PATIENCE_S)
+    backend.end("job", job.generation)
+    container_id = job.handle.data["id"] if job.handle else ""
+    wait_for("the engine says so", lambda: backend._inspect(container_id)["State"]["OOMKilled"], PATIENCE_S)
+
+    def ended() -> Observed | None:
+        seen = backend.observe([job])["job", job.generation]
+        return seen if isinstance(seen, Observed) and seen.state in TERMINAL else None
+
+    found = wait_for("it has ended", ended, PATIENCE_S)
+    assert (found.state, found.reason, found.message) == (State.CANCELLED, Reason.CANCELLED, "ended on request")
+
+
+def test_a_container_that_is_removed_by_hand_is_heard_to_end(backend: DockerBackend) -> None:
+    """Its end is told while it is being removed, so that it is still there, or there no more, when it is asked for."""
+    cursor, stop = backend.cursor(), threading.Event()
+    jobs = [submit(backend, f"job-{number}", "sleep 1000") for number in range(5)]
+    for job in jobs:
+        assert job.handle is not None
+        backend._engine.remove_container(job.handle.data["id"], force=True)
+    ends: dict[str, Observed] = {}
+    for event in backend.watch(cursor, stop):
+        if event.observed is not None and event.observed.state in TERMINAL:
+            ends[event.observed.jid] = event.observed
+        if len(ends) == len(jobs):
+            break
+    for found in ends.values():
+        assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.SIGNALLED, 137)
+        assert found.message == "ended by signal 9 (SIGKILL); its container was removed from the engine"

@@ -83,7 +83,7 @@ def test_an_end_before_its_start_is_an_end_at_its_start() -> None:
 
 
 def test_only_a_killed_one_needs_another_question() -> None:
-    assert {name for name, container in DOCKER.items() if is_killed(container)} == {"killed"}
+    assert {name for name, container in DOCKER.items() if is_killed(container)} == {"killed", "out of memory"}
     assert {name for name, container in PODMAN.items() if is_killed(container)} == {"killed", "out of memory"}
 
 
@@ -91,6 +91,60 @@ def test_only_a_killed_one_needs_another_question() -> None:
 def test_what_we_killed_tells_why(reason: Reason, state: State) -> None:
     found = seen(DOCKER["killed"], Verdict(reason, "the words of whoever killed it"))
     assert (found.state, found.reason, found.message) == (state, reason, "the words of whoever killed it")
+
+
+def changed(name: str, states: dict[str, Any] = DOCKER, **state: Any) -> dict[str, Any]:
+    """Return a recorded container with other fields of its state."""
+    container: dict[str, Any] = copy.deepcopy(states[name])
+    container["State"] |= state
+    return container
+
+
+def test_what_we_killed_tells_why_even_if_a_child_of_it_had_wanted_memory_before() -> None:
+    container = changed("out of memory, a child", ExitCode=137)
+    assert is_killed(container)
+    assert seen(container).reason is Reason.OOM_KILLED
+    found = seen(container, Verdict(Reason.TIME_LIMIT, "ended at its time limit of 1 min"))
+    assert (found.reason, found.message) == (Reason.TIME_LIMIT, "ended at its time limit of 1 min")
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        changed("created", Status="dead", Dead=True, Error="unable to remove filesystem for c82"),
+        # `podman init`, then `podman stop`
+        changed("created", PODMAN, Status="exited", ExitCode=137, FinishedAt="2026-11-26T06:50:04.560647313Z"),
+    ],
+    ids=["docker", "podman"],
+)
+def test_what_has_never_begun_has_no_exit_code_whatever_the_engine_tells(container: dict[str, Any]) -> None:
+    found = seen(container)
+    assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.VANISHED, None)
+    assert (found.started_at, found.finished_at) == (None, None)
+    assert found.message == "its container was ended or removed before it had begun"
+    removing = changed("created", Status="removing")
+    assert observed_from(removing) == Unknown("the container is removed, and has not begun")
+
+
+@pytest.mark.parametrize("status", ["dead", "removing"])
+def test_what_is_removed_by_hand_has_its_own_end(status: str) -> None:
+    found = seen(changed("exit 7", Status=status, Error="unable to remove filesystem for c82"))
+    assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, 7)
+    assert found.message == "exit code 7; its container was removed from the engine"
+    assert seen(changed("exit 0", Status=status)).state is State.SUCCEEDED
+
+
+def test_an_exit_code_that_an_engine_makes_up_is_not_told_as_that_of_the_job() -> None:
+    """Podman tells -1 if the monitor of a container was killed, Docker 255 if its containerd has forgotten it."""
+    unseen = changed("exit 7", PODMAN, Status="stopped", ExitCode=-1)
+    found = seen(unseen)
+    assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.NODE_FAIL, None)
+    assert found.message == "it has ended, and the engine has not seen how"
+    assert is_killed(unseen)
+    assert seen(unseen, Verdict(Reason.CANCELLED, "ended on request")).state is State.CANCELLED
+    found = seen(changed("exit 7", ExitCode=255))
+    assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, 255)
+    assert found.message == "exit code 255, or the engine has not seen its end, as when its machine was restarted"
 
 
 def test_what_ended_by_itself_before_our_kill_keeps_its_end() -> None:
@@ -139,11 +193,9 @@ def test_a_start_that_failed_for_a_passing_reason_is_tried_again(error: str) -> 
     assert error in found.message
 
 
-@pytest.mark.parametrize("status", ["removing", "of a newer release"])
-def test_what_is_not_known_is_unknown(status: str) -> None:
-    container = copy.deepcopy(DOCKER["exit 7"])
-    container["State"]["Status"] = status
-    assert observed_from(container) == Unknown(f"the container is in the state {status!r}")
+def test_what_is_not_known_is_unknown() -> None:
+    container = changed("exit 7", Status="of a newer release")
+    assert observed_from(container) == Unknown("the container is in the state 'of a newer release'")
 
 
 @pytest.mark.parametrize(
