@@ -22,7 +22,8 @@ from pman_core.store.redis import RedisStore
 
 REDIS_OLDEST = (6, 2)
 REPORT_STALE_S = 60.0
-INSPECT_S = 1.0
+INSPECT_S = (1.0, 5.0)
+"""So long workers have to answer, and so long if not all did: one that is busy is not one that is not there."""
 OBLIGATIONS_SHOWN = 5
 
 
@@ -155,16 +156,21 @@ def _judge_version(info: Mapping[str, str]) -> Finding:
 def ask_queues(settings: Settings) -> Iterator[Finding]:
     app = make_celery(settings)
     try:
-        answers = app.control.inspect(timeout=INSPECT_S).active_queues() or {}
         client, _ = make_client(settings)
         names = [queue_name(settings.container_env, purpose) for purpose in Purpose]
-        lengths = {name: int(str(client.llen(key_prefix(settings.pman_instance) + name))) for name in names}
+        for timeout_s in INSPECT_S:
+            answers = app.control.inspect(timeout=timeout_s).active_queues() or {}
+            lengths = {name: int(str(client.llen(key_prefix(settings.pman_instance) + name))) for name in names}
+            served = {str(queue["name"]) for queues in answers.values() for queue in queues}
+            findings = list(judge_queues(lengths, served))
+            if all(finding.verdict is Verdict.OK for finding in findings):
+                break
     except (RedisError, OSError) as error:
         yield Finding("queues", Verdict.FAIL, f"cannot be read: {error}", "check Redis")
         return
     finally:
         app.close()
-    yield from judge_queues(lengths, {str(queue["name"]) for queues in answers.values() for queue in queues})
+    yield from findings
 
 
 def judge_queues(lengths: Mapping[str, int], consumed: Iterable[str]) -> Iterator[Finding]:

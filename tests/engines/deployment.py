@@ -26,6 +26,14 @@ PARTS = {
     "redis": "statefulset/pman-redis",
     "flower": "deployment/pman-flower",
 }
+ASK = """
+import requests, sys
+try:
+    reply = requests.request(*sys.argv[1:], timeout=60)
+    print(reply.status_code, reply.text)
+except requests.RequestException as error:
+    print(503, error)
+"""
 JOBS = "chrisproject.org/role=plugininstance"
 READY_S = 600
 SMALL = [
@@ -84,6 +92,9 @@ class Deployment:
         pman, jobs = yaml.safe_load_all(text)
         pman["metadata"]["name"], jobs["metadata"]["name"] = self.name, self.jobs
         self.apply(pman, jobs)
+        # Whoever makes a pod oneself, as the client's, is refused before it is there.
+        account = ("get", "serviceaccount", "default", "-n", self.jobs, "--ignore-not-found", "-o", "name")
+        wait_for("a namespace has its service account", lambda: self.kubectl(*account), READY_S)
 
     def _make_volumes(self) -> None:
         """Make what a cluster's storage would: folders of this machine behind the claims of Redis and of the jobs."""
@@ -207,13 +218,30 @@ class Deployment:
         return records
 
     def ask(self, method: str, path: str) -> tuple[int, str]:
-        """Send one request from the client's pod; return the status and the body of the reply."""
-        code = "import requests, sys; r = requests.request(*sys.argv[1:], timeout=60); print(r.status_code, r.text)"
-        text = self.kubectl("exec", "-n", self.jobs, "client", "--", "python", "-c", code, method, self.url + path)
-        status, _, body = text.partition(" ")
-        return int(status), body
+        """Send a request from the client's pod until it is answered by other than 5xx; return the status and the body.
+
+        A store that did not answer within a second, on a machine that has other work, is a 503 and no answer.
+        """
+        replies: list[tuple[int, str]] = []
+
+        def is_answered() -> bool:
+            text = self.kubectl("exec", "-n", self.jobs, "client", "--", "python", "-c", ASK, method, self.url + path)
+            status, _, body = text.partition(" ")
+            replies.append((int(status), body))
+            return int(status) < 500
+
+        wait_for(f"{method} {path} is answered", is_answered, READY_S)
+        return replies[-1]
 
     # Looking, and taking it down
+
+    def doctor(self) -> list[dict[str, str]]:
+        """Return what ``pman doctor`` finds in a worker; it says by its exit code, too, that something is wrong."""
+        command = ("sh", "-c", "pman doctor --json; true")
+        found: list[dict[str, str]] = json.loads(
+            self.kubectl("exec", "-n", self.name, "deploy/pman-worker", "--", *command)
+        )
+        return found
 
     def logs(self) -> str:
         selector = "app.kubernetes.io/name=pman"

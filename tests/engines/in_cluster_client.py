@@ -2,7 +2,8 @@
 
 Its standard input is a JSON object: ``url``, ``jobs`` (bodies of POST), ``every_s`` between two, ``patience_s``.
 Once there is a file ``/tmp/enough`` it posts no more. It prints the record of each job it has posted, by jid. As pfcon
-does, it repeats what was not answered; that is safe, and part of what is tested.
+does, it repeats what was not answered; that is safe, and part of what is tested. So it does not forget a job whose POST
+was not answered yet, for pman may have it.
 """
 
 import json
@@ -31,12 +32,15 @@ def main() -> None:
     url, waiting, next_s = given["url"], list(given["jobs"]), 0.0
     end_s = time.monotonic() + given["patience_s"]
     records: dict[str, dict[str, object]] = {}
+    unanswered = 0
     while time.monotonic() < end_s:
         if Path("/tmp/enough").exists():
-            waiting.clear()
+            del waiting[unanswered:]
         if waiting and time.monotonic() >= next_s:
+            unanswered = 1
             reply = ask("POST", f"{url}/api/v1/", 201, json=waiting[0])
             if reply is not None:
+                unanswered = 0
                 waiting.pop(0)
                 records[reply.json()["jid"]] = reply.json()
                 next_s = time.monotonic() + given["every_s"]

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -21,8 +22,11 @@ pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(3600)
 
 BUILD_S = 1800
 TRACED = 'echo "begin $0"; echo run >> "$1/runs"; sleep {seconds}; echo "end $0"; exit {code}'
-JOBS_MAX = 400
+EVERY_S, PATIENCE_S = 2, 3000
+JOBS_MAX = PATIENCE_S // EVERY_S
 """More than are posted until all parts were deleted, however long that takes."""
+WELL_S = 120
+LOGLESS = "the log could not be read when the job ended"
 
 
 def missing() -> str:
@@ -77,6 +81,11 @@ def assert_true(pman: Deployment, request: dict[str, Any], record: dict[str, Any
     jid, code = request["jid"], int(request["entrypoint"][2].rsplit(" ", 1)[1])
     status = "finishedSuccessfully" if code == 0 else "finishedWithError"
     assert (record["status"], record["exit_code"]) == (status, code), record
+    if LOGLESS in record["message"]:
+        # A kubelet that was busy for ten seconds: the log comes into the record later.
+        path = f"/api/v1/{jid}/"
+        wait_for(f"the log of {jid}", lambda: json.loads(pman.ask("GET", path)[1])["logs"], READY_S)
+        record = json.loads(pman.ask("GET", path)[1])
     assert record["logs"] == f"begin {jid}\nend {jid}\n", record
     assert runs_of(pman, jid) == ["run"], "once"
 
@@ -102,9 +111,16 @@ def test_a_job_sent_through_the_service_runs_to_its_end(pman: Deployment) -> Non
 
 
 def test_doctor_finds_all_well(pman: Deployment) -> None:
-    text = pman.kubectl("exec", "-n", pman.name, "deploy/pman-worker", "--", "pman", "doctor", "--json")
-    findings = json.loads(text)
-    assert {finding["verdict"] for finding in findings} == {"ok"}, text
+    """It may first find that what was just deleted is not verified gone yet."""
+    found: list[dict[str, str]] = []
+
+    def is_well() -> bool:
+        found[:] = pman.doctor()
+        return {finding["verdict"] for finding in found} == {"ok"}
+
+    with suppress(TimeoutError):
+        wait_for("all is well", is_well, WELL_S)
+    assert {finding["verdict"] for finding in found} == {"ok"}, found
 
 
 def test_only_who_must_can_speak_to_the_api_server_and_only_of_jobs(pman: Deployment) -> None:
@@ -133,7 +149,7 @@ def test_every_part_may_be_deleted_while_jobs_run(how: str, pman: Deployment) ->
     """Gently, a process has the time to end that its pod gives it; abruptly, one second, and then SIGKILL."""
     grace = ["--grace-period=1"] if how == "abruptly" else []
     jobs = [job(pman, f"{how}-{number}", seconds=10, code=3 * (number % 3 == 2)) for number in range(JOBS_MAX)]
-    client = pman.begin_jobs(jobs, every_s=2, patience_s=1500)
+    client = pman.begin_jobs(jobs, every_s=EVERY_S, patience_s=PATIENCE_S)
     try:
         for part, workload in PARTS.items():
             wait_for(f"jobs run, before {part} is deleted", lambda: len(running(pman)) >= 2, READY_S)

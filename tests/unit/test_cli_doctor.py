@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pman_client import doctor
 from pman_client.doctor import (
     Finding,
     Verdict,
@@ -16,7 +17,7 @@ from pman_client.doctor import (
     judge_storebase,
     judge_sweep,
 )
-from pman_core.settings import load_settings
+from pman_core.settings import Settings, load_settings
 from pman_core.store.protocol import BackendReport, Obligation
 from testbed.ports import free_port
 
@@ -162,3 +163,39 @@ def test_a_backend_that_lacks_its_settings_fails(
 @pytest.fixture
 def unused_port() -> int:
     return free_port()
+
+
+class BusyWorkers:
+    """Celery, Redis and workers that answer when they are given the time; without a pull worker."""
+
+    def __init__(self, need_s: float) -> None:
+        self.control, self._need_s, self.asked_s = self, need_s, list[float]()
+
+    def inspect(self, timeout: float) -> "BusyWorkers":
+        self.asked_s.append(timeout)
+        return self
+
+    def active_queues(self) -> dict[str, list[dict[str, str]]] | None:
+        names = ("submit", "control", "refresh")
+        return {"worker": [{"name": f"pman.mock.{name}"} for name in names]} if self.asked_s[-1] > self._need_s else None
+
+    def llen(self, _: str) -> int:
+        return 0
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("need_s", "asked_s", "verdict"), [(0.5, [1], Verdict.OK), (2, [1, 5], Verdict.OK), (9, [1, 5], Verdict.FAIL)]
+)
+def test_workers_that_are_busy_are_given_the_time_to_answer(
+    monkeypatch: pytest.MonkeyPatch, need_s: float, asked_s: list[float], verdict: Verdict
+) -> None:
+    workers = BusyWorkers(need_s)
+    monkeypatch.setattr(doctor, "make_celery", lambda _: workers)
+    monkeypatch.setattr(doctor, "make_client", lambda _: (workers, None))
+    settings = Settings(container_env="mock", storebase=Path("/data"), redis_url="redis://r")
+    found = by_subject(list(doctor.ask_queues(settings)))
+    assert found["queue pman.mock.submit"].verdict is verdict
+    assert found["queue pman.mock.pull"].verdict is Verdict.OK
+    assert workers.asked_s == asked_s
