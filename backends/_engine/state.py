@@ -91,7 +91,7 @@ def observed_from(container: Container, verdict: Verdict = Verdict()) -> Sightin
         raise ValueError("not a container of pman")
     state = container["State"]
     native, handle = NATIVE_ALIASES.get(state["Status"], state["Status"]), handle_of(container["Id"])
-    started_at, finished_at = moment(state["StartedAt"]), moment(state["FinishedAt"])
+    started_at = moment(state["StartedAt"])
     if native == "created" and started_at is not None:
         message = "the machine was restarted under it"
         return _observed(
@@ -107,27 +107,32 @@ def observed_from(container: Container, verdict: Verdict = Verdict()) -> Sightin
     if native in RUNNING:
         message = "" if native == "running" else native
         return _observed(identity, handle, State.RUNNING, native, message, started_at=started_at)
-    if native in ENDED and started_at is None:
+    if native in ENDED:
+        return _observed_end(identity, container, verdict, native)
+    return Unknown(f"the container is in the state {native!r}")
+
+
+def _observed_end(identity: Identity, container: Container, verdict: Verdict, native: str) -> Sighting:
+    state, handle = container["State"], handle_of(container["Id"])
+    started_at, finished_at = moment(state["StartedAt"]), moment(state["FinishedAt"])
+    if started_at is None:
         if native == "removing":
             return Unknown("the container is removed, and has not begun")
         message = "its container was ended or removed before it had begun"
         return _observed(identity, handle, State.FAILED, native, message, reason=Reason.VANISHED)
-    if native in ENDED:
-        if started_at and finished_at:
-            finished_at = max(started_at, finished_at)  # the engines take the two times from two clocks
-        end, reason, message = _end_of(container, verdict)
-        return _observed(
-            identity,
-            handle,
-            end,
-            native,
-            message,
-            reason=reason,
-            exit_code=state["ExitCode"] if state["ExitCode"] >= 0 else None,
-            started_at=started_at,
-            finished_at=finished_at,
-        )
-    return Unknown(f"the container is in the state {native!r}")
+    end, reason, message = _end_of(container, verdict)
+    return _observed(
+        identity,
+        handle,
+        end,
+        native,
+        message,
+        reason=reason,
+        exit_code=state["ExitCode"] if state["ExitCode"] >= 0 else None,
+        started_at=started_at,
+        # The engines take the two times from two clocks.
+        finished_at=finished_at and max(started_at, finished_at),
+    )
 
 
 def observed_gone(labels: Mapping[str, str], container_id: str, exit_code: int, at: datetime) -> Observed | None:

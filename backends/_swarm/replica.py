@@ -20,21 +20,26 @@ failed                 any       ``No such container``: the engine was  FAILED, 
                                  restarted, and removed it
 rejected               any       ``No such image``                      FAILED, IMAGE_PULL
 rejected               any       anything else                          FAILED, REJECTED
+shutdown               any       ended by itself before Swarm ended     FAILED by its exit code; see ``_own_end``
+                                 it, as on a node that did not answer
 shutdown               any       ended by Swarm on our request          CANCELLED, or FAILED with TIME_LIMIT
-shutdown               any       not on ours: node drained or away      FAILED, NODE_FAIL
-remove                 any       scaled away by an administrator        CANCELLED
+shutdown               shutdown  not on ours: node drained or away      FAILED, NODE_FAIL
+shutdown               shutdown  another one runs in its place          CANCELLED: an administrator did that
+shutdown               remove    scaled away by an administrator        CANCELLED
+remove                 any       the same, later                        CANCELLED
 orphaned               any       its node was removed from the swarm    FAILED, NODE_FAIL
 =====================  ========  =====================================  =============================================
 
-``failed`` is read by ``Err``: ``ExitCode`` is 0 for a task that lost its container.
+``failed`` is read by ``Err``: ``ExitCode`` is 0 for a task that lost its container. So it is for one whose container
+was made and has not begun, and it is -1 while Swarm ends one.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from backends._engine.state import moment
-from backends._exit_codes import KILLED, describe_exit, reason_of
+from backends._engine.state import UNSEEN_CODE, describe_end, moment
+from backends._exit_codes import KILLED, reason_of
 from backends._swarm.endings import Ending
 from backends._swarm.nodes import Away, Nodes
 from backends._swarm.task import (
@@ -78,6 +83,8 @@ class Facts:
     """By container, of those that could be looked at: whether it was killed for want of memory."""
     been_away: Mapping[str, str] = field(default_factory=dict)
     """By task, of those whose node was seen not to answer while they ran: what was told then."""
+    replaced: frozenset[str] = frozenset()
+    """The tasks in whose place there is another."""
 
 
 def replica_of(task: Task, ending: Ending | None, facts: Facts) -> Replica:
@@ -127,9 +134,11 @@ def _end(task: Task, ended: Replica, ending: Ending | None, facts: Facts) -> Rep
     error, code = str(status.get("Err", "")), exit_code(task)
     ended = _with_times(task, ended)
     # It is 0 for a task that never ran, or that lost its container: then nobody knows.
-    ended = replace(ended, exit_code=int((status.get("ContainerStatus") or {}).get("ExitCode", 0)) or None)
+    ended = replace(ended, exit_code=_told_code(task))
+    if _own_end(task):
+        return _failed(task, ended, facts)
     if ending and _is_by_request(ended.native, code, error):
-        return ended_by(ended, ending)
+        return _with_doubt(task, ended_by(ended, ending))
     match ended.native:
         case "complete":
             return replace(ended, state=State.SUCCEEDED, exit_code=0)
@@ -143,11 +152,32 @@ def _end(task: Task, ended: Replica, ending: Ending | None, facts: Facts) -> Rep
         case "orphaned":
             message = f"its node {task.get('NodeID', '')} was removed from the swarm"
             return replace(ended, reason=Reason.NODE_FAIL, message=message)
-        case "shutdown":
+        case "shutdown" if task["ID"] in facts.replaced:
+            message = "ended by an administrator, who has changed its service: it is run again"
+            return replace(ended, state=State.CANCELLED, reason=Reason.CANCELLED, message=message)
+        case "shutdown" if task["DesiredState"] != "remove":
             message = "ended by Swarm: its node was drained, or did not answer for a while"
-            return replace(ended, reason=Reason.NODE_FAIL, message=message)
+            return _with_doubt(task, replace(ended, reason=Reason.NODE_FAIL, message=message))
     message = "withdrawn by an administrator"
     return replace(ended, state=State.CANCELLED, reason=Reason.CANCELLED, message=message)
+
+
+def _told_code(task: Task) -> int | None:
+    """Return the exit code of a task's container; ``None``: nobody knows it, or it is 0."""
+    code = int((task["Status"].get("ContainerStatus") or {}).get("ExitCode", 0))
+    return code if code > 0 else None
+
+
+def _own_end(task: Task) -> bool:
+    """Whether a task that Swarm has ended had ended by itself: what Swarm ends is killed, see ``StopSignal``."""
+    return task["Status"]["State"] == "shutdown" and _told_code(task) not in {None, KILLED, UNSEEN_CODE}
+
+
+def _with_doubt(task: Task, ended: Replica) -> Replica:
+    """Return the end of a task as it is told, with what may be true as well: its container is not said to be killed."""
+    if ended.reason is not Reason.NODE_FAIL or ended.native != "shutdown" or _told_code(task) or not container_of(task):
+        return ended
+    return replace(ended, message=f"{ended.message}; it may have ended by itself before, with exit code 0")
 
 
 def _with_times(task: Task, ended: Replica) -> Replica:
@@ -182,7 +212,7 @@ def _failed(task: Task, ended: Replica, facts: Facts) -> Replica:
             hedge = "" if known else ", as far as Swarm lets one tell"
             message = f"out of memory, the limit was {memory_bytes(task) // 2**20} MiB{hedge}"
             return replace(ended, reason=Reason.OOM_KILLED, message=message)
-    return replace(ended, reason=reason_of(code), message=describe_exit(code))
+    return replace(ended, reason=reason_of(code), message=describe_end(code))
 
 
 def _reason_of(native: str, error: str) -> Reason:

@@ -7,7 +7,7 @@ is told so, whatever else its replicas did.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from backends._identity import Identity
 from backends._swarm.endings import Ending, ending_of, final_of
 from backends._swarm.replica import Facts, Replica, ended_by, given_up, is_lost, killed_on_return, replica_of
 from backends._swarm.service import Service
-from backends._swarm.task import FOREVER, Task, real_tasks
+from backends._swarm.task import FOREVER, Task, real_tasks, replaced
 from pman_core.backend import Observed, Sighting, Unknown
 from pman_core.states import TERMINAL, Reason, State
 
@@ -44,6 +44,7 @@ def observed_from(service: Service, tasks: Iterable[Task], facts: Facts) -> Look
     wanted = int(spec["Mode"]["Replicated"]["Replicas"])
     all_tasks = list(tasks)
     real = real_tasks(all_tasks)
+    facts = replace(facts, replaced=replaced(all_tasks, real))
     try:
         shown = [replica_of(task, ending, facts) for task in real]
         replicas = [replica_of(task, ending or killed_on_return(task, facts), facts) for task in real]

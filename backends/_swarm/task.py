@@ -4,7 +4,7 @@ https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Task (Status, De
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,9 +28,20 @@ def real_tasks(tasks: Iterable[Task]) -> list[Task]:
     """Return the tasks that are the job, by replica: of several the first, and none of those that wait for no node."""
     first: dict[int, Task] = {}
     for task in sorted(tasks, key=lambda task: moment(task["CreatedAt"]) or FOREVER):
-        if NOWHERE not in (task["Spec"].get("Placement", {}).get("Constraints") or ()):
+        if _may_run(task):
             first.setdefault(int(task.get("Slot", 0)), task)
     return [first[slot] for slot in sorted(first)]
+
+
+def replaced(tasks: Iterable[Task], real: Sequence[Task]) -> frozenset[str]:
+    """Return the ids of those of the ``real`` tasks that are followed by others: Swarm by itself makes none."""
+    ids = {task["ID"] for task in real}
+    slots = {int(task.get("Slot", 0)) for task in tasks if _may_run(task) and task["ID"] not in ids}
+    return frozenset(task["ID"] for task in real if int(task.get("Slot", 0)) in slots)
+
+
+def _may_run(task: Task) -> bool:
+    return NOWHERE not in (task["Spec"].get("Placement", {}).get("Constraints") or ())
 
 
 def identity_of_task(task: Task) -> Identity | None:

@@ -52,6 +52,24 @@ class Nodes:
 
         in_time(f"{node} is {availability}", change)
 
+    def change(self, spec: JobSpec, **changes: Any) -> None:
+        """Change a job's service as an administrator may: its ``Mode``, or ``ForceUpdate`` to run it again."""
+
+        def change() -> None:
+            service = self.api.inspect_service(spec.native_name)
+            old = service["Spec"]
+            template = old["TaskTemplate"] | {"ForceUpdate": changes.get("ForceUpdate", 0)}
+            self.api.update_service(
+                service["ID"],
+                service["Version"]["Index"],
+                task_template=template,
+                name=old["Name"],
+                labels=old["Labels"],
+                mode=changes.get("Mode", old["Mode"]),
+            )
+
+        in_time(f"the service of {spec.jid} is changed", change)
+
     def remove_node(self, node: str) -> None:
         self.api.remove_node(self._node(node)["ID"], force=True)
 

@@ -123,6 +123,36 @@ def test_a_job_on_a_node_that_was_frozen_for_a_while_was_ended_by_the_swarm(node
     assert nodes.runs(spec) == 1
 
 
+def test_a_job_that_ends_while_its_node_is_frozen_has_its_own_exit_code(nodes: Nodes) -> None:
+    """Its engine hears of its end and of the swarm's wish to end it in the same moment; either may be told."""
+    spec = nodes.run('until [ -e "$0/go" ]; do sleep 0.1; done; exit 4', node="w1")
+    backend = nodes.backend(node_lost_grace_s=LONG_GRACE_S)
+    nodes.silence("w1", "frozen")
+    (nodes.output(spec) / "go").touch()
+    wait_for("it has ended", lambda: not nodes.alive(spec), PATIENCE_S)
+    seen(backend, spec, State.RUNNING)
+    nodes.restore()
+    ended = seen(backend, spec)
+    assert ended.native_state in {"failed", "shutdown"}
+    assert (ended.state, ended.reason, ended.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, 4)
+    assert look(nodes.backend(), spec) == ended
+    assert nodes.runs(spec) == 1
+
+
+def test_a_job_that_an_administrator_ends_is_cancelled_whenever_it_is_seen(nodes: Nodes) -> None:
+    """Scaled to nothing, or run again: the first look at the end tells it."""
+    backend = nodes.backend()
+    scaled, again = nodes.run("sleep 600"), nodes.run("sleep 600")
+    nodes.change(scaled, Mode={"Replicated": {"Replicas": 0}})
+    found = seen(backend, scaled)
+    assert (found.state, found.reason) == (State.CANCELLED, Reason.CANCELLED)
+    assert "by an administrator" in found.message
+    nodes.change(again, ForceUpdate=1)
+    found = seen(backend, again)
+    assert (found.state, found.reason) == (State.CANCELLED, Reason.CANCELLED)
+    assert "it is run again" in found.message
+
+
 def test_a_removed_job_on_a_silent_node_is_not_gone_while_it_lives(nodes: Nodes) -> None:
     spec = nodes.run("sleep 600", node="w1")
     nodes.silence("w1", "cut off")

@@ -177,7 +177,9 @@ class BusyWorkers:
 
     def active_queues(self) -> dict[str, list[dict[str, str]]] | None:
         names = ("submit", "control", "refresh")
-        return {"worker": [{"name": f"pman.mock.{name}"} for name in names]} if self.asked_s[-1] > self._need_s else None
+        return (
+            {"worker": [{"name": f"pman.mock.{name}"} for name in names]} if self.asked_s[-1] > self._need_s else None
+        )
 
     def llen(self, _: str) -> int:
         return 0

@@ -131,6 +131,65 @@ def looked_as(native: str, desired: str, error: str = "") -> Looked:
     return observed_from(shown["service"], shown["tasks"], Facts())
 
 
+def shut_down(code: int, desired: str = "shutdown", *, was_away: bool = True, **labels: Any) -> Observed:
+    """Return what is told of a task that Swarm has ended, whose container has this exit code."""
+    shown = copy.deepcopy(STATES["node cut off, back"])
+    task = shown["tasks"][0]
+    task["DesiredState"] = desired
+    task["Status"]["ContainerStatus"] |= {"ExitCode": code}
+    shown["service"]["Spec"]["Labels"] |= {label: json.dumps(value) for label, value in labels.items()}
+    away = {task["ID"]: "node w1 does not answer"} if was_away else {}
+    sighting = observed_from(shown["service"], shown["tasks"][:1], Facts(been_away=away)).sighting
+    assert isinstance(sighting, Observed)
+    assert sighting.native_state == "shutdown"
+    return sighting
+
+
+@pytest.mark.parametrize("was_away", [True, False])
+def test_what_ended_by_itself_before_swarm_ended_it_keeps_its_end(was_away: bool) -> None:
+    """So it is told mostly, if a job ends while the engine of its node is frozen."""
+    found = shut_down(4, was_away=was_away)
+    assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, 4)
+    assert found.message == "exit code 4"
+    killed = shut_down(137, was_away=was_away)
+    assert (killed.state, killed.reason, killed.exit_code) == (State.FAILED, Reason.NODE_FAIL, 137)
+    assert "by itself" not in killed.message
+
+
+@pytest.mark.parametrize("code", [0, -1])
+@pytest.mark.parametrize("was_away", [True, False])
+def test_an_exit_code_that_nobody_has_seen_is_not_told(code: int, was_away: bool) -> None:
+    """It is 0 of what has not begun, too, so it is no success; and not told as a kill for sure."""
+    found = shut_down(code, was_away=was_away)
+    assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.NODE_FAIL, None)
+    assert found.message.endswith("; it may have ended by itself before, with exit code 0")
+
+
+def test_an_exit_code_that_an_engine_makes_up_is_told_as_such() -> None:
+    shown = copy.deepcopy(STATES["exit 7"])
+    shown["tasks"][0]["Status"] |= {"Err": "task: non-zero exit (255)"}
+    sighting = observed_from(shown["service"], shown["tasks"], Facts()).sighting
+    assert isinstance(sighting, Observed)
+    assert (sighting.reason, sighting.exit_code) == (Reason.NONZERO_EXIT, 255)
+    assert sighting.message == "exit code 255, or the engine has not seen its end, as when its machine was restarted"
+
+
+def test_what_an_administrator_scales_away_is_told_so_from_the_first_moment() -> None:
+    """Swarm shows it as shut down before it takes it away."""
+    found = shut_down(137, "remove", was_away=False)
+    assert (found.state, found.reason, found.exit_code) == (State.CANCELLED, Reason.CANCELLED, 137)
+    assert found.message == "withdrawn by an administrator"
+
+
+def test_what_an_administrator_has_run_again_is_not_told_to_be_of_a_drained_node() -> None:
+    shown = copy.deepcopy(STATES["node drained"])
+    again = copy.deepcopy(STATES["running"]["tasks"][0]) | {"CreatedAt": "2099-01-01T00:00:00Z"}
+    sighting = observed_from(shown["service"], [again, *shown["tasks"]], Facts()).sighting
+    assert isinstance(sighting, Observed)
+    assert (sighting.state, sighting.exit_code) == (State.CANCELLED, 137)
+    assert sighting.message == "ended by an administrator, who has changed its service: it is run again"
+
+
 def test_an_unknown_state_is_told_as_unknown() -> None:
     assert isinstance(looked_as("frozen", "running").sighting, Unknown)
 
