@@ -181,5 +181,11 @@ def keeps_flower_closed(compose: Compose) -> None:
     url = f"http://127.0.0.1:{compose.flower_port}"
     assert requests.get(f"{url}/workers", timeout=30).status_code == 401
     password = compose("logs", "flower").rsplit("it is pman:", 1)[1].split()[0]
-    workers = requests.get(f"{url}/api/workers", params={"refresh": "1"}, auth=("pman", password), timeout=30).json()
-    assert {name.split("@")[0] for name in workers} == {"worker", "control", "pull"}
+
+    def workers() -> set[str]:
+        """Return the names of those who have answered: each has a second to do so."""
+        reply = requests.get(f"{url}/api/workers", params={"refresh": "1"}, auth=("pman", password), timeout=30)
+        assert reply.status_code == 200
+        return {name.split("@")[0] for name in reply.json()}
+
+    wait_for("Flower shows all workers", lambda: workers() == {"worker", "control", "pull"})

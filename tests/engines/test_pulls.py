@@ -216,9 +216,12 @@ def test_always_finds_that_the_tag_has_moved(engine: Engine, make: Make, image: 
 
 def test_the_whole_way_of_a_job_without_its_image(engine: Engine, image: str, start: Callable[..., System]) -> None:
     system = start(engine.url, engine.name)
-    system.start_pull_worker()
     for jid in ("a", "b", "c"):
         post(system, traced(jid, image=image))
+    for jid in ("a", "b", "c"):
+        wait_for(f"{jid} waits", lambda jid=jid: "waiting for the image" in get(system, jid)["message"], PATIENCE_S)  # type: ignore[misc]
+    # Who hears that the image is missing and says so only when it is there is pulled for once more.
+    system.start_pull_worker()
     for jid in ("a", "b", "c"):
         assert wait_end(system, jid)["status"] == "finishedSuccessfully", get(system, jid)
         assert traces(system, jid) == 1
