@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 
 from backends._engine.backend import ContainerBackend
 from backends._engine.settings import ContainerSettings
@@ -43,11 +43,24 @@ class Engine:
         return PodmanBackend(settings, PodmanSettings(**own))
 
     def label(self, image: str) -> str | None:
-        """Return the label of the image, ``None`` if it is not there."""
-        try:
-            return str((self.client.inspect_image(image)["Config"]["Labels"] or {}).get("label"))
-        except NotFound:
-            return None
+        """Return the label of the image, ``None`` if it is not there.
+
+        A Podman fails (500) to show any image while somebody removes one with the same layers.
+        """
+        shown: list[str | None] = []
+
+        def is_shown() -> bool:
+            try:
+                shown.append(str((self.client.inspect_image(image)["Config"]["Labels"] or {}).get("label")))
+            except NotFound:
+                shown.append(None)
+            except APIError as error:
+                if not error.is_server_error():
+                    raise
+            return bool(shown)
+
+        wait_for(f"{self.name} shows {image}", is_shown, PATIENCE_S)
+        return shown[0]
 
     def remove(self, image: str) -> None:
         try:
