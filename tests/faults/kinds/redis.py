@@ -1,4 +1,4 @@
-"""What Redis itself can suffer. Its append-only file is on, ``everysec``, as the README asks for."""
+"""What Redis itself can suffer. Its append-only file is on, as the README asks for; see ``System.start_redis``."""
 
 import signal
 from collections.abc import Sequence
