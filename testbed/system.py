@@ -109,9 +109,9 @@ class System:
     def start_redis(self, *, aof: bool = True) -> None:
         """Start Redis on its port, with what it had before if it kept it.
 
-        With ``everysec``, which the README asks for, Redis confirms writes while a sync is under way, and holds them back
-        from its file for up to two seconds: one that is killed just then has lost them, by every sixth kill on a disk
-        that takes 0.15 s. Of a killed process that is all that differs from ``no`` (``flushAppendOnlyFile`` of
+        With ``everysec``, which the README asks for, Redis confirms writes while a sync is under way, and holds them
+        back from its file for up to two seconds: one that is killed just then has lost them, by every sixth kill on a
+        disk that takes 0.15 s. For one that is killed that is all that differs from ``no`` (``flushAppendOnlyFile`` of
         https://github.com/valkey-io/valkey/blob/8.0/src/aof.c); docs/state.md tells of it.
         """
         config = {"appendonly": "yes" if aof else "no", "appendfsync": "no", "maxmemory-policy": "noeviction"}
