@@ -179,7 +179,7 @@ class ContainerBackend(EngineBackend):
             found = identity_of(container["Config"]["Labels"])
             if found != Identity(spec.jid, spec.generation, spec.instance, spec.request.digest):
                 raise Conflict(f"the name {spec.native_name} is held by another container: {refusal}")
-            sighting = observed_from(container)
+            sighting = observed_from(container, forgets_starts=self._dialect.forgets_starts)
             if not isinstance(sighting, Observed) or sighting.state is not State.QUEUED:
                 return handle_of(container["Id"])
             if boot_clock_s() > until_s:
@@ -262,7 +262,7 @@ class ContainerBackend(EngineBackend):
                 with translated(Doing.END):
                     self._engine.kill(container["Id"])
                 return
-            sighting = observed_from(container)
+            sighting = observed_from(container, forgets_starts=self._dialect.forgets_starts)
             if isinstance(sighting, Observed) and sighting.state is State.QUEUED:
                 self.remove(jid, generation)
         except NotThere:

@@ -21,6 +21,8 @@ class Dialect:
     """A folder may have any name (Podman rebuilds mounts as text with commas: a name could bring options along)."""
     keeps_start_errors: bool
     """A container that could not be started says so ever after."""
+    forgets_starts: bool
+    """Killed as a program begins, it shows a container that was made and not started when it is back."""
     cuts_logs: bool
     """It can be asked for the last lines (Podman 4.3 then leaves out, or joins, lines without an end)."""
     subpath_since: tuple[int, int] | None
@@ -48,6 +50,7 @@ DOCKER = Dialect(
     tells_oom=True,
     quotes_mounts=True,
     keeps_start_errors=True,
+    forgets_starts=True,
     cuts_logs=True,
     subpath_since=(1, 45),
     gpu_runtimes=frozenset({"nvidia"}),
@@ -59,6 +62,7 @@ PODMAN = Dialect(
     tells_oom=False,
     quotes_mounts=False,
     keeps_start_errors=False,
+    forgets_starts=False,
     cuts_logs=False,
     subpath_since=None,
     gpu_runtimes=frozenset(),

@@ -10,6 +10,8 @@ created     never started, by an interrupted       QUEUED: submit brings it on
             submit
 created     start failed (Error is set; Podman     FAILED, START_FAILED; QUEUED if the error
             tells it only to whoever started it)   was one that passes
+created     LogPath is set: Docker was killed as   FAILED, NODE_FAIL: it must not run again
+            it began, and its containerd had it
 created     StartedAt is set: Podman forgets at a  FAILED, NODE_FAIL: it must not run again
             restart of the machine that it ran
 running                                            RUNNING
@@ -83,8 +85,13 @@ def is_killed(container: Container) -> bool:
     return state["Status"] in ENDED and _is_killed_by(state["ExitCode"])
 
 
-def observed_from(container: Container, verdict: Verdict = Verdict()) -> Sighting:
-    """Return the sighting of an inspected container of ours."""
+def observed_from(
+    container: Container,
+    verdict: Verdict = Verdict(),
+    *,
+    forgets_starts: bool = False,
+) -> Sighting:
+    """Return the sighting of an inspected container of ours; ``forgets_starts`` is of its engine's dialect."""
     labels = container["Config"]["Labels"]
     identity = identity_of(labels)
     if identity is None:
@@ -92,18 +99,8 @@ def observed_from(container: Container, verdict: Verdict = Verdict()) -> Sightin
     state = container["State"]
     native, handle = NATIVE_ALIASES.get(state["Status"], state["Status"]), handle_of(container["Id"])
     started_at = moment(state["StartedAt"])
-    if native == "created" and started_at is not None:
-        message = "the machine was restarted under it"
-        return _observed(
-            identity, handle, State.FAILED, native, message, reason=Reason.NODE_FAIL, started_at=started_at
-        )
     if native == "created":
-        if not state["Error"]:
-            return _observed(identity, handle, State.QUEUED, native, "made, and not started yet")
-        meaning = explain(Doing.START, 500, state["Error"])
-        if isinstance(meaning, Unavailable):
-            return _observed(identity, handle, State.QUEUED, native, f"made, and not started: {meaning}")
-        return _observed(identity, handle, State.FAILED, native, state["Error"], reason=Reason.START_FAILED)
+        return _observed_created(identity, container, forgets_starts=forgets_starts)
     if native in RUNNING:
         message = "" if native == "running" else native
         return _observed(identity, handle, State.RUNNING, native, message, started_at=started_at)
@@ -112,13 +109,31 @@ def observed_from(container: Container, verdict: Verdict = Verdict()) -> Sightin
     return Unknown(f"the container is in the state {native!r}")
 
 
+def _observed_created(identity: Identity, container: Container, *, forgets_starts: bool) -> Sighting:
+    state, handle = container["State"], handle_of(container["Id"])
+    if started_at := moment(state["StartedAt"]):
+        message = "the machine was restarted under it"
+        return _observed(
+            identity, handle, State.FAILED, "created", message, reason=Reason.NODE_FAIL, started_at=started_at
+        )
+    if not state["Error"]:
+        if forgets_starts and container.get("LogPath"):
+            message = "the engine was killed while it began: it may have run, and is not run again"
+            return _observed(identity, handle, State.FAILED, "created", message, reason=Reason.NODE_FAIL)
+        return _observed(identity, handle, State.QUEUED, "created", "made, and not started yet")
+    meaning = explain(Doing.START, 500, state["Error"])
+    if isinstance(meaning, Unavailable):
+        return _observed(identity, handle, State.QUEUED, "created", f"made, and not started: {meaning}")
+    return _observed(identity, handle, State.FAILED, "created", state["Error"], reason=Reason.START_FAILED)
+
+
 def _observed_end(identity: Identity, container: Container, verdict: Verdict, native: str) -> Sighting:
     state, handle = container["State"], handle_of(container["Id"])
     started_at, finished_at = moment(state["StartedAt"]), moment(state["FinishedAt"])
-    if started_at is None:
-        if native == "removing":
-            return Unknown("the container is removed, and has not begun")
-        message = "its container was ended or removed before it had begun"
+    if started_at is None and native == "removing":
+        return Unknown("the container is removed, and has not begun")
+    if started_at is None and (native == "dead" or state["ExitCode"] == KILLED):
+        message = "its container was ended or removed before it had begun, for all that the engine knows"
         return _observed(identity, handle, State.FAILED, native, message, reason=Reason.VANISHED)
     end, reason, message = _end_of(container, verdict)
     return _observed(
@@ -131,7 +146,7 @@ def _observed_end(identity: Identity, container: Container, verdict: Verdict, na
         exit_code=state["ExitCode"] if state["ExitCode"] >= 0 else None,
         started_at=started_at,
         # The engines take the two times from two clocks.
-        finished_at=finished_at and max(started_at, finished_at),
+        finished_at=max(started_at, finished_at) if started_at and finished_at else finished_at,
     )
 
 

@@ -121,9 +121,31 @@ def test_what_has_never_begun_has_no_exit_code_whatever_the_engine_tells(contain
     found = seen(container)
     assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.VANISHED, None)
     assert (found.started_at, found.finished_at) == (None, None)
-    assert found.message == "its container was ended or removed before it had begun"
+    assert found.message == "its container was ended or removed before it had begun, for all that the engine knows"
     removing = changed("created", Status="removing")
     assert observed_from(removing) == Unknown("the container is removed, and has not begun")
+
+
+@pytest.mark.parametrize(("code", "state"), [(0, State.SUCCEEDED), (3, State.FAILED)])
+def test_an_exit_code_of_its_own_is_that_of_a_program_even_if_the_engine_has_missed_its_begin(
+    code: int, state: State
+) -> None:
+    """So it is told if Podman's service was killed as it began."""
+    found = seen(changed("created", PODMAN, Status="exited", ExitCode=code, FinishedAt="2026-11-26T06:50:04.5Z"))
+    assert (found.state, found.exit_code, found.started_at) == (state, code, None)
+    assert found.finished_at is not None
+
+
+def test_what_may_have_begun_when_its_engine_was_killed_is_not_started_again() -> None:
+    """Docker shows it as made and not started; that it had opened its log is all that is left of its start."""
+    container = copy.deepcopy(DOCKER["created"])
+    assert observed_from(container, forgets_starts=True) == observed_from(container)
+    container["LogPath"] = "/var/lib/docker/containers/b64/b64-json.log"
+    assert seen(container).state is State.QUEUED, "Podman has one from the beginning"
+    found = observed_from(container, forgets_starts=True)
+    assert isinstance(found, Observed)
+    assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.NODE_FAIL, None)
+    assert found.message == "the engine was killed while it began: it may have run, and is not run again"
 
 
 @pytest.mark.parametrize("status", ["dead", "removing"])
