@@ -33,6 +33,7 @@ from backends._engine.state import (
     Container,
     Verdict,
     handle_of,
+    may_have_begun,
     moment,
     observed_from,
 )
@@ -179,10 +180,13 @@ class ContainerBackend(EngineBackend):
             found = identity_of(container["Config"]["Labels"])
             if found != Identity(spec.jid, spec.generation, spec.instance, spec.request.digest):
                 raise Conflict(f"the name {spec.native_name} is held by another container: {refusal}")
-            sighting = observed_from(container, forgets_starts=self._dialect.forgets_starts)
+            sighting = observed_from(container)
             if not isinstance(sighting, Observed) or sighting.state is not State.QUEUED:
                 return handle_of(container["Id"])
             if boot_clock_s() > until_s:
+                if self._dialect.forgets_starts and may_have_begun(container):
+                    message = "the engine was killed as the job began: it may have run, and is not run again"
+                    raise Rejected(message, Reason.NODE_FAIL)
                 self._start(container["Id"])
                 return handle_of(container["Id"])
             time.sleep(LOOK_AGAIN_S)
@@ -262,7 +266,7 @@ class ContainerBackend(EngineBackend):
                 with translated(Doing.END):
                     self._engine.kill(container["Id"])
                 return
-            sighting = observed_from(container, forgets_starts=self._dialect.forgets_starts)
+            sighting = observed_from(container)
             if isinstance(sighting, Observed) and sighting.state is State.QUEUED:
                 self.remove(jid, generation)
         except NotThere:

@@ -14,7 +14,7 @@ from pman_core.backend import Sighting
 def post_mortem(client: Client, dialect: Dialect, container: Container) -> Sighting:
     """Return the sighting of an inspected container, with what else must be asked for to tell a killed one."""
     if not is_killed(container):
-        return observed_from(container, forgets_starts=dialect.forgets_starts)
+        return observed_from(container)
     mark = marks.find(client, container["Id"])
     if mark is not None:
         return observed_from(container, mark)

@@ -10,8 +10,8 @@ created     never started, by an interrupted       QUEUED: submit brings it on
             submit
 created     start failed (Error is set; Podman     FAILED, START_FAILED; QUEUED if the error
             tells it only to whoever started it)   was one that passes
-created     LogPath is set: Docker was killed as   FAILED, NODE_FAIL: it must not run again
-            it began, and its containerd had it
+created     and LogPath is set: Docker was killed  QUEUED; who is to start it fails it,
+            as it began                            see ``may_have_begun``
 created     StartedAt is set: Podman forgets at a  FAILED, NODE_FAIL: it must not run again
             restart of the machine that it ran
 running                                            RUNNING
@@ -85,13 +85,18 @@ def is_killed(container: Container) -> bool:
     return state["Status"] in ENDED and _is_killed_by(state["ExitCode"])
 
 
-def observed_from(
-    container: Container,
-    verdict: Verdict = Verdict(),
-    *,
-    forgets_starts: bool = False,
-) -> Sighting:
-    """Return the sighting of an inspected container of ours; ``forgets_starts`` is of its engine's dialect."""
+def may_have_begun(container: Container) -> bool:
+    """Whether a container that Docker shows as made, and not started, may have begun when Docker was killed.
+
+    It has written nothing of it down by then; but when it is back it finds it at its containerd and opens its log. (So
+    does whoever asks for the log of one that has not begun.) Docker answers this no sooner than a start is over that is
+    under way.
+    """
+    return bool(container.get("LogPath")) and not container["State"]["Error"]
+
+
+def observed_from(container: Container, verdict: Verdict = Verdict()) -> Sighting:
+    """Return the sighting of an inspected container of ours."""
     labels = container["Config"]["Labels"]
     identity = identity_of(labels)
     if identity is None:
@@ -100,7 +105,7 @@ def observed_from(
     native, handle = NATIVE_ALIASES.get(state["Status"], state["Status"]), handle_of(container["Id"])
     started_at = moment(state["StartedAt"])
     if native == "created":
-        return _observed_created(identity, container, forgets_starts=forgets_starts)
+        return _observed_created(identity, container)
     if native in RUNNING:
         message = "" if native == "running" else native
         return _observed(identity, handle, State.RUNNING, native, message, started_at=started_at)
@@ -109,7 +114,7 @@ def observed_from(
     return Unknown(f"the container is in the state {native!r}")
 
 
-def _observed_created(identity: Identity, container: Container, *, forgets_starts: bool) -> Sighting:
+def _observed_created(identity: Identity, container: Container) -> Sighting:
     state, handle = container["State"], handle_of(container["Id"])
     if started_at := moment(state["StartedAt"]):
         message = "the machine was restarted under it"
@@ -117,9 +122,6 @@ def _observed_created(identity: Identity, container: Container, *, forgets_start
             identity, handle, State.FAILED, "created", message, reason=Reason.NODE_FAIL, started_at=started_at
         )
     if not state["Error"]:
-        if forgets_starts and container.get("LogPath"):
-            message = "the engine was killed while it began: it may have run, and is not run again"
-            return _observed(identity, handle, State.FAILED, "created", message, reason=Reason.NODE_FAIL)
         return _observed(identity, handle, State.QUEUED, "created", "made, and not started yet")
     meaning = explain(Doing.START, 500, state["Error"])
     if isinstance(meaning, Unavailable):
