@@ -11,7 +11,7 @@ from backends._engine.settings import ContainerSettings
 from backends._engine.state import Container
 from backends.docker import DockerBackend
 from pman_core.backend import JobRef, Observed, Unknown
-from pman_core.errors import Unparseable
+from pman_core.errors import Rejected, Unavailable, Unparseable
 from pman_core.job import JobSpec, mint_generation
 from pman_core.request import JobRequest
 from pman_core.settings import load_settings
@@ -34,9 +34,12 @@ def backend(docker_url: str, folder: Path) -> Iterator[DockerBackend]:
     backend.close()
 
 
+def spec_of(backend: DockerBackend, jid: str, script: str, **fields: Any) -> JobSpec:
+    return JobSpec(mint_generation(), backend.common.pman_instance, JobRequest(**body(jid, script, **fields)))
+
+
 def submit(backend: DockerBackend, jid: str, script: str, **fields: Any) -> JobRef:
-    request = JobRequest(**body(jid, script, **fields))
-    spec = JobSpec(mint_generation(), backend.common.pman_instance, request)
+    spec = spec_of(backend, jid, script, **fields)
     return JobRef(jid, spec.generation, backend.submit(spec))
 
 
@@ -99,3 +102,32 @@ def test_a_container_that_is_removed_by_hand_is_heard_to_end(backend: DockerBack
     for found in ends.values():
         assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.SIGNALLED, 137)
         assert found.message == "ended by signal 9 (SIGKILL); its container was removed from the engine"
+
+
+@pytest.mark.parametrize("may_have_begun", [False, True])
+def test_a_container_is_started_again_only_if_it_cannot_have_begun(
+    backend: DockerBackend, folder: Path, monkeypatch: pytest.MonkeyPatch, may_have_begun: bool
+) -> None:
+    """A Docker that was killed as a program began shows it as not started, and has opened its log.
+
+    Here its log is opened by asking for it, for to kill the engine within the right milliseconds takes many tries.
+    """
+    monkeypatch.setattr(backend, "own", ContainerSettings(engine_timeout_s=5))
+    spec = spec_of(backend, "job", 'touch "$1/began"; sleep 1000')
+
+    def is_away(_: str) -> None:
+        raise Unavailable("the engine was killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backend, "_start", is_away)
+        with pytest.raises(Unavailable):
+            backend.submit(spec)
+    if may_have_begun:
+        backend._engine.logs(spec.native_name)
+        with pytest.raises(Rejected, match="it may have run, and is not run again") as raised:
+            backend.submit(spec)
+        assert raised.value.reason is Reason.NODE_FAIL
+        assert not (folder / "job/out/began").exists()
+    else:
+        backend.submit(spec)
+        wait_for("it has begun", (folder / "job/out/began").exists, PATIENCE_S)
