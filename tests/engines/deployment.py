@@ -194,7 +194,7 @@ class Deployment:
 
     def begin_jobs(self, jobs: list[dict[str, Any]], every_s: float, patience_s: float) -> "subprocess.Popen[str]":
         """Let the client post ``jobs`` and wait for their ends; see ``in_cluster_client.py``."""
-        self.kubectl("exec", "-n", self.jobs, "client", "--", "rm", "-f", "/tmp/enough")
+        self.kubectl("exec", "-n", self.jobs, "client", "--", "rm", "-f", "/tmp/enough", "/tmp/records")
         given = json.dumps({"url": self.url, "jobs": jobs, "every_s": every_s, "patience_s": patience_s})
         argv = ["kubectl", "exec", "-i", "-n", self.jobs, "client", "--", "python", "-c", CLIENT]
         client = subprocess.Popen(argv, env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -214,8 +214,22 @@ class Deployment:
         """Wait until the client has seen the end of every job that it has posted; return the records by jid."""
         output, _ = client.communicate(timeout=patience_s + 30)
         assert client.returncode == 0, output
-        records: dict[str, dict[str, Any]] = json.loads(output)
+        records: dict[str, dict[str, Any]] = json.loads(self.inside(self.jobs, "client", "cat", "/tmp/records"))
         return records
+
+    def inside(self, namespace: str, where: str, *command: str) -> str:
+        """Run a command in a pod, and return what it has printed, which must be something.
+
+        It may run again: if kubelet or containerd are slow just then, ``kubectl exec`` succeeds without its output.
+        """
+        printed: list[str] = []
+
+        def has_printed() -> bool:
+            printed.append(self.kubectl("exec", "-n", namespace, where, "--", *command))
+            return bool(printed[-1].strip())
+
+        wait_for(f"{where} prints what {command[0]} does", has_printed, READY_S)
+        return printed[-1]
 
     def ask(self, method: str, path: str) -> tuple[int, str]:
         """Send a request from the client's pod until it is answered by other than 5xx; return the status and the body.
@@ -225,7 +239,7 @@ class Deployment:
         replies: list[tuple[int, str]] = []
 
         def is_answered() -> bool:
-            text = self.kubectl("exec", "-n", self.jobs, "client", "--", "python", "-c", ASK, method, self.url + path)
+            text = self.inside(self.jobs, "client", "python", "-c", ASK, method, self.url + path)
             status, _, body = text.partition(" ")
             replies.append((int(status), body))
             return int(status) < 500
@@ -237,10 +251,8 @@ class Deployment:
 
     def doctor(self) -> list[dict[str, str]]:
         """Return what ``pman doctor`` finds in a worker; it says by its exit code, too, that something is wrong."""
-        command = ("sh", "-c", "pman doctor --json; true")
-        found: list[dict[str, str]] = json.loads(
-            self.kubectl("exec", "-n", self.name, "deploy/pman-worker", "--", *command)
-        )
+        text = self.inside(self.name, "deploy/pman-worker", "sh", "-c", "pman doctor --json; true")
+        found: list[dict[str, str]] = json.loads(text)
         return found
 
     def logs(self) -> str:

@@ -137,7 +137,7 @@ def test_only_who_must_can_speak_to_the_api_server_and_only_of_jobs(pman: Deploy
         assert not may(verb, what, pman.jobs), f"{verb} {what}"
     token = ["sh", "-c", "ls /var/run/secrets/kubernetes.io/serviceaccount 2>/dev/null | wc -l; id -u; touch /x 2>&1"]
     for part, workload in PARTS.items():
-        text = pman.kubectl("exec", "-n", pman.name, workload, "--", *[*token[:2], f"{token[2]}; true"])
+        text = pman.inside(pman.name, workload, *token[:2], f"{token[2]}; true")
         files, uid, refusal = text.splitlines()
         assert (int(files) > 0) == (part in {"worker", "control", "observer"}), f"{part} has a token: {files}"
         assert uid != "0"
