@@ -1,9 +1,9 @@
 """A client that runs in a pod: posts jobs to pman's Service, one after the other, and waits until each has ended.
 
 Its standard input is a JSON object: ``url``, ``jobs`` (bodies of POST), ``every_s`` between two, ``patience_s``.
-Once there is a file ``/tmp/enough`` it posts no more. In the end it writes the record of each job it has posted, by jid,
-to ``/tmp/records``. As pfcon does, it repeats what was not answered; that is safe, and part of what is tested. So it
-does not forget a job whose POST was not answered yet, for pman may have it.
+Once there is a file ``/tmp/enough`` it posts no more. In the end it writes to ``/tmp/records`` the record of each job
+that it has posted, by jid. As pfcon does, it repeats what was not answered; that is safe, and part of what is tested.
+So it does not forget a job whose POST was not answered yet, for pman may have it.
 """
 
 import json
