@@ -122,6 +122,8 @@ def test_a_socket_that_hangs_is_not_an_answer(
     proxy.release()
     go(system, "job")
     assert wait_end(system, "job")["status"] == "finishedSuccessfully"
+    delete(system, "job")
+    wait_for("nothing is left behind", lambda: not containers(docker_url, system), PATIENCE_S)
 
 
 def test_a_container_that_is_removed_by_hand(start: Start, docker_url: str) -> None:
