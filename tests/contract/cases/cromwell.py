@@ -1,11 +1,12 @@
 """Cromwell's case: the fake server of ``tests/fakes/cromwell``, whose jobs are sessions of this machine."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from backends.cromwell import CromwellBackend, CromwellSettings
-from cases import Dump, Program
+from cases import Dump, Program, until
 from cases.process import ProcessCase
 from pman_core.errors import Unavailable
 from pman_core.job import JobSpec
@@ -30,7 +31,14 @@ class CromwellCase(ProcessCase):
     def close(self) -> None:
         self.cromwell.faults.clear()
         super().close()
+
+    def end_writers(self) -> None:
+        """A job goes on for a while when it is removed, and so does the server, which may only then begin one."""
         self.cromwell.close()
+        if self.cromwell.workflows:
+            every = f"{self.folder.name}|{self.cromwell.folder.parent.name}"
+            kill = ["pkill", "-KILL", "-f", "-r", "R,S,D,T", "--", every]
+            until(lambda: subprocess.run(kill, check=False).returncode == 1, self.patience_s, "its jobs have ended")
 
     def common(self, **overrides: object) -> Settings:  # type: ignore[override]
         return super().common(**{"cromwell_url": self.cromwell.url} | overrides)

@@ -58,7 +58,11 @@ class ProcessCase(BackendCase):
 
     def close(self) -> None:
         super().close()
+        self.end_writers()
         shutil.rmtree(self.folder)
+
+    def end_writers(self) -> None:
+        """End what may still write into the folder: a job that was removed has left it."""
 
     def build(self, common: Settings) -> ProcessBackend:
         return ProcessBackend(common, ProcessSettings(process_any_image=True))
