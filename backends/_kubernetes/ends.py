@@ -111,7 +111,7 @@ def unnoticed_failure(pods: Sequence[Object]) -> End | None:
 
 def _end_of(pod: Object) -> End:
     status, terminated = pod["status"], _terminated(pod)
-    code = None if terminated.get("reason") in NOT_STARTED else terminated.get("exitCode")
+    code = exit_code_of(terminated)
     native, message = str(status.get("reason") or ""), str(status.get("message") or "")
     if native == "DeadlineExceeded":
         limit_s = pod["spec"].get("activeDeadlineSeconds")
@@ -238,7 +238,13 @@ def describe_end(end: Mapping[str, Any]) -> str:
     """Return how a container is told to have ended, in words, without codes that are made up."""
     if end.get("reason") in NOT_STARTED:
         return f"not started: {end.get('message') or end['reason']}"
-    return "its end was not seen" if not end or end.get("reason") in UNSEEN else f"exit code {end['exitCode']}"
+    code = exit_code_of(end)
+    return "its end was not seen" if code is None else f"exit code {code}"
+
+
+def exit_code_of(end: Mapping[str, Any]) -> int | None:
+    """Return the exit code of a container's process; ``None`` if there is none, or it is made up."""
+    return None if end.get("reason") in UNSEEN | NOT_STARTED else end.get("exitCode")
 
 
 def told_end(status: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from backends._hpc.job_folder import JobFolder
 from backends._hpc.outcome import Verdict
 from backends._slurm.identity import generation_from, identity_from
-from backends._slurm.judge import Judgement, Known, Present, is_recent, judge, running, waiting
+from backends._slurm.judge import Judgement, Known, Present, goes_on, is_recent, judge, running, waiting
 from backends._slurm.start import why_not_begun
 from backends._slurm.state import Stage, meaning_of
 from backends._slurm.survey import Listing
@@ -117,7 +117,8 @@ def read_sight(folder: JobFolder, listing: Listing) -> Sight:
         claim = folder.claim()
         not_begun = why_not_begun(folder, "" if claim is None else claim.host)
         beat_at_s = None if listed else folder.beat_at_s()
-        said = "" if claim is not None else folder.said()
+        # It tells why a job has ended that no launcher has begun with; a poll does not read it of those that wait.
+        said = "" if claim is not None or any(map(goes_on, listed)) else folder.said()
         known = Known(folder.noted(), claim, folder.end(), not_begun, beat_at_s, listed=listed, said=said)
     return Sight(folder, known, folder.spec())
 
