@@ -87,6 +87,12 @@ def _rejected(message: str) -> BackendError:
     return Rejected(message, Reason.REJECTED)
 
 
+NOT_NOW = "exceeded quota|status unknown for quota|not yet ready to handle request"
+"""A refusal that passes. https://kubernetes.io/docs/concepts/policy/resource-quotas/: there is room when other jobs
+have ended; or nobody has counted yet what is used of a new quota. The last one is that of an API server that has been
+started just now and has not read yet what it decides by:
+https://github.com/kubernetes/apiserver/blob/v0.35.0/pkg/admission/plugin/namespace/lifecycle/admission.go"""
+
 TABLE = (
     _row("create", "409", "AlreadyExists", "", NameTaken),
     # A quota or another object that was changed at the same time: the same POST may do a moment later.
@@ -103,12 +109,7 @@ TABLE = (
         "waiting to start|is terminated|is not available|failing to pull image|does not have a host",
         NotThere,
     ),
-    # https://kubernetes.io/docs/concepts/policy/resource-quotas/: there is room when other jobs have ended; or
-    # nobody has counted yet what is used of a new quota.
-    _row("create", "403", "", "exceeded quota|status unknown for quota", Unavailable),
-    # Of an API server that has just been started and has not read yet what it decides by:
-    # https://github.com/kubernetes/apiserver/blob/v0.35.0/pkg/admission/plugin/namespace/lifecycle/admission.go
-    _row("create", "403", "", "not yet ready to handle request", Unavailable),
+    _row("create", "403", "", NOT_NOW, Unavailable),
     _row("create", "403 404", "", r"namespaces? \S+ not found|because it is being terminated", Unavailable),
     # A quota of a resource refuses what does not say how much it wants; IGNORE_LIMITS is the site's.
     _row("create", "403", "", "failed quota", _rejected),

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from backends._kubernetes.errors import NOT_NOW
 from backends._kubernetes.identity import Object
 from backends._kubernetes.init_containers import (
     CRASHES,
@@ -50,7 +51,7 @@ EVENTS = {
 PULLING = "Pulling"
 """The reason of the event that says what a container waits for that is only being created: no trouble, but long."""
 PASSES = re.compile(
-    r"exceeded quota|status unknown for quota|not yet ready to handle request|"
+    rf"{NOT_NOW}|"
     r"^Error creating: (Internal error occurred: |Timeout: |etcdserver: |Post |Too many requests|"
     r"the server (has received too many|is currently unable|was unable)|The \w+ operation against |"
     r"Operation cannot be fulfilled on )"
