@@ -193,8 +193,11 @@ def _unfinished(identity: Identity, job: Object, pods: Sequence[Object], more: s
 
 
 def _judged(identity: Identity, job: Object, pods: Sequence[Object], verdict: Verdict) -> Observed:
-    end = end_of_pods(pods)
+    """Whatever the workers that it has ended have ended with is not why a job has failed; only one that was to be
+    cancelled is told by it.
+    """
     is_cancelled = verdict.reason is Reason.CANCELLED
+    cancelled = end_of_pods(pods) if is_cancelled else None
     began_at = started_at(pods)
     return _observed(
         identity,
@@ -203,7 +206,7 @@ def _judged(identity: Identity, job: Object, pods: Sequence[Object], verdict: Ve
         "Ended",
         verdict.message,
         reason=verdict.reason,
-        exit_code=end.exit_code if end else None,
+        exit_code=cancelled.exit_code if cancelled else verdict.exit_code,
         started_at=began_at,
         finished_at=max(verdict.at, began_at) if began_at else verdict.at,
     )

@@ -22,17 +22,21 @@ class Verdict:
     reason: Reason
     message: str
     at: datetime
+    exit_code: int | None = None
+    """Of the worker because of which the job is ended: its pod may be the first to be gone."""
 
     def to_json(self) -> str:
         """Return the annotation's text, at most 4 KiB."""
         message = self.message[:MESSAGE_CHARS_MAX].encode()[: 2 * MESSAGE_CHARS_MAX].decode(errors="ignore")
-        return json.dumps({"reason": self.reason, "message": message, "at": self.at.isoformat()}, ensure_ascii=False)
+        said = {"reason": self.reason, "message": message, "at": self.at.isoformat(), "exit_code": self.exit_code}
+        return json.dumps(said, ensure_ascii=False)
 
 
 def verdict_of(annotations: Mapping[str, str] | None) -> Verdict | None:
     """Return the verdict of a Job; ``None`` if pman has not ended it, or somebody has spoiled the text."""
     try:
         said = json.loads((annotations or {})[VERDICT])
-        return Verdict(Reason(said["reason"]), str(said["message"]), datetime.fromisoformat(said["at"]).astimezone(UTC))
+        at, code = datetime.fromisoformat(said["at"]).astimezone(UTC), said.get("exit_code")
+        return Verdict(Reason(said["reason"]), str(said["message"]), at, None if code is None else int(code))
     except (ValueError, KeyError, TypeError):
         return None

@@ -62,7 +62,7 @@ class Watchdog:
         if failure := unnoticed_failure(pods):
             if self._patience.may_try(observed.generation):
                 words = strike(failure.message, forms_of(secrets_of(job)))
-                told = Verdict(failure.reason, words, datetime.now(UTC))
+                told = Verdict(failure.reason, words, datetime.now(UTC), failure.exit_code)
                 self._end(cluster, observed, told, lambda _, pods: unnoticed_failure(pods) is not None)
             return observed
         trouble, is_too_long = self._patience.look(observed.generation, job, pods, lambda uid: _events_of(cluster, uid))

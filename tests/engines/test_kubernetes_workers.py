@@ -104,14 +104,19 @@ def test_a_container_that_the_site_puts_beside_does_not_decide(kube: Cluster, ow
     wait_for("it is gone", lambda: look(backend, spec) == Absent(), PATIENCE_S)
 
 
-def test_a_worker_that_fails_beside_a_proxy_ends_the_others(kube: Cluster) -> None:
+@pytest.mark.parametrize("first_to_go", ["", "0", "1"])
+def test_a_worker_that_fails_beside_a_proxy_ends_the_others(kube: Cluster, first_to_go: str) -> None:
+    """Told to go, both pods go at their own pace; the Job controller deletes the one that is slower."""
     backend = kube.backend()
     both_have_begun = 'until [ "$(wc -l < "$0/runs")" = 2 ]; do sleep 0.1; done'
-    spec = kube.spec(f"{both_have_begun}; [ $JOB_COMPLETION_INDEX = 1 ] && exit 9; {LONG}", number_of_workers=2)
-    create_beside(kube, backend, spec, LONG)
+    go_at_once = f'[ $JOB_COMPLETION_INDEX = "{first_to_go}" ] && trap "exit 1" TERM'
+    go_on = f"{go_at_once}; sleep 1000 & wait; {LONG}"
+    spec = kube.spec(f"{both_have_begun}; [ $JOB_COMPLETION_INDEX = 1 ] && exit 9; {go_on}", number_of_workers=2)
+    create_beside(kube, backend, spec, go_on)
     found = seen(backend, spec)
     assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.NONZERO_EXIT, 9)
     assert kube.runs(spec) == 2
+    assert "9" in found.message
 
 
 def bring_deadline(kube: Cluster, spec: JobSpec) -> None:

@@ -124,3 +124,10 @@ def missed() -> Object:
 
 def event(reason: str, message: str, kind: str = "Warning", at: str = STARTED) -> Object:
     return {"type": kind, "reason": reason, "message": message, "lastTimestamp": at, "metadata": {}}
+
+
+def beside(own: Object, other: Object, phase: str = "Running", **more: Any) -> Object:
+    """Statuses come in the order of the names."""
+    shown = pod(phase, own, **more)
+    shown["status"]["containerStatuses"].insert(0, {"name": "istio-proxy", "state": other})
+    return shown

@@ -11,12 +11,17 @@ from backends._kubernetes.ending import CHANGES_MAX, FindLost, end_job
 from backends._kubernetes.errors import NotThere, OutOfDate
 from backends._kubernetes.identity import VERDICT
 from backends._kubernetes.namespace import Namespace
+from backends._kubernetes.settings import KubernetesSettings
+from backends._kubernetes.state import observed_from
 from backends._kubernetes.survey import Survey
 from backends._kubernetes.trouble import may_be_stuck
 from backends._kubernetes.verdict import Verdict
+from backends._kubernetes.watchdog import Watchdog
+from pman_core.backend import Observed
 from pman_core.errors import BackendError, Unavailable
 from pman_core.states import Reason
-from tests.unit.kube_objects import Object, job, pod, running, spec, terminated, waiting
+from testbed.system import wait_for
+from tests.unit.kube_objects import Object, beside, job, pod, running, spec, terminated, waiting
 from tests.unit.payloads import GENERATION
 
 CANCELLED = Verdict(Reason.CANCELLED, "ended on request", datetime(2026, 11, 25, tzinfo=UTC))
@@ -27,15 +32,19 @@ class OneJob:
         self._survey = Survey([] if shown is None else [shown], pods)
         self._refusals = refusals or []
         self.done: list[str] = []
+        self.verdicts: list[Verdict] = []
 
     def survey(self, generation: str) -> Survey:
         assert generation == GENERATION
         return self._survey
 
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
     def judge(self, job: Object, verdict: Verdict, *, stop: bool) -> None:
-        assert verdict == CANCELLED
         if self._refusals:
             raise self._refusals.pop()
+        self.verdicts.append(verdict)
         self.done.append("judge and stop" if stop else "judge")
 
     def end_pod(self, pod: Object, secrets: Iterable[str]) -> None:
@@ -48,6 +57,7 @@ class OneJob:
 def done(shown: Object | None, *pods: Object, refusals: list[BackendError] | None = None) -> list[str]:
     cluster = OneJob(shown, *pods, refusals=refusals)
     end_job(cluster, spec().jid, GENERATION, CANCELLED)
+    assert set(cluster.verdicts) <= {CANCELLED}
     return cluster.done
 
 
@@ -146,3 +156,21 @@ def test_a_job_that_has_changed_is_read_again() -> None:
     assert done(job(), refusals=[NotThere("")]) == []
     with pytest.raises(Unavailable, match="changes all the time"):
         done(job(), refusals=[OutOfDate("")] * CHANGES_MAX)
+
+
+def test_the_verdict_on_a_worker_that_failed_beside_a_proxy_holds_its_exit_code() -> None:
+    """Its pod may be the first to be gone when all are ended; then nobody else knows it."""
+    two = spec(number_of_workers=2)
+    failed = beside(terminated(9), running(), of=two)
+    runs = beside(running(), running(), of=two, index=1)
+    shown, cluster, watchdog = (
+        job(of=two, active=2),
+        OneJob(job(of=two, active=2), failed, runs),
+        Watchdog(KubernetesSettings()),
+    )
+    observed = observed_from(shown, [failed, runs])
+    assert isinstance(observed, Observed)
+    watchdog.look(cast(Namespace, cluster), observed, shown, [failed, runs])
+    wait_for("both are ended", lambda: cluster.done == ["judge", "end 0", "end 1"])
+    [verdict] = cluster.verdicts
+    assert (verdict.reason, verdict.exit_code) == (Reason.NONZERO_EXIT, 9)

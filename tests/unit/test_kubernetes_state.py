@@ -16,6 +16,7 @@ from tests.unit.kube_objects import (
     LATER,
     STARTED,
     Object,
+    beside,
     job,
     missed,
     pod,
@@ -53,6 +54,7 @@ EXITED = "Container plugin for pod p/x failed with exit code 137 matching FailJo
 ANEW = "its node, or the container runtime there, was started anew and does not know how the container ended"
 CANCELLED = {VERDICT: Verdict(Reason.CANCELLED, "ended on request", moment(LATER) or datetime.now(UTC)).to_json()}
 PULL = {VERDICT: Verdict(Reason.IMAGE_PULL, "ErrImagePull: no", moment(LATER) or datetime.now(UTC)).to_json()}
+NINE = {VERDICT: Verdict(Reason.NONZERO_EXIT, "exit code 9", moment(LATER) or datetime.now(UTC), 9).to_json()}
 
 UNFINISHED: dict[str, tuple[Object, list[Object], State, str, str]] = {
     "nobody has looked at it": (job(), [], State.PENDING, "Created", ""),
@@ -452,6 +454,15 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
         job(("Failed", "DeadlineExceeded", "Job was active longer than specified deadline"), annotations=PULL), [],
         State.FAILED, Reason.IMAGE_PULL, None, "ErrImagePull: no",
     ),
+    "no image for one worker, given up, and the other was ended": (
+        job("Failed", annotations=PULL), [pod("Failed", terminated(137), reason="DeadlineExceeded", index=1)],
+        State.FAILED, Reason.IMAGE_PULL, None, "ErrImagePull: no",
+    ),
+    "a worker failed beside others, and its pod was the first to be gone": (
+        job(("Failed", POLICY, EXITED), annotations=NINE),
+        [pod("Failed", terminated(137), reason="DeadlineExceeded")], State.FAILED, Reason.NONZERO_EXIT, 9,
+        "exit code 9",
+    ),
 }  # fmt: skip
 
 
@@ -526,13 +537,6 @@ def test_times_that_are_none(text: str | None) -> None:
 
 
 # Containers that a site puts beside the job's own
-
-
-def beside(own: Object, other: Object, phase: str = "Running", **more: Any) -> Object:
-    """Statuses come in the order of the names."""
-    shown = pod(phase, own, **more)
-    shown["status"]["containerStatuses"].insert(0, {"name": "istio-proxy", "state": other})
-    return shown
 
 
 @pytest.mark.parametrize("condition", [(), ("Failed",), ("Complete",)])
@@ -638,8 +642,14 @@ def test_a_worker_that_was_well_is_not_said_to_have_failed_with_0() -> None:
 
 
 def test_a_verdict_survives_its_annotation() -> None:
-    verdict = Verdict(Reason.IMAGE_PULL, 'no such "image" ü', datetime(2026, 11, 25, tzinfo=UTC))
-    assert verdict_of({VERDICT: verdict.to_json()}) == verdict
+    for code in (None, 9):
+        verdict = Verdict(Reason.IMAGE_PULL, 'no such "image" ü', datetime(2026, 11, 25, tzinfo=UTC), code)
+        assert verdict_of({VERDICT: verdict.to_json()}) == verdict
+
+
+def test_a_verdict_of_an_older_release_is_read() -> None:
+    text = '{"reason": "IMAGE_PULL", "message": "no", "at": "2026-11-25T00:00:00+00:00"}'
+    assert verdict_of({VERDICT: text}) == Verdict(Reason.IMAGE_PULL, "no", datetime(2026, 11, 25, tzinfo=UTC))
 
 
 def test_a_verdict_has_an_end() -> None:
@@ -651,7 +661,18 @@ def test_a_verdict_has_an_end() -> None:
     assert len(shown.message) <= MESSAGE_CHARS_MAX
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "1", '{"reason": "NO", "message": "", "at": "2026-11-25"}', "{}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "1",
+        '{"reason": "NO", "message": "", "at": "2026-11-25"}',
+        "{}",
+        '{"reason": "NONZERO_EXIT", "message": "", "at": "2026-11-25", "exit_code": "x"}',
+    ],
+)
 def test_a_spoiled_verdict_is_none(text: str) -> None:
     assert verdict_of({VERDICT: text}) is None
     assert verdict_of(None) is None
