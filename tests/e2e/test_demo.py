@@ -52,7 +52,7 @@ def test_the_demo_runs_a_job_and_leaves_nothing(bare_env: dict[str, str], tmp_pa
         assert expected in done.stdout + done.stderr
     assert re.search(r"[1-9]\d{3,} bytes  montage\.png", done.stdout)
     assert took_s < max(10, PLAIN_STARTS_MAX * plain_s), f"a plain start took {plain_s:.1f} s"
-    assert processes_that_know(tmp_path) == []
+    wait_until_nobody_knows(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["home"], "its folder is gone"
 
 
@@ -123,15 +123,20 @@ def test_the_command_line_against_a_real_pman(up: Up, bare_env: dict[str, str], 
     assert pman(env, "status", "j1").returncode == 1
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=PATIENCE_S) == 0, (tmp_path / "up.log").read_text()
-    assert processes_that_know(tmp_path / "state") == []
+    wait_until_nobody_knows(tmp_path / "state")
 
 
 def test_nothing_but_jobs_outlives_a_killed_up(up: Up, bare_env: dict[str, str], tmp_path: Path) -> None:
     process, _ = up
     process.kill()
     process.wait()
+    wait_until_nobody_knows(tmp_path / "state")
+
+
+def wait_until_nobody_knows(folder: Path) -> None:
+    """Wait until all have ended: the supervisor of a job tells its end before it is gone itself."""
     until = time.monotonic() + PATIENCE_S
-    while left := processes_that_know(tmp_path / "state"):
+    while left := processes_that_know(folder):
         assert time.monotonic() < until, left
         time.sleep(0.1)
 

@@ -28,8 +28,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 LEASE_S = 12
 OUTAGE_S = 20.0
-HANG_S = 15.0
-"""A reply that waits for Redis takes as long as the outage; one that does not is refused at once."""
+HANG_S = 60.0
+"""A reply that waits for Redis never comes: the outage goes on until all are there. The others are refused at once."""
 HOSTS_S = 60.0
 Start = Callable[..., System]
 
@@ -73,7 +73,7 @@ def test_another_observer_takes_over_from_one_that_was_killed(start: Start) -> N
     system.kill("observer")
     let_end(system, "job")
     # Within a lease of 3 s and a second's reconcile; what is found by the sweep of each minute only is found too late.
-    assert wait_end(system, "job", timeout_s=30)["status"] == "finishedSuccessfully"
+    assert wait_end(system, "job", timeout_s=50)["status"] == "finishedSuccessfully"
 
 
 def test_jobs_outlive_worker_and_observer(start: Start) -> None:
