@@ -115,8 +115,9 @@ def _wait_for_image(ctx: Context, record: JobRecord, token: str) -> Moved:
     is_in_vain = record.image_at_ms > 0
     if is_in_vain and record.attempts >= ctx.settings.submit_attempts_max:
         message = f"the image {record.image} was pulled, and the scheduler misses it all the same"
-        return ctx.store.advance(
-            Change(record.jid, record.generation, State.FAILED, token=token, reason=Reason.IMAGE_PULL, message=message)
+        return _note(
+            ctx,
+            Change(record.jid, record.generation, State.FAILED, token=token, reason=Reason.IMAGE_PULL, message=message),
         )
     delay_s = min(IMAGE_MAX_S, IMAGE_FIRST_S * 2.0 ** min(record.retries, 16))
     change = Change(

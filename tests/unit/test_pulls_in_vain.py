@@ -75,3 +75,14 @@ def test_a_job_deleted_while_it_finds_its_image_missing_is_settled_at_once() -> 
     assert world.publisher.of(Task.PULL) == []
     assert lifecycle.remove(world.ctx, Obligation(JID, generation))
     assert not world.store.unsettled(JID)
+
+
+def test_a_job_deleted_while_it_is_given_up_for_its_image_is_settled_at_once() -> None:
+    world, backend = missing()
+    generation = world.post()
+    for _ in range(world.settings.submit_attempts_max):
+        assert submit_and_pull(world, generation) is Moved.OK
+    backend.fail("submit", lambda: world.store.delete(JID))
+    assert lifecycle.submit(world.ctx, JID, generation) is Moved.NO_RECORD
+    lifecycle.remove(world.ctx, Obligation(JID, generation))
+    assert not world.store.unsettled(JID)
