@@ -254,7 +254,7 @@ class System:
             last.callback(self._reaper.close)
             if self.proxy is not None:
                 last.callback(self.proxy.close)
-            last.callback(self.stop_redis)
+            last.callback(self.stop_redis, kill=True)  # nobody needs its data: a slow disk is not waited for
             for name in self.processes:
                 last.callback(self._end, name)
             for name, process in self.processes.items():
