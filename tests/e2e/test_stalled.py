@@ -46,9 +46,15 @@ def test_a_broken_chunk_is_a_bad_request(start: Callable[..., System]) -> None:
     system.start_redis()
     system.start_api(processes=1)
     wait_for("the API is up", lambda: is_healthy(system))
-    with socket.create_connection(("127.0.0.1", system.api_port), timeout=30) as client:
-        head = (
-            b"POST /api/v1/ HTTP/1.1\r\nHost: p\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-        )
-        client.sendall(head + b"ZZ\r\n")
-        assert client.recv(1000).startswith(b"HTTP/1.1 400")
+    reply = wait_for("a reply", lambda: reply_to(system, HEAD + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n"))
+    assert reply.startswith(b"HTTP/1.1 400")
+
+
+def reply_to(system: System, request: bytes) -> bytes:
+    """Return what comes back first; nothing if we were so slow to begin that the API has taken us for stalled."""
+    try:
+        with socket.create_connection(("127.0.0.1", system.api_port), timeout=30) as client:
+            client.sendall(request)
+            return client.recv(1000)
+    except ConnectionError:
+        return b""
