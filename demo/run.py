@@ -20,7 +20,7 @@ from samples import write_slices
 PMAN = Path(sys.executable).with_name("pman")
 JOB = Path(__file__).with_name("montage.py").resolve()
 SLICES = 9
-START_TIMEOUT_S = 90
+START_TIMEOUT_S = 150
 STOP_TIMEOUT_S = 60
 SHADES = " .:-=+*#%@"
 PICTURE_COLUMNS = 72

@@ -22,7 +22,7 @@ from pman_core import registry
 from pman_core.errors import StoreUnavailable
 from pman_core.settings import Settings, load_settings
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 READY_POLL_S = 0.05
 ADDRESS = "127.0.0.1"
 """There is no authentication: nobody but the users of this machine shall reach it."""
