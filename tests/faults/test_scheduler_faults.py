@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 HURRIED = {"LOST_GRACE_S": "1", "LIVE_LOGS_S": "0"}
 """A job is given up as soon as it may be: what is only unknown must not be."""
-RUN_FOR_S = 15.0
+RUN_FOR_S = 30.0
 """So long all of them take to begin, and to be seen, on a busy machine; they end while the scheduler is away."""
 OUTAGE_S = RUN_FOR_S + 5
 SLOW_S = 5.0
