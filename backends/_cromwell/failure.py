@@ -64,6 +64,16 @@ def told_by_batch_system(notes: str, verdict: Verdict, limit_s: float | None) ->
     return verdict
 
 
+def explain_kill(account: Account, notes: str, verdict: Verdict, limit_s: float | None) -> Verdict:
+    """Return the end of a killed job as the batch system explains it, else Cromwell; if neither does, as it was."""
+    told = told_by_batch_system(notes, verdict, limit_s)
+    return _aborted(verdict) if told is verdict and account.status in {"Aborting", "Aborted"} else told
+
+
+def _aborted(verdict: Verdict) -> Verdict:
+    return replace(verdict, state=State.CANCELLED, reason=Reason.CANCELLED, message="aborted in Cromwell")
+
+
 def is_guess(account: Account, notes: str) -> bool:
     """Whether nobody says that the job has ended but Cromwell, which has not found it any more."""
     is_told = any(pattern.search(notes) for pattern, *_ in BATCH_WORDS)
@@ -93,7 +103,7 @@ def verdict_without_launcher(
     began_at = claim.at if claim is not None and has_begun else None
     bare = Verdict(State.FAILED, Reason.NODE_FAIL, "", account.status, None, began_at, account.ended_at)
     if account.status == "Aborted":
-        return replace(bare, state=State.CANCELLED, reason=Reason.CANCELLED, message="aborted in Cromwell")
+        return _aborted(bare)
     told = told_by_batch_system(notes, bare, None if claim is None else limit_s)
     if told is not bare:
         return told

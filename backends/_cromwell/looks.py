@@ -4,7 +4,8 @@
 the control folder says         Cromwell says                   then the job is
 ==============================  ==============================  ====================================================
 its end was told once           anything                        what was told; RUNNING while it is being killed
-the launcher has ended          anything                        what it says; if killed, what the call's stderr says
+the launcher has ended          anything                        what it says; if killed, what the call's stderr says,
+                                                                which is waited for; else that Cromwell aborted it
 the launcher has begun          active                          RUNNING; PENDING while it fetches the image
 taken, not begun                active                          PENDING
 taken, begun or not             Failed, Succeeded, Aborted      ended; the launcher's last word is waited for
@@ -37,8 +38,8 @@ from backends._cromwell.client import Client
 from backends._cromwell.errors import NotThere
 from backends._cromwell.execution import bury, notes
 from backends._cromwell.facts import FactReader, Facts
-from backends._cromwell.failure import ENDED_FROM_OUTSIDE, is_guess, told_by_batch_system, verdict_without_launcher
-from backends._cromwell.replies import Workflow
+from backends._cromwell.failure import ENDED_FROM_OUTSIDE, explain_kill, is_guess, verdict_without_launcher
+from backends._cromwell.replies import Account, Workflow
 from backends._cromwell.workflow import workflow_id
 from backends._hpc.control import Control
 from backends._hpc.launcher import NOT_OURS
@@ -55,7 +56,8 @@ WINDOW_S = 300.0
 """So long after its submit a workflow may be unknown to queries: 5 s were seen of an idle server, and what queries
 are answered from is brought up to date some thousand entries at a time."""
 LAST_WORD_S = 10.0
-"""So long the launcher's word is waited for when Cromwell says that a job has ended: storage shows files late."""
+"""So long the launcher's word is waited for when Cromwell says that a job has ended: storage shows files late. So long
+the batch system's is, of a job that was killed."""
 ACCOUNTS_MAX = 20
 """So many ended workflows are looked at closely in one call; the others are Unknown until the next."""
 NOTES_BYTES_MAX = 16 * 1024
@@ -137,12 +139,21 @@ class Looks:
         verdict = None if facts.end is None else verdict_of(facts.end)
         if facts.end is None or verdict is None:
             return Unknown("its launcher, of a newer release, has ended with words that are not known here")
-        if facts.end.exit_code in ENDED_FROM_OUTSIDE and workflow is not None:
-            if not workflow.has_ended and _age_s(facts.end.finished_at) < LAST_WORD_S:
-                return _running(bare, facts, workflow, "killed; why is not known yet")
-            with suppress(Unavailable, Unparseable):
-                said = notes(workflow.id, self.client.account(workflow.id), NOTES_BYTES_MAX)
-                verdict = told_by_batch_system(said, verdict, self._limit_s(facts))
+        if facts.end.exit_code in ENDED_FROM_OUTSIDE:
+            # A batch system may say why only when the job has ended, after Cromwell has heard of that.
+            is_young = _age_s(facts.end.finished_at) < LAST_WORD_S
+            unexplained = _running(bare, facts, workflow, "killed; why is not known yet")
+            if is_young and (workflow is None or not workflow.has_ended):
+                return unexplained
+            if workflow is not None:
+                account = self._account(workflow)
+                if isinstance(account, Unknown):
+                    return account
+                said = notes(workflow.id, account, NOTES_BYTES_MAX)
+                explained = explain_kill(account, said, verdict, self._limit_s(facts))
+                if is_young and explained is verdict:
+                    return unexplained
+                verdict = explained
         return _ended(bare, self._written(bare.generation, verdict))
 
     def _by_cromwell(self, bare: Observed, workflow: Workflow, facts: Facts) -> Sighting:
@@ -157,13 +168,9 @@ class Looks:
         if is_expected and _age_s(workflow.ended_at) < LAST_WORD_S:
             said = f"Cromwell says {workflow.status}; the launcher's word is waited for"
             return _begun(bare, facts, workflow, said)
-        if self.accounts_left <= 0:
-            return Unknown("not looked at closely yet")
-        self.accounts_left -= 1
-        try:
-            account = self.client.account(workflow.id)
-        except (Unavailable, Unparseable) as error:
-            return Unknown(str(error))
+        account = self._account(workflow)
+        if isinstance(account, Unknown):
+            return account
         if facts.claim is not None and account.return_code == NOT_OURS:
             # A Cromwell that was killed may submit a call anew. What has left is that second run, not the first one.
             return _begun(bare, facts, workflow, _lost_sight_of(facts))
@@ -173,6 +180,16 @@ class Looks:
             # A scheduler that does not answer ``check-alive`` once makes Cromwell give up a job.
             return _begun(bare, facts, workflow, _lost_sight_of(facts))
         return _ended(bare, self._written(bare.generation, verdict))
+
+    def _account(self, workflow: Workflow) -> Account | Unknown:
+        """Ask how a workflow went, of a few in one call."""
+        if self.accounts_left <= 0:
+            return Unknown("not looked at closely yet")
+        self.accounts_left -= 1
+        try:
+            return self.client.account(workflow.id)
+        except (Unavailable, Unparseable) as error:
+            return Unknown(str(error))
 
     def _written(self, generation: str, verdict: Verdict) -> Verdict:
         """Write an end down, unless it was told before; return what is told from now on."""
@@ -193,10 +210,9 @@ class Looks:
         if not workflow.has_ended:
             state = State.RUNNING if workflow.status in {"Running", "Aborting"} else State.PENDING
             return replace(bare, state=state, native_state=workflow.status, started_at=workflow.started_at)
-        try:
-            account = self.client.account(workflow.id)
-        except (Unavailable, Unparseable) as error:
-            return Unknown(str(error))
+        account = self._account(workflow)
+        if isinstance(account, Unknown):
+            return account
         said = notes(workflow.id, account, NOTES_BYTES_MAX)
         return _ended(bare, verdict_without_launcher(account, None, said, None))
 

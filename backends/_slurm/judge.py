@@ -145,9 +145,11 @@ def _unlisted(known: Known, now: datetime) -> Judgement:
     is_new = any(is_recent(noted, now) for noted in known.noted) or (
         known.claim is not None and known.claim.at is not None and abs(now - known.claim.at) < JUST_SUBMITTED
     )
-    if not is_new and known.end is not None and (verdict := verdict_of(known.end)) is not None:
-        return verdict
-    if not is_new and known.claim is not None and _is_there(known, now):
+    told = None if known.end is None or is_new else verdict_of(known.end)
+    # Why a job was killed, Slurm alone knows: where it keeps accounts, they are waited for.
+    if told is not None and not (known.accounting_failed and told.exit_code in ENDED_BY_SLURM):
+        return told
+    if not is_new and known.claim is not None and known.end is None and _is_there(known, now):
         if known.not_begun:
             return Present(State.PENDING, "", f"Slurm does not know it; {known.not_begun}")
         where = known.claim.host
@@ -260,17 +262,19 @@ def _by_exit(end: End | None, known: Known, job: NativeJob, now: datetime) -> Ju
         where = f"{job.nodes or 'a node'} ({job.reason or job.state})"
         text = f"Slurm could not start the batch script on {where}: is the store mounted there?"
         return Verdict(State.FAILED, Reason.START_FAILED, text)
-    is_unseen = bool(job.signal and known.not_begun)
+    is_explained_there = bool(status) and (known.end is None or status in {NOT_OURS, OWN_FAULT})
+    is_unseen = bool(known.not_begun and (status or job.signal))
     is_young = job.finished_at is None or now - job.finished_at < VISIBLE
-    if is_young and (is_unseen or status in {NOT_OURS, OWN_FAULT}):
+    if is_young and (is_explained_there or is_unseen):
         # What it stands for is in the control folder, and not to be seen from here yet.
         return Unknown(f"the control folder does not show yet how job {job.job_id} ended")
     code = SIGNAL_BASE + job.signal if job.signal else status or 0
     state, reason, message = state_of_exit(code)
-    if is_unseen:
-        return Verdict(State.FAILED, Reason.START_FAILED, f"its launcher was {message} before the job began")
     if status in {NOT_OURS, OWN_FAULT}:
         return Verdict(State.FAILED, Reason.START_FAILED, f"the launcher ended with {status} and left no word of why")
+    if is_unseen:
+        # A task plugin of the node, perhaps: the code is not the job's.
+        return Verdict(State.FAILED, Reason.START_FAILED, f"its launcher ended before the job began: {message}")
     return Verdict(state, reason, message, exit_code=code)
 
 

@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from testbed import slurm_cluster
 from testbed.system import System
-from tests.engines.jobs import IMAGE
+from tests.engines.jobs import IMAGE, PATIENCE_S
 
 IMAGES = Path(os.environ.get("SLURM_HOME", "/var/lib/pman-slurm")) / "images"
 
@@ -26,9 +27,17 @@ def need_slurm(request: pytest.FixtureRequest, *, faults: bool = False) -> None:
         pytest.skip("only the testbed's Slurm is given faults, and only by root")
 
 
+ASKS = {"sinfo", "squeue"}
+BUSY = "Socket timed out on send/recv operation"
+
+
 def slurm(*argv: str, check: bool = True) -> str:
-    """Run a command of Slurm as an administrator does."""
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    """Run a command of Slurm as an administrator does, who asks once more where slurmctld has not answered in time."""
+    end_s = time.monotonic() + PATIENCE_S
+    while True:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+        if argv[0] not in ASKS or BUSY not in done.stderr or time.monotonic() > end_s:
+            break
     assert done.returncode == 0 or not check, f"{shlex.join(argv)}: {done.stderr}"
     return done.stdout
 

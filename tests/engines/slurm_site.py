@@ -1,7 +1,7 @@
 """Workers' backends without the rest of pman, over one store on a real Slurm."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import backends._slurm.submit
 from backends._hpc.files import Watch, files_of
 from backends._slurm.settings import SlurmSettings
 from backends.slurm import SlurmBackend
-from pman_core.backend import JobRef, Observed
+from pman_core.backend import Absent, JobRef, Observed
+from pman_core.errors import Unavailable
 from pman_core.job import JobSpec, mint_generation
 from pman_core.request import JobRequest
 from pman_core.settings import Settings
@@ -77,9 +78,16 @@ def native_id(backend: SlurmBackend, spec: JobSpec) -> int:
 
 
 def look(backend: SlurmBackend, spec: JobSpec) -> Observed:
-    sighting = backend.observe([JobRef(spec.jid, spec.generation)])[spec.jid, spec.generation]
-    assert isinstance(sighting, Observed)
-    return sighting
+    """Return how a job is, as soon as that can be told: a Slurm that is busy may not answer in time."""
+
+    def sight() -> Observed | None:
+        with suppress(Unavailable):
+            sighting = backend.observe([JobRef(spec.jid, spec.generation)])[spec.jid, spec.generation]
+            assert not isinstance(sighting, Absent)
+            return sighting if isinstance(sighting, Observed) else None
+        return None
+
+    return wait_for(f"what is true of {spec.jid}", sight, PATIENCE_S)
 
 
 def ended(backend: SlurmBackend, spec: JobSpec) -> Observed:

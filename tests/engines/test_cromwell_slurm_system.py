@@ -120,7 +120,9 @@ def test_delete_ends_a_job_on_its_node(system: System, cromwell: FakeCromwell) -
     name = name_of(cromwell, "deleted")
     delete(system, "deleted")
     wait_for("nothing is left", lambda: not slurm("squeue", "--noheader", name), PATIENCE_S)
-    assert "CANCELLED" in slurm("squeue", "--noheader", "--states=all", name, "--format=%T")
+    states = slurm("squeue", "--noheader", "--states=all", name, "--format=%T").split()
+    # Where the abort takes longer than the launcher's grace, that has ended it; Cromwell's script goes on then.
+    assert states in (["CANCELLED"], ["COMPLETED"]), states
 
 
 def test_a_job_that_cromwell_has_given_up_ends_true(folder: Path) -> None:

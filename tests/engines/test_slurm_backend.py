@@ -80,8 +80,8 @@ def test_a_job_that_waits_says_why(site: Site) -> None:
     backend.submit(blocker)
     wait_for("one job has all nodes", lambda: look(backend, blocker).state is State.RUNNING, PATIENCE_S)
     backend.submit(waiter)
-    wait_for("the other says why it waits", lambda: "Resources" in look(backend, waiter).message, PATIENCE_S)
-    assert look(backend, waiter).message == "waiting in Slurm: Resources (no node is free for it yet)"
+    why = "waiting in Slurm: Resources (no node is free for it yet)"
+    wait_for("the other says why it waits", lambda: look(backend, waiter).message == why, PATIENCE_S)
     slurm("scancel", str(native_id(backend, waiter)))
     found = ended(backend, waiter)
     assert (found.state, found.message) == (State.CANCELLED, "cancelled in Slurm before it began")

@@ -80,7 +80,7 @@ def test_two_hundred_jobs_of_eight_clients_are_true_in_time_and_cheap(
             f" p50 {late_s[middle] * 1000:.0f} ms, p95 {late_s[most] * 1000:.0f} ms, in {listings[most]} listings"
         )
     # One process asks for all; a submitter asks once more only if its first try was cut off.
-    assert asked["squeue"] <= lasted_s / POLL_S + 2, asked
+    assert asked["squeue"] <= lasted_s / POLL_S + 2 + put_off(pman), asked
     assert listings[most] <= SEEN_P95_LISTINGS_MAX
     for jid in told_s:
         delete(pman, jid)

@@ -23,6 +23,7 @@ from pman_core.backend import JobRef, Sighting
 from pman_core.job import JobSpec, mint_generation
 from pman_core.request import JobRequest
 from pman_core.settings import Settings
+from testbed.system import PATIENCE_S
 from tests.unit.cromwell_recordings import read
 
 API = "/api/workflows/v1"
@@ -115,9 +116,10 @@ class Site:
         self.store = folder / "store"
         self.store.mkdir(exist_ok=True)
         values = {"container_env": "process", "storebase": self.store, "cromwell_url": url} | common
-        self.backend = CromwellBackend(
-            Settings(**values), CromwellSettings(**({"hpc_runtime": "none", "hpc_any_image": True} | (own or {})))
-        )
+        settings = CromwellSettings(**({"hpc_runtime": "none", "hpc_any_image": True} | (own or {})))
+        # What a busy machine does not answer in time, pman would ask again; the tests ask once.
+        patient = settings.model_copy(update={"cromwell_timeout_s": PATIENCE_S})
+        self.backend = CromwellBackend(Settings(**values), patient)
         self.control = self.backend._control
 
     def spec(self, *entrypoint: str, jid: str = "job", **fields: Any) -> JobSpec:

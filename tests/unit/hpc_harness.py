@@ -13,6 +13,7 @@ from backends._hpc.settings import HpcSettings
 from pman_core.job import JobSpec, mint_generation
 from pman_core.request import JobRequest
 from pman_core.settings import Settings
+from testbed.system import PATIENCE_S
 from tests.fakes.slurm import install
 
 OTHERS = sorted(Path(os.environ.get("BASH_HOME", "/var/lib/pman-bash")).glob("[45].*"))
@@ -28,7 +29,7 @@ class Node:
 
     def __init__(self, folder: Path, bash: str = "/bin/bash", **own: Any) -> None:
         self.bash = bash
-        self.watch = Watch(heartbeat_s=0.1, grace_s=1)
+        self.watch = Watch(heartbeat_s=0.1, grace_s=int(2 * PATIENCE_S))  # nobody is killed for being slow
         self.store = folder / "store"
         self.store.mkdir()
         path = install(folder / "programs")
@@ -60,7 +61,7 @@ class Node:
     def run(self, spec: JobSpec, native_id: str = "7", **env: str) -> int:
         """Run the launcher to its end and return its exit code."""
         process = self.start(spec, native_id, **env)
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE_S)
         return process.returncode
 
     def log(self, spec: JobSpec) -> str:

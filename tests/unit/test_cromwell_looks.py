@@ -132,13 +132,52 @@ def test_a_kill_is_explained_by_the_batch_system(tmp_path: Path, site: Site, ser
     assert said in found.message
 
 
+def test_a_kill_is_explained_after_cromwell_has_heard_of_the_end(
+    tmp_path: Path, site: Site, server: Scripted, spec: JobSpec
+) -> None:
+    """slurmstepd tells of memory when all of a job has ended; Cromwell's script has left its code by then."""
+    site.claim(spec, LONG_AGO)
+    site.end(spec, 137, datetime.now(UTC))
+    folder = tmp_path / row(spec, "")["id"] / "call-job"
+    folder.mkdir(parents=True)
+    server.shows(row(spec, "Failed", ended_at=NOW))
+    server.says("GET", "/metadata", metadata(spec, "Failed", stderr=str(folder / "stderr")))
+    assert look(site, spec).state is State.RUNNING, "the batch system may yet say why"
+    (folder / "stderr").write_text("slurmstepd: error: Detected 1 oom-kill event(s) in StepId=30.batch.\n")
+    found = look(site, spec)
+    assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.OOM_KILLED, 137)
+
+
 def test_a_kill_that_nobody_explains_is_told_all_the_same(site: Site, server: Scripted, spec: JobSpec) -> None:
     site.claim(spec, LONG_AGO)
     site.end(spec, 137, NOW - timedelta(seconds=LAST_WORD_S + 1))
     server.shows(row(spec, "Running"))
-    server.says("GET", "/metadata", (503, "busy"))
+    server.says("GET", "/metadata", metadata(spec, "Running"))
     found = look(site, spec)
     assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.SIGNALLED, 137)
+
+
+def test_a_kill_is_not_told_while_cromwell_cannot_be_asked_why(site: Site, server: Scripted, spec: JobSpec) -> None:
+    site.claim(spec, LONG_AGO)
+    site.end(spec, 143, LONG_AGO)
+    server.shows(row(spec, "Aborted", ended_at=LONG_AGO))
+    server.says("GET", "/metadata", (503, "busy"))
+    assert isinstance(site.look(spec), Unknown)
+    server.says("GET", "/metadata", metadata(spec, "Aborted"))
+    found = look(site, spec)
+    assert (found.state, found.reason, found.exit_code) == (State.CANCELLED, Reason.CANCELLED, 143)
+    assert found.message == "aborted in Cromwell"
+
+
+def test_a_kill_of_a_job_that_cromwell_does_not_show_yet_is_explained(
+    site: Site, server: Scripted, spec: JobSpec
+) -> None:
+    site.claim(spec, NOW)
+    site.end(spec, 143, datetime.now(UTC))
+    assert look(site, spec).state is State.RUNNING
+    server.shows(row(spec, "Aborted", ended_at=NOW))
+    server.says("GET", "/metadata", metadata(spec, "Aborted"))
+    assert look(site, spec).reason is Reason.CANCELLED
 
 
 @pytest.mark.parametrize("status", ["Failed", "Succeeded", "Aborted"])

@@ -48,8 +48,8 @@ def test_after_sigkill_it_goes_on_when_its_heartbeat_is_old(tmp_path: Path) -> N
     with FakeCromwell(tmp_path, LOCAL.but(timing=timing(heartbeat_ttl_s=2.0, heartbeat_s=0.5))) as cromwell:
         post(cromwell, IDS[0], *waiting_for(tmp_path / "go"))
         wait_for("its id is safe", lambda: cromwell.workflows[0].job_id and submits(cromwell, IDS[0]) == 1)
-        killed_s = time.monotonic()
         cromwell.kill()
+        beaten_at_s = cromwell.workflows[0].heartbeat_at
         cromwell.start()
         assert cromwell.workflows[0].state == "Running"
         (tmp_path / "go").touch()
@@ -57,7 +57,7 @@ def test_after_sigkill_it_goes_on_when_its_heartbeat_is_old(tmp_path: Path) -> N
         time.sleep(0.2)
         told = get(cromwell, IDS[0], "status")["status"]
         # Nobody looks after it yet; on a busy machine its last heartbeat may be old by now.
-        assert told == "Running" or time.monotonic() - killed_s > 2.0 - 0.5
+        assert told == "Running" or time.time() - beaten_at_s > 2.0
         statuses(cromwell, IDS[0], "Succeeded")
         assert submits(cromwell, IDS[0]) == 1
 

@@ -14,7 +14,7 @@ from backends._hpc.outcome import End, Verdict, verdict_of
 from pman_core.errors import Unavailable
 from pman_core.states import Reason, State
 from testbed.processes import children_named
-from testbed.system import wait_for
+from testbed.system import PATIENCE_S, wait_for
 from tests.contract.corpus import ARGUMENTS, ENVIRONMENT
 from tests.fakes.slurm import install
 from tests.unit.hpc_harness import Node
@@ -60,7 +60,7 @@ def test_the_exit_code_of_the_job_is_the_launchers(bare: Node, code: int) -> Non
 def test_a_job_runs_once_however_many_runs_there_are(bare: Node) -> None:
     spec = bare.prepare(*COUNT)
     started = [bare.start(spec, str(number)) for number in range(8)]
-    codes = [(process.communicate(timeout=20), process.returncode)[1] for process in started]
+    codes = [(process.communicate(timeout=PATIENCE_S), process.returncode)[1] for process in started]
     assert sorted(codes) == [0] + [NOT_OURS] * 7
     assert runs(bare) == 1
     claim = bare.control.folder(spec.generation).claim()
@@ -171,7 +171,7 @@ def test_the_end_of_a_job_that_is_told_to_end_is_written_down(bare: Node) -> Non
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.3)  # it goes on until its job has ended
     job.terminate()
-    process.communicate(timeout=20)
+    process.communicate(timeout=PATIENCE_S)
     assert bare.end(spec) == ("exited", 9, "")
 
 
@@ -203,7 +203,7 @@ def test_a_node_without_the_store_says_so(tmp_path: Path) -> None:
 def test_an_image_from_an_archive_is_fetched_once(node: Node) -> None:
     first, second = node.prepare("true"), node.prepare("true", jid="other")
     processes = [node.start(spec, str(number)) for number, spec in enumerate((first, second))]
-    assert [(process.communicate(timeout=20), process.returncode)[1] for process in processes] == [0, 0]
+    assert [(process.communicate(timeout=PATIENCE_S), process.returncode)[1] for process in processes] == [0, 0]
     (image,) = cached(node)
     assert image.startswith("case-image-1-")
     assert (node.store / ".pman/images" / image).read_bytes() == b"an archive"
@@ -267,7 +267,7 @@ def test_a_job_is_told_which_gpus_of_the_node_are_its_own(
     node = Node(tmp_path, bash, hpc_runtime=runtime, hpc_any_image=True)
     spec = node.prepare("sh", "-c", 'printf %s "$CUDA_VISIBLE_DEVICES"', gpu_limit=gpus)
     process = node.start(spec, CUDA_VISIBLE_DEVICES="2,3")
-    process.communicate(timeout=20)
+    process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, node.log(spec)) == (0, told)
 
 
@@ -301,7 +301,7 @@ def test_a_worker_that_cannot_begin_tells_why_for_all_of_them(tmp_path: Path, ba
     spec = node.prepare("true", number_of_workers=2)
     (node.store / "out").rmdir()
     launcher = node.start(spec)
-    _, said = launcher.communicate(timeout=20)
+    _, said = launcher.communicate(timeout=PATIENCE_S)
     assert launcher.returncode == OWN_FAULT
     cause, code, text = node.end(spec)
     assert (cause, code) == ("start_failed", None)

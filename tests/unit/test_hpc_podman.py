@@ -10,7 +10,7 @@ from backends._hpc.runtime import container_name
 from backends._slurm.start import why_not_begun
 from pman_core.job import JobSpec
 from pman_core.states import Reason, State
-from testbed.system import wait_for
+from testbed.system import PATIENCE_S, wait_for
 from tests.unit.hpc_harness import Node
 
 IMAGE = "case/image:1"
@@ -82,7 +82,7 @@ def test_a_job_waits_while_its_image_is_pulled_and_says_so(podman: Podman) -> No
     launcher = node.start(spec)
     wait_for("it is pulled", lambda: waits_for(node, spec) == f"fetching image {IMAGE} on n1")
     podman.note("go")
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=PATIENCE_S)
     assert node.end(spec) == ("exited", 3, "")
     assert waits_for(node, spec) == ""
     assert node.run(next_one) == 0
@@ -145,7 +145,7 @@ def test_a_job_is_told_which_gpus_of_the_node_are_its_own(podman: Podman) -> Non
     podman.note("stored")
     node = podman.node()
     spec = node.prepare("sh", "-c", 'printf %s "$CUDA_VISIBLE_DEVICES"', gpu_limit=1)
-    node.start(spec, CUDA_VISIBLE_DEVICES="3").communicate(timeout=20)
+    node.start(spec, CUDA_VISIBLE_DEVICES="3").communicate(timeout=PATIENCE_S)
     assert node.log(spec) == "3"
     assert "--env=CUDA_VISIBLE_DEVICES" in podman.words("run")
 
@@ -158,7 +158,7 @@ def test_a_job_that_is_over_waits_for_no_podman_that_hangs(podman: Podman) -> No
     launcher = node.start(spec)
     wait_for("podman is asked", podman.is_asked)
     node.control.put_verdict(spec.generation, Verdict(State.CANCELLED, Reason.CANCELLED))
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=PATIENCE_S)
     assert launcher.returncode == OWN_FAULT
     assert set(podman.asked()) <= {"image", "kill"}, "neither pulled nor run; to kill what never began does no harm"
 
@@ -170,7 +170,7 @@ def test_a_pull_of_a_job_that_is_over_is_ended_and_the_job_never_begins(podman: 
     launcher = node.start(spec)
     wait_for("it is pulled", lambda: waits_for(node, spec).startswith("fetching"))
     node.control.put_verdict(spec.generation, Verdict(State.CANCELLED, Reason.CANCELLED))
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=PATIENCE_S)
     assert launcher.returncode == OWN_FAULT
     assert node.end(spec)[0] == "start_failed"
     assert "run" not in podman.asked()
@@ -184,6 +184,6 @@ def test_a_container_is_killed_when_slurm_tells_its_job_to_end(podman: Podman) -
     launcher = node.start(spec)
     wait_for("its container runs", lambda: podman.said.joinpath("running").exists() and podman.words("running"))
     launcher.terminate()
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=PATIENCE_S)
     assert podman.words("kill") == ["kill", container_name(spec)]
     assert (launcher.returncode, node.end(spec)) == (137, ("exited", 137, ""))

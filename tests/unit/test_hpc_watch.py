@@ -3,6 +3,7 @@
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -13,7 +14,7 @@ from backends._hpc.outcome import Verdict
 from pman_core.job import JobSpec
 from pman_core.states import Reason, State
 from testbed.processes import children_named
-from testbed.system import wait_for
+from testbed.system import PATIENCE_S, wait_for
 from tests.unit.hpc_harness import Node
 
 pytestmark = pytest.mark.exhaustive  # each waits for the launcher to look again, once or more
@@ -55,7 +56,7 @@ def test_a_launcher_says_that_it_is_there_as_long_as_it_is(bare: Node) -> None:
     second = beaten_at_s(bare, spec)
     wait_for("a sign after they were told to end", lambda: beaten_at_s(bare, spec) > second)
     job.terminate()
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=PATIENCE_S)
     assert launcher.returncode == 128 + signal.SIGTERM
     wait_for("nobody is left", lambda: not beat.is_running())
 
@@ -72,7 +73,7 @@ def test_a_job_that_ends_in_the_instant_of_a_signal_has_its_own_exit_code(bare: 
         job.terminate()
         launcher.send_signal(number)
     for launcher, spec in zip(launchers, specs, strict=True):
-        launcher.communicate(timeout=20)
+        launcher.communicate(timeout=PATIENCE_S)
         assert bare.end(spec) == ("exited", 128 + signal.SIGTERM, "")
 
 
@@ -92,7 +93,7 @@ def test_a_signal_of_somebody_else_ends_nobody(bare: Node) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         launcher.wait(timeout=0.7)
     job.kill()
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=PATIENCE_S)
     assert bare.end(spec) == ("exited", 128 + signal.SIGKILL, "")
 
 
@@ -105,7 +106,7 @@ def test_the_signs_of_a_launcher_that_is_killed_stop(bare: Node) -> None:
     (job,) = sleeping(launcher)
     launcher.kill()
     job.kill()
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=PATIENCE_S)
     wait_for("nobody is left", lambda: not any(process.is_running() for process in family))
 
 
@@ -118,7 +119,7 @@ def test_a_launcher_makes_nothing_anew_in_a_folder_that_was_emptied(bare: Node) 
         launcher.wait(timeout=0.5)
     assert beaten_at_s(bare, spec) == 0
     sleeping(launcher)[0].kill()
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=PATIENCE_S)
 
 
 def over(node: Node, spec: JobSpec, how: str) -> None:
@@ -140,7 +141,7 @@ def test_what_is_over_is_ended_by_its_launcher(bare: Node, how: str) -> None:
     wait_for("the job runs", lambda: sleeping(launcher))
     family = psutil.Process(launcher.pid).children(recursive=True)
     over(bare, spec, how)
-    _, said = launcher.communicate(timeout=20)
+    _, said = launcher.communicate(timeout=PATIENCE_S)
     assert launcher.returncode == 128 + signal.SIGTERM
     assert b"is over" in said
     wait_for("nobody is left", lambda: not any(process.is_running() for process in family))
@@ -155,30 +156,32 @@ def test_a_job_that_ends_itself_when_told_has_its_own_exit_code(bare: Node) -> N
     launcher = bare.start(spec)
     wait_for("the job runs", lambda: children_named(launcher.pid, "sleep", recursive=True))
     over(bare, spec, "verdict")
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=PATIENCE_S)
     assert bare.end(spec) == ("exited", 9, "")
     assert bare.log(spec) == "told\n"
 
 
 def test_a_job_that_ignores_it_is_killed_with_all_that_it_has_started(bare: Node) -> None:
+    bare.watch = replace(bare.watch, grace_s=1)
     spec = bare.prepare(*STUBBORN)
     launcher = bare.start(spec)
     wait_for("the job runs", lambda: [one for one in sleeping(launcher) if one.children()])
     family = psutil.Process(launcher.pid).children(recursive=True)
     over(bare, spec, "removed")
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=PATIENCE_S)
     assert launcher.returncode == 128 + signal.SIGKILL
     wait_for("nobody is left", lambda: not any(process.is_running() for process in family))
 
 
 def test_whoever_has_lost_its_parent_on_the_way_is_ended_too(bare: Node) -> None:
+    bare.watch = replace(bare.watch, grace_s=3)
     spec = bare.prepare(*ORPHANED)
     launcher = bare.start(spec)
     wait_for("the job runs", lambda: [one for one in sleeping(launcher) if one.children()])
     wait_for("its child, too", lambda: sleeping(launcher)[0].children()[0].name() == "sleep")
     family = psutil.Process(launcher.pid).children(recursive=True)
     over(bare, spec, "removed")
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=PATIENCE_S)
     assert launcher.returncode == 128 + signal.SIGTERM
     wait_for("nobody is left", lambda: not any(process.is_running() for process in family))
 
@@ -195,7 +198,7 @@ def test_a_fetch_of_a_job_that_is_over_is_ended_and_the_job_never_begins(tmp_pat
         wait_for("it is noted", lambda spec=spec: (node.control.base / spec.generation / "fetching").exists())
         family = psutil.Process(launcher.pid).children(recursive=True)
         over(node, spec, "verdict")
-        launcher.communicate(timeout=20)
+        launcher.communicate(timeout=PATIENCE_S)
         assert launcher.returncode == OWN_FAULT
         assert node.end(spec)[0] == "start_failed"
         assert node.log(spec) == ""
@@ -223,7 +226,7 @@ def test_a_store_that_is_away_ends_nobody(bare: Node, how: str) -> None:
     beaten = beaten_at_s(bare, spec)
     wait_for("it says again that it is there", lambda: beaten_at_s(bare, spec) > beaten)
     over(bare, spec, "removed")
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=PATIENCE_S)
     assert launcher.returncode == 128 + signal.SIGTERM
 
 
@@ -240,6 +243,6 @@ def test_an_answer_that_is_no_answer_ends_nobody(bare: Node) -> None:
     folder.unlink()
     aside.rename(folder)
     sleeping(launcher)[0].kill()
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=PATIENCE_S)
     assert bare.end(spec) == ("exited", 128 + signal.SIGKILL, "")
     shutil.rmtree(folder)

@@ -252,6 +252,21 @@ def test_accounting_that_has_not_heard_all_loses_nobody(site: Site, state: str) 
     assert ended.reason is Reason.TIME_LIMIT
 
 
+def test_why_a_forgotten_job_was_killed_is_told_when_accounting_can_be_asked(site: Site) -> None:
+    """pman was away for longer than slurmctld remembers a job that it had killed at its time limit."""
+    spec = site.submitted()
+    site.end(spec, "cause=exited", "exit_code=143", "native_id=1", "finished_at=100")
+    site.forget(spec)
+    site.slurm.fails["accounted"] = Unavailable("slurmdbd is away")
+    assert isinstance(site.look(spec), Unknown)
+    site.slurm.fails.clear()
+    site.slurm.accounts, site.slurm.unsent = {}, 7
+    assert isinstance(site.look(spec), Unknown)
+    site.slurm.accounts = {1: NativeJob(1, "TIMEOUT", spec.native_name)}
+    assert isinstance(told := site.look(spec), Observed)
+    assert (told.reason, told.exit_code) == (Reason.TIME_LIMIT, 143)
+
+
 def test_what_accounting_knows_is_told_whatever_sdiag_says_of_the_others(site: Site) -> None:
     ended, lost = site.submitted(jid="ended"), site.submitted(jid="lost")
     site.slurm.accounts = {1: NativeJob(1, "TIMEOUT", ended.native_name)}

@@ -85,6 +85,7 @@ def known(*listed: NativeJob, claimed: str = "7", **fields: Any) -> Known:
         (known(native("TIMEOUT", signal=15), not_begun="fetching"), State.FAILED, Reason.TIME_LIMIT, None),
         (known(native("OUT_OF_MEMORY", signal=125), not_begun="fetching"), State.FAILED, Reason.OOM_KILLED, None),
         (known(native("FAILED", signal=9), not_begun="fetching"), State.FAILED, Reason.START_FAILED, None),
+        (known(native("FAILED", exit_status=1), claimed="", not_begun="n1"), State.FAILED, Reason.START_FAILED, None),
         # It had not begun, and nobody has cancelled it: its node could not launch it
         (
             known(native("CANCELLED"), claimed="", not_begun="n1", said="Error running slurm prolog: 1\n"),
@@ -122,6 +123,7 @@ def known(*listed: NativeJob, claimed: str = "7", **fields: Any) -> Known:
         # Slurm has forgotten it
         (known(end=end(code=3)), State.FAILED, Reason.NONZERO_EXIT, 3),
         (known(end=end(code=0), accounting_failed="away"), State.SUCCEEDED, None, 0),
+        (known(end=end(code=143)), State.FAILED, Reason.SIGNALLED, 143),
         (known(accounted={7: native("OUT_OF_MEMORY")}, end=end(code=137)), State.FAILED, Reason.OOM_KILLED, 137),
         (known(accounted={7: native("COMPLETED", exit_status=0)}), State.SUCCEEDED, None, 0),
         # Two jobs of Slurm for one of ours: only the one that has claimed it counts
@@ -186,7 +188,13 @@ def test_what_has_not_ended_is_not_told_as_an_end(facts: Known, state: State) ->
     [
         known(native("A_NEW_STATE")),
         known(accounting_failed="slurmdbd is away"),
+        # Slurm may have killed it at its time limit, or for an administrator
+        known(end=end(code=143), accounting_failed="slurmdbd is away"),
+        known(end=end(code=137), accounting_failed="slurmdbd is away", beat_at_s=NOW.timestamp() - 5),
+        # The launcher may have found that the runtime could not start the command
+        known(native("FAILED", exit_status=127, finished_at=NOW)),
         known(native("FAILED", exit_status=114, finished_at=NOW)),
+        known(native("FAILED", exit_status=1, finished_at=NOW), claimed="", not_begun="its claim is not there yet"),
         known(native("FAILED", exit_status=113, finished_at=NOW), claimed=""),
         known(native("FAILED", signal=9, finished_at=NOW), not_begun="its log is not there yet"),
     ],

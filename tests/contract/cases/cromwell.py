@@ -44,7 +44,10 @@ class CromwellCase(ProcessCase):
         return super().common(**{"cromwell_url": self.cromwell.url} | overrides)
 
     def build(self, common: Settings) -> CromwellBackend:  # type: ignore[override]
-        return CromwellBackend(common, CromwellSettings(hpc_runtime="none", hpc_any_image=True))
+        # What a busy machine does not answer in time, pman would ask again; the tests ask once.
+        patient = {"cromwell_timeout_s": self.patience_s}
+        own = CromwellSettings(hpc_runtime="none", hpc_any_image=True).model_copy(update=patient)
+        return CromwellBackend(common, own)
 
     def unreachable(self) -> CromwellBackend:  # type: ignore[override]
         return self.build(self.common(cromwell_url="http://127.0.0.1:1"))

@@ -34,7 +34,9 @@ class SlurmCase(ContainerCase):
         return _answer()
 
     def build(self, common: Settings) -> Backend:
-        return SlurmBackend(common, self.settings(common))
+        # What a busy machine does not answer in time, pman would ask again; the tests ask once.
+        patient = {"slurm_timeout_s": self.patience_s}
+        return SlurmBackend(common, self.settings(common).model_copy(update=patient))
 
     def settings(self, common: Settings) -> SlurmSettings:
         images = _images()
