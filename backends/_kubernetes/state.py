@@ -85,12 +85,12 @@ def observed_from(job: Object, pods: Sequence[Object]) -> Sighting:
         return _failed(identity, job, pods, {}, end) if end else _succeeded(identity, job, pods, {})
     if "Complete" in conditions or "Failed" in conditions:
         if verdict is not None:
-            return _judged(identity, job, pods, verdict)
+            return _judged(identity, job, pods, verdict, conditions.get("Failed", {}))
         if "Complete" in conditions:
             return _succeeded(identity, job, pods, conditions["Complete"])
         return _failed(identity, job, pods, conditions["Failed"])
     if verdict is not None and "Suspended" in conditions and not is_alive(job, pods):
-        return _judged(identity, job, pods, verdict)
+        return _judged(identity, job, pods, verdict, {})
     return _unfinished(identity, job, pods, "it is being ended" if verdict else "")
 
 
@@ -192,12 +192,11 @@ def _unfinished(identity: Identity, job: Object, pods: Sequence[Object], more: s
     return _observed(identity, handle, State.PENDING, word, more or (f"{word}: {message}" if message else word))
 
 
-def _judged(identity: Identity, job: Object, pods: Sequence[Object], verdict: Verdict) -> Observed:
+def _judged(identity: Identity, job: Object, pods: Sequence[Object], verdict: Verdict, condition: Object) -> Observed:
     """Whatever the workers that it has ended have ended with is not why a job has failed; only one that was to be
     cancelled is told by it.
     """
     is_cancelled = verdict.reason is Reason.CANCELLED
-    cancelled = end_of_pods(pods) if is_cancelled else None
     began_at = started_at(pods)
     return _observed(
         identity,
@@ -206,7 +205,7 @@ def _judged(identity: Identity, job: Object, pods: Sequence[Object], verdict: Ve
         "Ended",
         verdict.message,
         reason=verdict.reason,
-        exit_code=cancelled.exit_code if cancelled else verdict.exit_code,
+        exit_code=end_of_job(pods, condition).exit_code if is_cancelled else verdict.exit_code,
         started_at=began_at,
         finished_at=max(verdict.at, began_at) if began_at else verdict.at,
     )

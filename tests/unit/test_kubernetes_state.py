@@ -163,6 +163,38 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
         [deleted(pod("Failed", terminated(143), index=0)), pod("Failed", terminated(5), index=1)],
         State.FAILED, Reason.NONZERO_EXIT, 5, "exit code 5",
     ),
+    "the first to fail counts, and not one that was told to go, on a node whose clock is behind": (
+        job("Failed"),
+        [
+            deleted(pod("Failed", terminated(143), index=0)),
+            pod("Failed", terminated(5, finished=LATER), index=1),
+        ],
+        State.FAILED, Reason.NONZERO_EXIT, 5, "exit code 5",
+    ),
+    "one failed by itself, and one that was drained before it is about to be gone": (
+        job(("Failed", POLICY, "Pod p/gone has condition DisruptionTarget matching FailJob rule at index 0")),
+        [
+            deleted(pod("Failed", terminated(143), index=0, conditions=[PREEMPTED])),
+            pod("Failed", terminated(5, finished=LATER), index=1),
+        ],
+        State.FAILED, Reason.NONZERO_EXIT, 5, "exit code 5",
+    ),
+    "all were told to go, and the one that the Job names did not end first": (
+        job(("Failed", POLICY, EXITED.replace("137", "3").replace("p/x", f"p/{pod()['metadata']['name']}"))),
+        [
+            deleted(pod("Failed", terminated(3, finished=LATER), index=0)),
+            deleted(pod("Failed", terminated(143), index=1)),
+        ],
+        State.FAILED, Reason.NONZERO_EXIT, 3, "exit code 3",
+    ),
+    "time limit, and another had been well before its proxy was ended": (
+        job("Failed"),
+        [
+            beside(terminated(0), terminated(137), "Failed", index=0, reason="DeadlineExceeded"),
+            beside(terminated(143, finished=LATER), terminated(137), "Failed", index=1, reason="DeadlineExceeded"),
+        ],
+        State.FAILED, Reason.TIME_LIMIT, 143, "ended at its time limit of 1 min",
+    ),
     "out of memory": (
         job("Failed"), [pod("Failed", terminated(137, "OOMKilled"))], State.FAILED, Reason.OOM_KILLED, 137,
         "out of memory, the limit was 300Mi",
@@ -434,6 +466,10 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
         job("Failed", annotations=CANCELLED), [pod("Failed", terminated(137), reason="DeadlineExceeded")],
         State.CANCELLED, Reason.CANCELLED, 137, "ended on request",
     ),
+    "cancelled, and the pod of the worker that ended first is gone": (
+        job(("Failed", POLICY, EXITED.replace("137", "143")), annotations=CANCELLED),
+        [deleted(pod("Failed", terminated(9)))], State.CANCELLED, Reason.CANCELLED, 143, "ended on request",
+    ),
     "cancelled before it began, its pod told to go": (
         job("Suspended", annotations=CANCELLED, parallelism=0), [deleted(pod("Failed", unseen()))], State.CANCELLED,
         Reason.CANCELLED, None, "ended on request",
@@ -600,9 +636,10 @@ def test_what_a_kubelet_is_taking_down_has_not_failed_by_itself(workers: int) ->
         shown = [beside(terminated(137), running(), of=of, **more), *others]
         assert observed(observed_from(job(of=of), shown)).state is State.RUNNING
         assert unnoticed_failure(shown) is None
-    deleted = beside(terminated(137), running(), of=of)
-    deleted["metadata"]["deletionTimestamp"] = FINISHED
-    assert unnoticed_failure([deleted, *others]) is None
+    for code in (0, 137):
+        shown = [deleted(beside(terminated(code), running(), of=of)), *others]
+        assert observed(observed_from(job(of=of), shown)).state is State.RUNNING
+        assert unnoticed_failure(shown) is None
 
 
 @pytest.mark.parametrize(
