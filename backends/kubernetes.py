@@ -4,7 +4,8 @@ Kubernetes 1.29 and later: https://kubernetes.io/docs/concepts/workloads/control
 
 * A Job starts by itself and its creation is atomic: a job is never half submitted.
 * Listings and watches, one of Jobs and one of pods, are shared by all jobs. A job itself costs four calls: create, log,
-  delete the Job, delete its pods; two more if it is removed before its end. Those that do not start cost more.
+  delete the Job, delete its pods; two more if it is removed before its end. Those that do not start cost more, and so
+  do several workers beside containers of the site.
 * Jobs are listed before pods, never the other way round: then the pods are at least as new as the Jobs, so an end has
   its exit code; and what is Absent had no Job when the question began, and no pods after that. (A pod is only ever made
   for a Job that is there. One that lives without a Job is Unknown: its Job was made after the listing began, is being
@@ -55,7 +56,7 @@ from pman_core.backend import (
 from pman_core.errors import Conflict, Fault, Rejected, Unavailable
 from pman_core.job import JobSpec
 from pman_core.settings import Settings as CommonSettings
-from pman_core.states import TERMINAL, Reason
+from pman_core.states import Reason
 
 log = logging.getLogger(__name__)
 
@@ -221,7 +222,7 @@ class KubernetesBackend(Backend):
         if job is None or job["metadata"].get("deletionTimestamp"):
             self._watchdog.let_go(self._cluster, ref.generation, survey.pods(ref.generation))
             return sighting
-        if not isinstance(sighting, Observed) or sighting.state in TERMINAL:
+        if not isinstance(sighting, Observed):
             return sighting
         return self._watchdog.look(self._cluster, sighting, job, survey.pods(ref.generation))
 

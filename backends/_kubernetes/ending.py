@@ -11,12 +11,13 @@ controller itself has said that it puts no others in their place: else the argv 
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Protocol
 
 from backends._kubernetes.errors import NotThere, OutOfDate
 from backends._kubernetes.identity import Object, secrets_of
 from backends._kubernetes.lost_nodes import makes_no_more_pods
-from backends._kubernetes.state import has_begun, has_ended
+from backends._kubernetes.state import has_begun, has_ended, is_end_to_be_kept
 from backends._kubernetes.survey import Survey
 from backends._kubernetes.verdict import Verdict, verdict_of
 from pman_core.backend import JobRef, Observed
@@ -32,6 +33,7 @@ class Cluster(Protocol):
 
     def survey(self, generation: str) -> Survey: ...
     def judge(self, job: Object, verdict: Verdict, *, stop: bool) -> None: ...
+    def keep_end(self, job: Object, end: Verdict) -> None: ...
     def end_pod(self, pod: Object, secrets: Iterable[str]) -> None: ...
     def forsake(self, pod: Object, secrets: Iterable[str]) -> None: ...
 
@@ -91,5 +93,27 @@ def end_job(
             return
         for pod in alive:
             cluster.end_pod(pod, secrets)
+        return
+    raise Unavailable(f"the Job of {jid} changes all the time")
+
+
+def keep_end(cluster: Cluster, jid: str, generation: str) -> None:
+    """Write into a Job how the job has ended, where only its pods tell that, as long as all of them are there.
+
+    Raises:
+        Unavailable: not now.
+    """
+    for _ in range(CHANGES_MAX):
+        survey = cluster.survey(generation)
+        observed, job = survey.observed(generation), survey.job(generation)
+        if job is None or observed is None or not is_end_to_be_kept(job, survey.pods(generation)):
+            return
+        at = observed.finished_at or datetime.now(UTC)
+        try:
+            cluster.keep_end(job, Verdict(observed.reason, observed.message, at, observed.exit_code))
+        except OutOfDate:
+            continue
+        except NotThere:
+            return
         return
     raise Unavailable(f"the Job of {jid} changes all the time")

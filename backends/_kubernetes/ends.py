@@ -56,25 +56,29 @@ NEVER, FOREVER_AGO = datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzin
 def end_of_pods(pods: Sequence[Object]) -> End | None:
     """Return the end of the pod that failed first: the others were ended because of it. ``None`` if none failed.
 
-    Times are whole seconds, so one that was told to go comes after one that went by itself.
+    Times are whole seconds, so one that was told to go comes after one that went by itself. One whose own container was
+    well has failed by another: of that it is not known when.
     """
-    failed = _failed(pods)
-    return _end_of(min(failed, key=_ended_at)) if failed else None
+    failed = sorted(_failed(pods), key=_ended_at)
+    first = min(failed, key=lambda pod: _terminated(pod).get("exitCode") == 0, default=None)
+    return None if first is None else _end_of(first)
 
 
 def end_of_job(pods: Sequence[Object], condition: Object) -> End:
     """Return how a Job with the condition ``Failed`` has ended.
 
-    A pod that was disrupted is the first to be gone: those that are left for a moment, or for good, were only told to
-    go when it had failed. So were all pods of a Job whose own deadline is over.
+    Pods that were told to go are gone in a moment, and whoever looks then must be told the same, whatever the clocks of
+    their nodes have said. So one that stays comes before them; if none does, it is the one that the condition names, be
+    it still there or not. All pods of a Job whose own deadline is over were told to go because of that.
     """
     failed = _failed(pods)
-    if all(map(_may_be_a_consequence, failed)):
-        culprit = culprit_of(condition)
-        is_gone = bool(culprit) and all(pod["metadata"]["name"] != culprit for pod in failed)
-        if is_gone or condition.get("reason") == "DeadlineExceeded":
-            return end_of_condition(condition)
-    return end_of_pods(pods) or end_of_condition(condition)
+    if stay := [pod for pod in failed if not pod["metadata"].get("deletionTimestamp")]:
+        failed = stay
+    elif condition.get("reason") == "DeadlineExceeded":
+        failed = []
+    elif culprit := culprit_of(condition):
+        failed = [pod for pod in failed if pod["metadata"]["name"] == culprit]
+    return end_of_pods(failed) or end_of_condition(condition)
 
 
 def _failed(pods: Sequence[Object]) -> list[Object]:
@@ -191,7 +195,7 @@ def _has_ended_by_itself(pod: Object) -> bool:
     one container after the other, and says why at the end. Times are whole seconds.
     """
     ended_at, status, disruption = _terminated(pod).get("finishedAt"), pod["status"], _disruption_of(pod)
-    if not ended_at:
+    if not ended_at or _time(ended_at) >= (_told_to_go_at(pod) or NEVER):
         return False
     if disruption is not None:
         return str(ended_at) < str(disruption.get("lastTransitionTime") or "")

@@ -131,12 +131,11 @@ class Follower:
         told = self._told.get(generation)
         if observed is None or job is None or (told is not None and told.state in TERMINAL):
             return
-        sighting: Sighting = observed
         if observed.state in TERMINAL:
             self._unended.discard(generation)
         else:
             self._unended.add(generation)
-            sighting = self._judge(observed, job, survey.pods(generation))
+        sighting = self._judge(observed, job, survey.pods(generation))
         if isinstance(sighting, Observed) and told != sighting:
             self._told[generation] = sighting
             if sighting.state in TERMINAL:

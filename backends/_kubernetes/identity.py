@@ -25,6 +25,8 @@ SPEC = PREFIX + "spec"
 WORKERS = PREFIX + "workers"
 VERDICT = PREFIX + "verdict"
 """Why pman ended the job: see :mod:`backends._kubernetes.verdict`."""
+KEPT_END = PREFIX + "ended"
+"""How the job ended while its Job went on: see there, too."""
 
 JOB_NAME = "batch.kubernetes.io/job-name"
 """The Job controller's own label of each pod."""

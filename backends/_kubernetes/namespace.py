@@ -7,7 +7,7 @@ from datetime import datetime
 from backends._kubernetes.connection import MERGE_PATCH, Api
 from backends._kubernetes.errors import Doing, Forbidden, NotThere
 from backends._kubernetes.follower import Follower, Judge, Remember, to_cursor
-from backends._kubernetes.identity import VERDICT, Object, job_name, secrets_of, selector
+from backends._kubernetes.identity import KEPT_END, VERDICT, Object, job_name, secrets_of, selector
 from backends._kubernetes.job import Body
 from backends._kubernetes.logs import Worker, log_of, logs_of, workers_of
 from backends._kubernetes.lost_nodes import TRACKED, is_tracked
@@ -139,11 +139,22 @@ class Namespace:
             OutOfDate: it has changed.
             NotThere: it is gone.
         """
+        self._write(job, {VERDICT: verdict.to_json()}, {"activeDeadlineSeconds": 1, "parallelism": 0} if stop else None)
+
+    def keep_end(self, job: Object, end: Verdict) -> None:
+        """Write into a Job that is still as it was read how the job has ended.
+
+        Raises:
+            OutOfDate: it has changed.
+            NotThere: it is gone.
+        """
+        self._write(job, {KEPT_END: end.to_json()})
+
+    def _write(self, job: Object, annotations: Mapping[str, str], spec: Body | None = None) -> None:
         metadata = job["metadata"]
-        annotations = {VERDICT: verdict.to_json()}
         body: Body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "annotations": annotations}}
-        if stop:
-            body["spec"] = {"activeDeadlineSeconds": 1, "parallelism": 0}
+        if spec:
+            body["spec"] = spec
         self._change(f"{self._jobs}/{metadata['name']}", body, secrets_of(job))
 
     def end_pod(self, pod: Object, secrets: Iterable[str]) -> None:

@@ -27,6 +27,7 @@ verdict, Suspended             none lives                                       
 verdict, Complete or Failed    any                                                  the verdict
 Complete                       any                                                  SUCCEEDED
 any, or none                   own containers all ended, beside others of the site  SUCCEEDED or FAILED, as they did
+end kept (annotation)          any                                                  SUCCEEDED or FAILED, as they had
 no condition                   one failed so, other workers go on                   RUNNING; it is ended
 Failed                         one has failed                                       FAILED by the first, see ``ends``
 Failed                         none is left, or only those that were ended because  FAILED by the condition
@@ -56,7 +57,7 @@ from backends._kubernetes.ends import (
 )
 from backends._kubernetes.identity import WORKERS, Object, identity_of, job_name
 from backends._kubernetes.job_ends import End
-from backends._kubernetes.verdict import Verdict, verdict_of
+from backends._kubernetes.verdict import Verdict, kept_end_of, verdict_of
 from pman_core.backend import Handle, Observed, Sighting, Unknown
 from pman_core.states import Reason, State
 
@@ -79,19 +80,35 @@ def observed_from(job: Object, pods: Sequence[Object]) -> Sighting:
     if job["metadata"].get("deletionTimestamp"):
         return Unknown("the Job is being deleted")
     conditions = conditions_of(job)
-    verdict = verdict_of(job["metadata"].get("annotations"))
-    if verdict is None and have_ended_beside_others(pods, job["metadata"]["annotations"].get(WORKERS, "")):
+    verdict, kept = verdict_of(job["metadata"].get("annotations")), kept_end_of(job["metadata"].get("annotations"))
+    if kept is not None:
+        return _kept(identity, job, pods, kept)
+    if verdict is None and have_ended_beside_others(pods, workers_of(job)):
         end = end_of_containers(pods)
         return _failed(identity, job, pods, {}, end) if end else _succeeded(identity, job, pods, {})
     if "Complete" in conditions or "Failed" in conditions:
         if verdict is not None:
-            return _judged(identity, job, pods, verdict)
+            return _judged(identity, job, pods, verdict, conditions.get("Failed", {}))
         if "Complete" in conditions:
             return _succeeded(identity, job, pods, conditions["Complete"])
         return _failed(identity, job, pods, conditions["Failed"])
     if verdict is not None and "Suspended" in conditions and not is_alive(job, pods):
-        return _judged(identity, job, pods, verdict)
+        return _judged(identity, job, pods, verdict, {})
     return _unfinished(identity, job, pods, "it is being ended" if verdict else "")
+
+
+def workers_of(job: Object) -> str:
+    """Return how many workers a Job was made for, as it says so."""
+    return str(job["metadata"]["annotations"].get(WORKERS, ""))
+
+
+def is_end_to_be_kept(job: Object, pods: Sequence[Object]) -> bool:
+    """Whether a job has ended of which nothing may tell that soon: of several pods the Job controller may delete some.
+    The one pod of a single worker stays.
+    """
+    annotations = job["metadata"]["annotations"]
+    is_known = verdict_of(annotations) is not None or kept_end_of(annotations) is not None
+    return len(pods) > 1 and not is_known and have_ended_beside_others(pods, workers_of(job))
 
 
 def observed_from_pods(pods: Sequence[Object]) -> Sighting:
@@ -192,12 +209,11 @@ def _unfinished(identity: Identity, job: Object, pods: Sequence[Object], more: s
     return _observed(identity, handle, State.PENDING, word, more or (f"{word}: {message}" if message else word))
 
 
-def _judged(identity: Identity, job: Object, pods: Sequence[Object], verdict: Verdict) -> Observed:
+def _judged(identity: Identity, job: Object, pods: Sequence[Object], verdict: Verdict, condition: Object) -> Observed:
     """Whatever the workers that it has ended have ended with is not why a job has failed; only one that was to be
     cancelled is told by it.
     """
     is_cancelled = verdict.reason is Reason.CANCELLED
-    cancelled = end_of_pods(pods) if is_cancelled else None
     began_at = started_at(pods)
     return _observed(
         identity,
@@ -206,9 +222,24 @@ def _judged(identity: Identity, job: Object, pods: Sequence[Object], verdict: Ve
         "Ended",
         verdict.message,
         reason=verdict.reason,
-        exit_code=cancelled.exit_code if cancelled else verdict.exit_code,
+        exit_code=end_of_job(pods, condition).exit_code if is_cancelled else verdict.exit_code,
         started_at=began_at,
         finished_at=max(verdict.at, began_at) if began_at else verdict.at,
+    )
+
+
+def _kept(identity: Identity, job: Object, pods: Sequence[Object], end: Verdict) -> Observed:
+    state, native = (State.SUCCEEDED, "Complete") if end.reason is None else (State.FAILED, "Failed")
+    return _observed(
+        identity,
+        handle_of(job),
+        state,
+        native,
+        end.message,
+        reason=end.reason,
+        exit_code=end.exit_code,
+        started_at=started_at(pods),
+        finished_at=end.at,
     )
 
 

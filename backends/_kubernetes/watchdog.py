@@ -1,6 +1,6 @@
 """Ends the jobs that Kubernetes itself would wait for for ever, and lets go of pods that are lost.
 
-Whoever observes a job asks here, once the job is known not to have ended, and never waits for what is done about it:
+Whoever observes a job asks here, and never waits for what is done about it:
 see :mod:`backends._kubernetes.orders`. Everything that is judged by is in the cluster, but for how long trouble has
 lasted: see :mod:`backends._kubernetes.patience`.
 """
@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from backends._kubernetes.ending import always, end_job
+from backends._kubernetes.ending import always, end_job, keep_end
 from backends._kubernetes.ends import unnoticed_failure
 from backends._kubernetes.errors import forms_of, strike
 from backends._kubernetes.identity import Object, secrets_of
@@ -21,10 +21,12 @@ from backends._kubernetes.namespace import Namespace
 from backends._kubernetes.orders import Orders
 from backends._kubernetes.patience import Patience
 from backends._kubernetes.settings import KubernetesSettings
+from backends._kubernetes.state import is_end_to_be_kept
 from backends._kubernetes.trouble import may_be_stuck, trouble_in, trouble_of, who_is_silent
 from backends._kubernetes.verdict import Verdict, verdict_of
 from pman_core.backend import Observed, Sighting
 from pman_core.errors import BackendError
+from pman_core.states import TERMINAL
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,15 @@ class Watchdog:
         self._patience.forget_all_but(generations)
 
     def look(self, cluster: Namespace, observed: Observed, job: Object, pods: Sequence[Object]) -> Sighting:
-        """Tell of a job that has not ended what keeps it from starting; end it if that has lasted too long."""
+        """Tell how a job is. How it has ended is kept where Kubernetes does not keep it."""
+        if observed.state not in TERMINAL:
+            return self._look_at_unended(cluster, observed, job, pods)
+        if is_end_to_be_kept(job, pods) and self._patience.may_try(observed.generation):
+            self._orders.give(observed.generation, partial(_keep_end, cluster, observed))
+        return observed
+
+    def _look_at_unended(self, cluster: Namespace, observed: Observed, job: Object, pods: Sequence[Object]) -> Sighting:
+        """Tell what keeps a job from starting; end it if that has lasted too long."""
         verdict = verdict_of(job["metadata"].get("annotations"))
         if lost := self.lost(cluster, pods):
             if self._patience.may_try(observed.generation):
@@ -114,6 +124,13 @@ class Watchdog:
                 log.warning("not ended yet: jid=%s %s: %s", jid, verdict.message, error)
 
         self._orders.give(generation, order)
+
+
+def _keep_end(cluster: Namespace, observed: Observed) -> None:
+    try:
+        keep_end(cluster, observed.jid, observed.generation)
+    except BackendError as error:
+        log.warning("its end is not kept in its Job: jid=%s %s", observed.jid, error)
 
 
 def _is_stuck(cluster: Namespace, given_at_s: float, job: Object, pods: Sequence[Object]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from backends._kubernetes.connection import Api
-from backends._kubernetes.ending import CHANGES_MAX, FindLost, end_job
+from backends._kubernetes.ending import CHANGES_MAX, FindLost, end_job, keep_end
 from backends._kubernetes.errors import NotThere, OutOfDate
 from backends._kubernetes.identity import VERDICT
 from backends._kubernetes.namespace import Namespace
@@ -46,6 +46,12 @@ class OneJob:
             raise self._refusals.pop()
         self.verdicts.append(verdict)
         self.done.append("judge and stop" if stop else "judge")
+
+    def keep_end(self, job: Object, end: Verdict) -> None:
+        if self._refusals:
+            raise self._refusals.pop()
+        self.verdicts.append(end)
+        self.done.append("keep")
 
     def end_pod(self, pod: Object, secrets: Iterable[str]) -> None:
         self.done.append(f"end {pod['metadata']['name'][-1]}")
@@ -174,3 +180,27 @@ def test_the_verdict_on_a_worker_that_failed_beside_a_proxy_holds_its_exit_code(
     wait_for("both are ended", lambda: cluster.done == ["judge", "end 0", "end 1"])
     [verdict] = cluster.verdicts
     assert (verdict.reason, verdict.exit_code) == (Reason.NONZERO_EXIT, 9)
+
+
+def test_the_end_of_several_workers_beside_proxies_is_kept_by_whoever_sees_it() -> None:
+    """Kubernetes does not know of it, and may delete any of the pods when the proxies end."""
+    two = spec(number_of_workers=2)
+    ended = [beside(terminated(index), running(), of=two, index=index) for index in range(2)]
+    shown, watchdog = job(of=two, active=2), Watchdog(KubernetesSettings())
+    cluster = OneJob(shown, *ended, refusals=[OutOfDate("")])
+    observed = observed_from(shown, ended)
+    assert isinstance(observed, Observed)
+    assert watchdog.look(cast(Namespace, cluster), observed, shown, ended) is observed
+    wait_for("its end is kept", lambda: cluster.done == ["keep"])
+    [end] = cluster.verdicts
+    assert (end.reason, end.exit_code, end.at) == (Reason.NONZERO_EXIT, 1, observed.finished_at)
+
+
+@pytest.mark.parametrize("gone", ["pod", "Job"])
+def test_an_end_is_not_kept_when_what_tells_it_is_gone(gone: str) -> None:
+    two = spec(number_of_workers=2)
+    ended = [beside(terminated(0), running(), of=two, index=index) for index in range(2)]
+    shown, pods = (None, ended) if gone == "Job" else (job(of=two), ended[:1])
+    cluster = OneJob(shown, *pods)
+    keep_end(cluster, spec().jid, GENERATION)
+    assert cluster.done == []

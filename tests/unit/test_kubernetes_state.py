@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from backends._kubernetes.ends import unnoticed_failure
-from backends._kubernetes.identity import VERDICT
-from backends._kubernetes.state import has_begun, moment, observed_from
-from backends._kubernetes.verdict import MESSAGE_CHARS_MAX, Verdict, verdict_of
+from backends._kubernetes.identity import KEPT_END, VERDICT
+from backends._kubernetes.state import has_begun, is_end_to_be_kept, moment, observed_from
+from backends._kubernetes.verdict import MESSAGE_CHARS_MAX, Verdict, kept_end_of, verdict_of
 from pman_core.backend import Observed, Sighting, Unknown
 from pman_core.states import Reason, State
 from tests.unit.kube_objects import (
@@ -162,6 +162,38 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
         job("Failed"),
         [deleted(pod("Failed", terminated(143), index=0)), pod("Failed", terminated(5), index=1)],
         State.FAILED, Reason.NONZERO_EXIT, 5, "exit code 5",
+    ),
+    "the first to fail counts, and not one that was told to go, on a node whose clock is behind": (
+        job("Failed"),
+        [
+            deleted(pod("Failed", terminated(143), index=0)),
+            pod("Failed", terminated(5, finished=LATER), index=1),
+        ],
+        State.FAILED, Reason.NONZERO_EXIT, 5, "exit code 5",
+    ),
+    "one failed by itself, and one that was drained before it is about to be gone": (
+        job(("Failed", POLICY, "Pod p/gone has condition DisruptionTarget matching FailJob rule at index 0")),
+        [
+            deleted(pod("Failed", terminated(143), index=0, conditions=[PREEMPTED])),
+            pod("Failed", terminated(5, finished=LATER), index=1),
+        ],
+        State.FAILED, Reason.NONZERO_EXIT, 5, "exit code 5",
+    ),
+    "all were told to go, and the one that the Job names did not end first": (
+        job(("Failed", POLICY, EXITED.replace("137", "3").replace("p/x", f"p/{pod()['metadata']['name']}"))),
+        [
+            deleted(pod("Failed", terminated(3, finished=LATER), index=0)),
+            deleted(pod("Failed", terminated(143), index=1)),
+        ],
+        State.FAILED, Reason.NONZERO_EXIT, 3, "exit code 3",
+    ),
+    "time limit, and another had been well before its proxy was ended": (
+        job("Failed"),
+        [
+            beside(terminated(0), terminated(137), "Failed", index=0, reason="DeadlineExceeded"),
+            beside(terminated(143, finished=LATER), terminated(137), "Failed", index=1, reason="DeadlineExceeded"),
+        ],
+        State.FAILED, Reason.TIME_LIMIT, 143, "ended at its time limit of 1 min",
     ),
     "out of memory": (
         job("Failed"), [pod("Failed", terminated(137, "OOMKilled"))], State.FAILED, Reason.OOM_KILLED, 137,
@@ -434,6 +466,10 @@ ENDED: dict[str, tuple[Object, list[Object], State, Reason | None, int | None, s
         job("Failed", annotations=CANCELLED), [pod("Failed", terminated(137), reason="DeadlineExceeded")],
         State.CANCELLED, Reason.CANCELLED, 137, "ended on request",
     ),
+    "cancelled, and the pod of the worker that ended first is gone": (
+        job(("Failed", POLICY, EXITED.replace("137", "143")), annotations=CANCELLED),
+        [deleted(pod("Failed", terminated(9)))], State.CANCELLED, Reason.CANCELLED, 143, "ended on request",
+    ),
     "cancelled before it began, its pod told to go": (
         job("Suspended", annotations=CANCELLED, parallelism=0), [deleted(pod("Failed", unseen()))], State.CANCELLED,
         Reason.CANCELLED, None, "ended on request",
@@ -559,6 +595,30 @@ def test_a_verdict_is_the_end_although_the_container_ended_beside_others(code: i
     assert (ending.state, ending.message) == (State.RUNNING, "it is being ended")
 
 
+@pytest.mark.parametrize(("code", "reason"), [(0, None), (3, Reason.NONZERO_EXIT)])
+def test_an_end_beside_others_that_was_kept_is_told_whatever_is_left_of_the_pods(
+    code: int, reason: Reason | None
+) -> None:
+    """The Job controller deletes the pod that is slower when both run into their time limit."""
+    two = spec(number_of_workers=2)
+    workers = [beside(terminated(code), running(), of=two), beside(terminated(0), running(), of=two, index=1)]
+    assert is_end_to_be_kept(job(of=two), workers)
+    assert not is_end_to_be_kept(job(of=two, annotations=CANCELLED), workers), "it has another end"
+    assert not is_end_to_be_kept(job(of=two), workers[:1])
+    assert not is_end_to_be_kept(job(), [beside(terminated(code), running())]), "its pod stays"
+    seen = observed(observed_from(job(of=two), workers))
+    kept = {
+        KEPT_END: Verdict(seen.reason, seen.message, seen.finished_at or datetime.now(UTC), seen.exit_code).to_json()
+    }
+    assert not is_end_to_be_kept(job(of=two, annotations=kept), workers)
+    late = beside(terminated(0), terminated(137), "Failed", of=two, index=1, reason="DeadlineExceeded")
+    for condition, pods in (((), workers), (("Failed",), [late]), (("Failed",), [])):
+        found = observed(observed_from(job(*condition, of=two, annotations=kept), pods))
+        assert (found.state, found.exit_code, found.reason, found.message, found.finished_at) == (
+            State.FAILED if code else State.SUCCEEDED, code, reason, seen.message, seen.finished_at,
+        )  # fmt: skip
+
+
 def test_of_several_workers_all_must_have_ended() -> None:
     two = spec(number_of_workers=2)
     done, runs = beside(terminated(0), running(), of=two), beside(running(), running(), of=two, index=1)
@@ -600,9 +660,10 @@ def test_what_a_kubelet_is_taking_down_has_not_failed_by_itself(workers: int) ->
         shown = [beside(terminated(137), running(), of=of, **more), *others]
         assert observed(observed_from(job(of=of), shown)).state is State.RUNNING
         assert unnoticed_failure(shown) is None
-    deleted = beside(terminated(137), running(), of=of)
-    deleted["metadata"]["deletionTimestamp"] = FINISHED
-    assert unnoticed_failure([deleted, *others]) is None
+    for code in (0, 137):
+        shown = [deleted(beside(terminated(code), running(), of=of)), *others]
+        assert observed(observed_from(job(of=of), shown)).state is State.RUNNING
+        assert unnoticed_failure(shown) is None
 
 
 @pytest.mark.parametrize(
@@ -676,6 +737,13 @@ def test_a_verdict_has_an_end() -> None:
 def test_a_spoiled_verdict_is_none(text: str) -> None:
     assert verdict_of({VERDICT: text}) is None
     assert verdict_of(None) is None
+    assert kept_end_of({KEPT_END: text}) is None
+
+
+def test_no_verdict_is_that_all_was_well() -> None:
+    well = Verdict(None, "", datetime(2026, 11, 25, tzinfo=UTC), 0)
+    assert kept_end_of({KEPT_END: well.to_json()}) == well
+    assert verdict_of({VERDICT: well.to_json()}) is None
 
 
 def observed(sighting: Sighting) -> Observed:
