@@ -10,7 +10,9 @@ import pytest
 from backends._engine.client import Client
 from backends._swarm.state import observed_from
 from backends._swarm.survey import BACK_S, Surveyor
+from backends.swarm import SwarmBackend, SwarmSettings
 from pman_core.backend import Observed
+from pman_core.settings import Settings
 from pman_core.states import Reason, State
 
 STATES = json.loads((Path(__file__).parents[1] / "recorded" / "swarm" / "states.json").read_text())
@@ -27,7 +29,8 @@ class Swarm:
         self.node = next(node for node in self.shown["nodes"] if node["ID"] == self.task["NodeID"])
         self.node["Status"] = {"State": "unknown"}
         self.now_s = 1000.0
-        self._surveyor = Surveyor("recorded", 60.0, lambda: self.now_s)
+        self.updates = 0
+        self.surveyor = Surveyor("recorded", 60.0, lambda: self.now_s)
 
     def tasks(self, filters: object) -> list[dict[str, Any]]:
         return [self.task]
@@ -41,9 +44,12 @@ class Swarm:
     def info(self) -> dict[str, Any]:
         return {"SystemTime": self.shown["now"]}
 
+    def update_service(self, *_: object, **__: object) -> None:
+        self.updates += 1
+
     def look(self, after_s: float = 0) -> Observed:
         self.now_s += after_s
-        ((service, tasks),) = (survey := self._surveyor.take(cast(Client, self))).jobs.values()
+        ((service, tasks),) = (survey := self.surveyor.take(cast(Client, self))).jobs.values()
         sighting = observed_from(service, tasks, survey.facts).sighting
         assert isinstance(sighting, Observed)
         return sighting
@@ -95,3 +101,12 @@ def test_what_swarm_has_told_a_node_to_end_does_not_outlive_its_absence(swarm: S
     assert swarm.look(BACK_S + 1).state is State.RUNNING
     swarm.kill()
     assert swarm.look(1).reason is Reason.NODE_FAIL
+
+
+def test_a_job_that_was_killed_when_its_node_was_back_is_not_cancelled_after_that(swarm: Swarm) -> None:
+    backend = SwarmBackend(Settings(container_env="swarm", storebase=Path("/")), SwarmSettings())
+    backend._client, backend._surveyor = cast(Client, swarm), swarm.surveyor
+    swarm.kill()
+    found = swarm.look()
+    backend.end(found.jid, found.generation)
+    assert swarm.updates == 0
