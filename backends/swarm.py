@@ -5,7 +5,8 @@ What a service, a task and a slot are: https://github.com/moby/swarmkit/blob/mas
 
 * A service starts by itself and its creation is atomic: a job is never half submitted.
 * Swarm announces nothing about tasks, so it is polled: one list of tasks, one of services, and one of nodes as long as
-  anything runs, for any number of jobs. A job itself costs four calls: create, log (which looks for its task), delete.
+  anything runs, for any number of jobs. A job itself costs four calls: create, log (which looks for its task), delete;
+  and a few more if it is killed: how it ended is then asked for and written down, see :mod:`backends._swarm.endings`.
 * A task has one time, that of its last change. So a job that runs tells when it began, and one that has ended when it
   was made.
 * What ends a job and keeps its object: see :func:`backends._swarm.service.ended`. When a node is given up: see
@@ -238,7 +239,7 @@ class SwarmBackend(EngineBackend):
             looked = observed_from(service, tasks, survey.facts)
             has_ended = isinstance(looked.sighting, Observed) and looked.sighting.state in TERMINAL
             labels = service["Spec"]["Labels"]
-            if (has_ended and not looked.must_be_kept) or ENDED in labels:
+            if (has_ended and not looked.may_live) or ENDED in labels:
                 return
             label = {ENDED: json.dumps(ending_label(ending_of(labels)))}
             try:

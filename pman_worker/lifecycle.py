@@ -162,7 +162,8 @@ def refresh(ctx: Context, jid: str, generation: str) -> bool:
     except Unavailable as error:
         log.info("live log not readable: jid=%s %s", jid, error)
         return False
-    return ctx.store.fill_logs(jid, generation, logs, only_running=True)
+    # An empty one may be that of a native object that has just gone: it takes no other's place.
+    return bool(logs) and ctx.store.fill_logs(jid, generation, logs, only_running=True)
 
 
 def remove(ctx: Context, obligation: Obligation, tries: int = 0) -> bool:

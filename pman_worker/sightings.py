@@ -191,7 +191,8 @@ class Sightings:
         logs = self._logs_in_time(JobRef(*key, observed.handle))
         if logs is not None:
             self._ends.pop(key, None)
-            return to_change(observed, logs)
+            # What is gone with its native object reads as empty; what was read of it while it ran is kept.
+            return to_change(observed, logs or None)
         _, seen_s = self._ends.setdefault(key, (observed, self._clock_s()))
         if self._clock_s() - seen_s < LOGS_PATIENCE_S:
             return None
@@ -218,8 +219,10 @@ class Sightings:
     def _ask_for_missing_logs(self) -> None:
         for key, (ref, since_s) in list(self._logless.items()):
             logs = self._logs_in_time(ref)
-            if logs is not None:
+            if logs:
                 self._ctx.store.fill_logs(*key, logs)
+            elif logs is not None:
+                log.info("its log is empty, or gone: jid=%s generation=%s", *key)
             elif self._clock_s() - since_s < LOGS_RETRY_S:
                 continue
             else:

@@ -17,7 +17,8 @@ from pman_core.states import Reason, State
 ENDED = PREFIX + "ended"
 """Why and when we ended the job: see :func:`backends._swarm.service.ended`."""
 FINAL = PREFIX + "final"
-"""How the job ended, once and for all: written when what its tasks show may still change, see ``nodes``."""
+"""How the job ended, once and for all: written when what its tasks show may still change, see ``nodes``, or is not all:
+what the engine of our own node has told of a kill."""
 
 
 @dataclass(frozen=True, slots=True)

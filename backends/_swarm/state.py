@@ -29,6 +29,8 @@ class Looked:
     sighting: Sighting
     must_be_kept: bool = False
     """It is an end that its tasks do not tell, or not for ever: to be written down before it is told."""
+    may_live: bool = False
+    """It is an end because a node is lost: what runs there may run on."""
 
 
 def observed_from(service: Service, tasks: Iterable[Task], facts: Facts) -> Looked:
@@ -46,7 +48,7 @@ def observed_from(service: Service, tasks: Iterable[Task], facts: Facts) -> Look
     real = real_tasks(all_tasks)
     facts = replace(facts, replaced=replaced(all_tasks, real))
     try:
-        shown = [replica_of(task, ending, facts) for task in real]
+        shown = [replica_of(task, ending, replace(facts, oom={})) for task in real]
         replicas = [replica_of(task, ending or killed_on_return(task, facts), facts) for task in real]
     except (KeyError, ValueError) as error:
         return Looked(Unknown(f"a task of the service cannot be understood: {error!r}"))
@@ -104,7 +106,7 @@ def _job(
         exit_code=decisive.exit_code,
         finished_at=max(finished, default=None),
     )
-    return Looked(sighting, must_be_kept=bool(running) or is_remembered)
+    return Looked(sighting, must_be_kept=bool(running) or is_remembered, may_live=bool(running))
 
 
 def _decisive(ended: Sequence[Replica], ending: Ending | None) -> Replica:

@@ -19,6 +19,11 @@ from pman_core.states import TERMINAL, State
 from testbed.private_swarm import PrivateSwarm
 from testbed.system import wait_for
 from tests.engines.jobs import PATIENCE_S
+from tests.engines.patient import Patient
+
+
+class PatientSwarm(Patient, SwarmBackend):
+    """See :class:`Patient`."""
 
 
 class Nodes:
@@ -26,7 +31,7 @@ class Nodes:
 
     def __init__(self, swarm: PrivateSwarm, store_base: Path, workers: tuple[str, ...]) -> None:
         self.swarm = swarm
-        self.api = docker.APIClient(swarm.url, version="auto", timeout=30)
+        self.api = docker.APIClient(swarm.url, version="auto", timeout=int(PATIENCE_S))
         self.workers = workers
         self._store_base = store_base
         self._backends: list[SwarmBackend] = []
@@ -82,7 +87,7 @@ class Nodes:
         common = Settings(
             container_env="swarm", storebase=self._store_base, pman_instance="nodes", docker_host=self.swarm.url
         )
-        backend = SwarmBackend(common, SwarmSettings(swarm_constraints=f"node.hostname=={node}" if node else "", **own))
+        backend = PatientSwarm(common, SwarmSettings(swarm_constraints=f"node.hostname=={node}" if node else "", **own))
         backend.open()
         self._backends.append(backend)
         return backend

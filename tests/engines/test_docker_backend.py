@@ -1,7 +1,8 @@
 """Single faults of one container, which no other job may feel."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +12,27 @@ from backends._engine.settings import ContainerSettings
 from backends._engine.state import Container
 from backends.docker import DockerBackend
 from pman_core.backend import JobRef, Observed, Unknown
-from pman_core.errors import Rejected, Unavailable, Unparseable
+from pman_core.errors import Rejected, Unparseable
 from pman_core.job import JobSpec, mint_generation
 from pman_core.request import JobRequest
 from pman_core.settings import load_settings
 from pman_core.states import TERMINAL, Reason, State
 from testbed.system import wait_for
-from tests.engines.jobs import PATIENCE_S, body
+from tests.engines.jobs import PATIENCE_S, body, connect
+from tests.engines.patient import Patient
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+
+
+class PatientDocker(Patient, DockerBackend):
+    """See :class:`Patient`."""
 
 
 @pytest.fixture
 def backend(docker_url: str, folder: Path) -> Iterator[DockerBackend]:
     instance = "b" + mint_generation()[-8:]
     common = load_settings(container_env="docker", storebase=folder, docker_host=docker_url, pman_instance=instance)
-    backend = DockerBackend(common, ContainerSettings())
+    backend = PatientDocker(common, ContainerSettings())
     backend.open()
     yield backend
     for owned in list(backend.owned()):
@@ -68,7 +74,7 @@ def test_a_container_that_the_engine_cannot_read_hides_no_other(
 
 
 def test_a_job_that_is_ended_is_told_so_even_if_a_child_of_it_had_wanted_memory(
-    backend: DockerBackend, folder: Path
+    backend: DockerBackend, docker_url: str, folder: Path
 ) -> None:
     """The engine says of the whole container, ever after, that it was killed for want of memory."""
     script = 'dd if=/dev/zero of=/dev/null bs=300M count=1; touch "$1/goes-on"; sleep 1000'
@@ -76,7 +82,8 @@ def test_a_job_that_is_ended_is_told_so_even_if_a_child_of_it_had_wanted_memory(
     wait_for("the child is dead", (folder / "job/out/goes-on").exists, PATIENCE_S)
     backend.end("job", job.generation)
     container_id = job.handle.data["id"] if job.handle else ""
-    wait_for("the engine says so", lambda: backend._inspect(container_id)["State"]["OOMKilled"], PATIENCE_S)
+    with closing(connect(docker_url)) as client:
+        wait_for("the engine says so", lambda: client.inspect_container(container_id)["State"]["OOMKilled"], PATIENCE_S)
 
     def ended() -> Observed | None:
         seen = backend.observe([job])["job", job.generation]
@@ -86,27 +93,34 @@ def test_a_job_that_is_ended_is_told_so_even_if_a_child_of_it_had_wanted_memory(
     assert (found.state, found.reason, found.message) == (State.CANCELLED, Reason.CANCELLED, "ended on request")
 
 
-def test_a_container_that_is_removed_by_hand_is_heard_to_end(backend: DockerBackend) -> None:
+def test_a_container_that_is_removed_by_hand_is_heard_to_end(backend: DockerBackend, docker_url: str) -> None:
     """Its end is told while it is being removed, so that it is still there, or there no more, when it is asked for."""
-    cursor, stop = backend.cursor(), threading.Event()
+    stop = threading.Event()
+    events = backend.watch(backend.cursor(), stop)
     jobs = [submit(backend, f"job-{number}", "sleep 1000") for number in range(5)]
-    for job in jobs:
-        assert job.handle is not None
-        backend._engine.remove_container(job.handle.data["id"], force=True)
-    ends: dict[str, Observed] = {}
-    for event in backend.watch(cursor, stop):
-        if event.observed is not None and event.observed.state in TERMINAL:
-            ends[event.observed.jid] = event.observed
-        if len(ends) == len(jobs):
-            break
-    for found in ends.values():
+    heard: dict[str, Observed] = {}
+
+    def all_are(states: Set[State]) -> bool:
+        if (event := next(events)).observed is not None:
+            heard[event.observed.jid] = event.observed
+        return len(heard) == len(jobs) and all(observed.state in states for observed in heard.values())
+
+    # An engine with other work keeps its last 256 events only: so they are heard from the beginning.
+    wait_for("all are heard to begin", lambda: all_are({State.RUNNING}), PATIENCE_S)
+    with closing(connect(docker_url)) as client:
+        for job in jobs:
+            assert job.handle is not None
+            client.remove_container(job.handle.data["id"], force=True)
+    wait_for("all are heard to end", lambda: all_are(TERMINAL), PATIENCE_S)
+    stop.set()
+    for found in heard.values():
         assert (found.state, found.reason, found.exit_code) == (State.FAILED, Reason.SIGNALLED, 137)
         assert found.message == "ended by signal 9 (SIGKILL); its container was removed from the engine"
 
 
 @pytest.mark.parametrize("may_have_begun", [False, True])
 def test_a_container_is_started_again_only_if_it_cannot_have_begun(
-    backend: DockerBackend, folder: Path, monkeypatch: pytest.MonkeyPatch, may_have_begun: bool
+    backend: DockerBackend, docker_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch, may_have_begun: bool
 ) -> None:
     """A Docker that was killed as a program began shows it as not started, and has opened its log.
 
@@ -115,15 +129,16 @@ def test_a_container_is_started_again_only_if_it_cannot_have_begun(
     monkeypatch.setattr(backend, "own", ContainerSettings(engine_timeout_s=5))
     spec = spec_of(backend, "job", 'touch "$1/began"; sleep 1000')
 
-    def is_away(_: str) -> None:
-        raise Unavailable("the engine was killed")
+    def die(_: str) -> None:
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(backend, "_start", is_away)
-        with pytest.raises(Unavailable):
+        patch.setattr(backend, "_start", die)
+        with pytest.raises(KeyboardInterrupt):
             backend.submit(spec)
     if may_have_begun:
-        backend._engine.logs(spec.native_name)
+        with closing(connect(docker_url)) as client:
+            client.logs(spec.native_name)
         with pytest.raises(Rejected, match="it may have run, and is not run again") as raised:
             backend.submit(spec)
         assert raised.value.reason is Reason.NODE_FAIL

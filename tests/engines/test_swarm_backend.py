@@ -8,7 +8,7 @@ import pytest
 import requests
 from docker.errors import APIError
 
-from backends._engine.client import Client
+from backends._engine.client import Client, SilentUnavailable
 from backends._engine.labels import GENERATION, SPEC
 from backends.swarm import SwarmBackend, SwarmSettings
 from pman_core.backend import Absent, JobRef, Observed
@@ -18,7 +18,8 @@ from pman_core.settings import Settings
 from pman_core.states import Reason, State
 from testbed.system import wait_for
 from tests.engines.jobs import PATIENCE_S
-from tests.engines.swarm import Nodes, look, private_swarm, seen
+from tests.engines.patient import again
+from tests.engines.swarm import Nodes, PatientSwarm, look, private_swarm, seen
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(600), pytest.mark.xdist_group("swarm-backend")]
 
@@ -142,8 +143,12 @@ def test_a_look_at_many_jobs_is_three_calls(nodes: Nodes, monkeypatch: pytest.Mo
         calls.append(f"{method} {url.rsplit('/', 1)[1]}")
         return request(self, method, url, **options)
 
+    def look_once() -> int:
+        calls.clear()
+        return len(SwarmBackend.observe(backend, [ref(spec) for spec in specs]))
+
     monkeypatch.setattr(Client, "request", counted)
-    assert len(backend.observe([ref(spec) for spec in specs])) == 6
+    assert again(look_once, SilentUnavailable) == 6
     assert sorted(calls) == ["GET nodes", "GET services", "GET tasks"]
 
 
@@ -163,7 +168,7 @@ def test_an_engine_that_is_no_manager_is_refused_with_what_to_do(nodes: Nodes) -
     url = f"unix://{nodes.swarm.folder}/w1/docker.sock"
     common = Settings(container_env="swarm", storebase=nodes.swarm.folder, docker_host=url)
     with pytest.raises(Rejected, match="docker swarm init"):
-        SwarmBackend(common, SwarmSettings()).open()
+        PatientSwarm(common, SwarmSettings()).open()
 
 
 def test_a_volume_binds_its_jobs_to_its_node(nodes: Nodes) -> None:
@@ -200,6 +205,6 @@ def with_settings(nodes: Nodes, **settings: Any) -> SwarmBackend:
     """Open a backend with other common settings."""
     plain = nodes.backend()
     values = plain.common.model_dump() | settings
-    backend = SwarmBackend(Settings(**values), SwarmSettings())
+    backend = PatientSwarm(Settings(**values), SwarmSettings())
     backend.open()
     return backend

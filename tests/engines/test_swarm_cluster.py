@@ -21,7 +21,7 @@ SHORT_GRACE_S, LONG_GRACE_S = 2.0, 600.0
 
 @pytest.fixture(scope="module")
 def swarm() -> Iterator[Nodes]:
-    with private_swarm(1, *GPUS, heartbeat_s=2) as nodes:
+    with private_swarm(1, *GPUS, heartbeat_s=5) as nodes:
         yield nodes
 
 

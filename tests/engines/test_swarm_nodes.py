@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from backends._engine.labels import GENERATION
+from backends.swarm import SwarmBackend
 from pman_core.backend import Absent, JobRef, Observed, Unknown
 from pman_core.errors import Unavailable
 from pman_core.job import JobSpec
@@ -25,7 +26,7 @@ SETTLED_S = 3.0
 
 @pytest.fixture(scope="module")
 def swarm() -> Iterator[Nodes]:
-    with private_swarm(2, heartbeat_s=2) as nodes:
+    with private_swarm(2, heartbeat_s=5) as nodes:
         yield nodes
 
 
@@ -98,7 +99,7 @@ def test_a_silent_node_is_told_at_once_and_given_up_after_its_grace(nodes: Nodes
     assert "node w1 does not answer since" in found.message
     assert look(nodes.backend(), spec) == found, "another worker tells another story"
     with pytest.raises(Unavailable):
-        backend.logs(ref(spec), 10, 1000)
+        SwarmBackend.logs(backend, ref(spec), 10, 1000)  # once
     nodes.restore()
     wait_for("the container is ended", lambda: not nodes.alive(spec), PATIENCE_S)
     time.sleep(SETTLED_S)

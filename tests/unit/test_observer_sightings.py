@@ -278,3 +278,23 @@ def test_a_late_live_log_does_not_take_the_place_of_the_last_one() -> None:
     del world.backend.always["logs"]
     rounds(world, observer, 2)
     assert world.record().logs == "a line\n"
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_log_that_is_gone_with_its_object_does_not_take_the_place_of_what_was_read_before(is_late: bool) -> None:
+    """As that of a container that is removed by hand: the engine then has no such log, which is an empty one."""
+    world = World()
+    observer = world.observer()
+    generation = submitted(world)
+    world.backend.become(JID, State.RUNNING)
+    rounds(world, observer, 1)
+    assert lifecycle.refresh(world.ctx, JID, generation)
+    world.backend.log_text = ""
+    assert not lifecycle.refresh(world.ctx, JID, generation)
+    world.backend.become(JID, State.FAILED, reason=Reason.SIGNALLED, exit_code=137)
+    if is_late:
+        world.backend.always["logs"] = Unavailable("away")
+        rounds(world, observer, 12)
+        del world.backend.always["logs"]
+    rounds(world, observer, 2)
+    assert (world.record().exit_code, world.record().logs) == (137, "a line\n")

@@ -221,6 +221,17 @@ def test_out_of_memory_is_told_for_sure_by_the_engine_alone() -> None:
     assert observed("out of memory", oom={container: False}).reason is Reason.SIGNALLED
 
 
+@pytest.mark.parametrize("is_oom", [True, False])
+def test_what_the_engine_alone_has_told_of_a_kill_is_kept_for_who_cannot_ask_it(is_oom: bool) -> None:
+    """Another manager cannot, and nobody can when its container has been pruned."""
+    container = STATES["out of memory"]["tasks"][0]["Status"]["ContainerStatus"]["ContainerID"]
+    known = look("out of memory", oom={container: is_oom})
+    assert (known.must_be_kept, known.may_live) == (True, False)
+    assert isinstance(known.sighting, Observed)
+    assert look("out of memory", final=final_label(known.sighting)).sighting == known.sighting
+    assert not look("out of memory").must_be_kept
+
+
 # Several replicas
 
 

@@ -3,19 +3,12 @@
 The host is where the tests run; an engine on another machine cannot be tested this way.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from backends._engine.backend import ContainerBackend
-from backends._engine.base import EngineBackend
-from backends._engine.client import SilentUnavailable
-from cases import BUSY_PATIENCE_S, Answer, BackendCase, Dump, Program
-from pman_core.backend import Handle, JobRef, Owned, Sighting
-from pman_core.errors import Unavailable
+from cases import BackendCase, Dump, Program
 from pman_core.job import JobSpec
 
 IMAGE = "busybox:test"
@@ -119,45 +112,6 @@ class ContainerCase(BackendCase):
 
     def write_incoming(self) -> Program:
         return program("spoil")
-
-
-class Patient(EngineBackend):
-    """An engine's backend that tries again what a busy engine has not answered in time, as pman does."""
-
-    def open(self) -> None:
-        _again(super().open, Unavailable)
-
-    def submit(self, spec: JobSpec) -> Handle:
-        return _again(partial(super().submit, spec), Unavailable)
-
-    def observe(self, refs: Sequence[JobRef]) -> Mapping[tuple[str, str], Sighting]:
-        return _again(partial(super().observe, refs), SilentUnavailable)
-
-    def owned(self) -> Iterator[Owned]:
-        listing = super().owned
-        return iter(_again(lambda: list(listing()), SilentUnavailable))
-
-    def logs(self, ref: JobRef, tail_lines: int, max_bytes: int) -> str:
-        return _again(partial(super().logs, ref, tail_lines, max_bytes), SilentUnavailable)
-
-    def end(self, jid: str, generation: str) -> None:
-        _again(partial(super().end, jid, generation), Unavailable)
-
-    def end_overdue(self, jid: str, generation: str) -> None:
-        _again(partial(super().end_overdue, jid, generation), Unavailable)
-
-    def remove(self, jid: str, generation: str) -> bool:
-        return _again(partial(super().remove, jid, generation), Unavailable)
-
-
-def _again(ask: Callable[[], Answer], error: type[Unavailable]) -> Answer:
-    until_s = time.monotonic() + BUSY_PATIENCE_S
-    while True:
-        try:
-            return ask()
-        except error:
-            if time.monotonic() > until_s:
-                raise
 
 
 def _die(_: str) -> None:

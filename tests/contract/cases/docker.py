@@ -5,10 +5,11 @@ from typing import ClassVar
 from backends._engine.settings import ContainerSettings
 from backends.docker import DockerBackend
 from cases import BUSY_PATIENCE_S
-from cases._containers import ContainerCase, Patient
+from cases._containers import ContainerCase
 from pman_core.backend import Backend
 from pman_core.settings import Settings
 from testbed.engines import docker_url, lack
+from tests.engines.patient import Patient
 
 
 class PatientDocker(Patient, DockerBackend):

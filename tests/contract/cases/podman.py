@@ -4,10 +4,11 @@ from typing import ClassVar
 
 from backends.podman import PodmanBackend, PodmanSettings
 from cases import BUSY_PATIENCE_S
-from cases._containers import ContainerCase, Patient
+from cases._containers import ContainerCase
 from pman_core.backend import Backend
 from pman_core.settings import Settings
 from testbed.engines import lack, podman_url
+from tests.engines.patient import Patient
 
 
 class PatientPodman(Patient, PodmanBackend):

@@ -4,11 +4,12 @@ from typing import ClassVar
 
 from backends.swarm import SwarmBackend, SwarmSettings
 from cases import BUSY_PATIENCE_S
-from cases._containers import ContainerCase, Patient
+from cases._containers import ContainerCase
 from pman_core.backend import Backend
 from pman_core.job import JobSpec
 from pman_core.settings import Settings
 from testbed.engines import docker_url, lack_of_swarm
+from tests.engines.patient import Patient
 
 
 class PatientSwarm(Patient, SwarmBackend):
