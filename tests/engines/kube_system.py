@@ -75,6 +75,15 @@ def poor_access(kube: Cluster, folder: Path, name: str) -> Path:
     return path
 
 
+def wait_may(kube: Cluster, account: str, verb: str, what: str, answer: str = "yes") -> None:
+    """Wait until the API server has heard of what was granted to a service account, or taken from it: it reads roles
+    and their bindings a moment after they were written.
+    """
+    asked = ("auth", "can-i", verb, what, f"--as=system:serviceaccount:{kube.namespace}:{account}")
+    told = f"{account} may {verb} {what}: {answer}"
+    wait_for(told, lambda: kube.kubectl(*asked, check=False).strip() == answer, PATIENCE_S)
+
+
 WATCH_S = 3600
 """Longer than any test: the server ends a watch after that."""
 
