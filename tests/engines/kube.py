@@ -67,6 +67,12 @@ def kubectl(*args: str, given: Any = None, check: bool = True) -> str:
     return done.stdout
 
 
+def patient(**values: Any) -> KubernetesSettings:
+    """Return settings for the cluster. pman asks a server that was silent again; these tests ask once, and wait."""
+    own = KubernetesSettings(**({"kubeconfig": str(access())} | values))
+    return own.model_copy(update={"kube_timeout_s": float(PATIENCE_S)})
+
+
 class Counted(Api):
     """A connection that writes down what is asked."""
 
@@ -98,10 +104,8 @@ class Cluster:
         return Settings(**(given | {"pman_instance": "engines"} | values))
 
     def backend(self, common: dict[str, Any] | None = None, **own: Any) -> KubernetesBackend:
-        """Open one more backend, as patient as these tests: pman asks a server that was silent again, they ask once."""
-        values = {"kubeconfig": str(access()), "kube_request_ratio": 0.01} | own
-        settings = KubernetesSettings(**values).model_copy(update={"kube_timeout_s": float(PATIENCE_S)})
-        backend = KubernetesBackend(self.settings(**common or {}), settings)
+        """Open one more backend."""
+        backend = KubernetesBackend(self.settings(**common or {}), patient(**({"kube_request_ratio": 0.01} | own)))
         backend.open()
         self._backends.append(backend)
         return backend

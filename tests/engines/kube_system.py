@@ -11,11 +11,10 @@ import urllib3
 
 from backends._kubernetes.connection import connect
 from backends._kubernetes.identity import JID
-from backends._kubernetes.settings import KubernetesSettings
 from pman_core.errors import Unavailable
 from testbed import kit
 from testbed.system import System, wait_for
-from tests.engines.kube import PATIENCE_S, Cluster, access, kubectl, missing
+from tests.engines.kube import PATIENCE_S, Cluster, access, kubectl, missing, patient
 
 
 def need_kit(request: pytest.FixtureRequest) -> None:
@@ -93,14 +92,14 @@ class Ends:
 
     def __init__(self, kube: Cluster) -> None:
         self.at_s: dict[str, float] = {}
-        self._api = connect(KubernetesSettings(kubeconfig=str(access())))
+        self._api = connect(patient())
         self._path = f"/apis/batch/v1/namespaces/{kube.namespace}/jobs"
         self._response: urllib3.BaseHTTPResponse | None = None
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
     def __enter__(self) -> "Ends":
         self._thread.start()
-        wait_for("the watch is open", lambda: self._response is not None)
+        wait_for("the watch is open", lambda: self._response is not None, PATIENCE_S)
         return self
 
     def __exit__(self, *_: object) -> None:
