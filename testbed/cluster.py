@@ -75,11 +75,11 @@ def is_well(path: Path, since: datetime) -> bool:
 
 
 def answers(path: Path) -> bool:
-    """Whether a cluster tells its version there within seconds; one that is silent, not absent, is asked thrice."""
+    """Whether a cluster tells its version there; one that is silent, not absent, is asked for a minute: it is busy."""
     if not path.is_file():
         return False
-    for _ in range(3):
-        began_s = time.monotonic()
+    until_s = time.monotonic() + BUSY_TIMEOUT_S
+    while (began_s := time.monotonic()) < until_s:
         try:
             _ask(path, lambda api: client.VersionApi(api).get_code(_request_timeout=TIMEOUT_S))
         except (client.ApiException, config.ConfigException, urllib3.exceptions.HTTPError):

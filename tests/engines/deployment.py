@@ -8,12 +8,14 @@ import json
 import os
 import secrets
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from testbed.system import wait_for
+from tests.engines.kube import UNHEARD
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "deploy" / "kubernetes"
@@ -62,7 +64,14 @@ class Deployment:
         self.url = f"http://pman.{self.name}:5010"
 
     def kubectl(self, *argv: str, text: str = "", timeout_s: float = 120) -> str:
-        return run("kubectl", *argv, text=text, env=self.env, timeout_s=timeout_s)
+        """Call kubectl, again if the API server, or the kubelet behind it, has not heard of it: see ``UNHEARD``."""
+        until_s = time.monotonic() + READY_S
+        while True:
+            try:
+                return run("kubectl", *argv, text=text, env=self.env, timeout_s=timeout_s)
+            except AssertionError as error:
+                if not UNHEARD.search(str(error)) or time.monotonic() > until_s:
+                    raise
 
     def apply(self, *objects: dict[str, Any]) -> None:
         self.kubectl("apply", "-f", "-", text=yaml.safe_dump_all(objects))

@@ -16,6 +16,8 @@ FAST = {"RECONCILE_S": "2", "REQUEUE_S": "1", "SUBMIT_LEASE_S": "45", "LOST_GRAC
 FINISHED = {"finishedSuccessfully", "finishedWithError", "undefined"}
 PATIENCE_S = 120.0
 """So long whatever must happen may take: the machine may have other work, and the scheduler other jobs."""
+LOGLESS = "the log could not be read when the job ended"
+"""So a record says that nobody could read its log for ten seconds, as on a busy machine; then that comes later."""
 UNTIL_TOLD = 'while [ ! -e "$1/go" ]; do sleep 0.1; done'
 """Work that ends when it is told to, so that it surely goes on while something is done to it; see :func:`go`."""
 REPLY_S = 30.0

@@ -1,6 +1,7 @@
 """A namespace of a real cluster for one module of tests, and jobs in it."""
 
 import json
+import re
 import secrets
 import shutil
 import subprocess
@@ -31,6 +32,8 @@ LONG = "sleep 1000"
 """Work that surely goes on until a test has it ended, however slow the machine is."""
 NOWHERE = "registry.invalid/nothing:1"
 """An image that no registry has."""
+UNHEARD = re.compile("net/http: TLS handshake timeout|failed to download openapi")
+"""So kubectl gives up a server that is silent for some seconds, before it has told it anything: it may ask again."""
 
 
 @cache
@@ -54,9 +57,20 @@ def need_cluster(request: pytest.FixtureRequest) -> None:
 def kubectl(*args: str, given: Any = None, check: bool = True) -> str:
     """Call kubectl; ``given`` is handed to it as JSON."""
     argv, body = ["kubectl", "--kubeconfig", str(access()), *args], None if given is None else json.dumps(given)
-    done = subprocess.run(argv, input=body, capture_output=True, text=True, check=False, timeout=2 * PATIENCE_S)
+
+    def call() -> "subprocess.CompletedProcess[str] | None":
+        done = subprocess.run(argv, input=body, capture_output=True, text=True, check=False, timeout=2 * PATIENCE_S)
+        return None if done.returncode != 0 and UNHEARD.search(done.stderr) else done
+
+    done = wait_for(f"kubectl {args} is heard", call, PATIENCE_S)
     assert done.returncode == 0 or not check, f"kubectl {args}: {done.stderr}"
     return done.stdout
+
+
+def patient(**values: Any) -> KubernetesSettings:
+    """Return settings for the cluster. pman asks a server that was silent again; these tests ask once, and wait."""
+    own = KubernetesSettings(**({"kubeconfig": str(access())} | values))
+    return own.model_copy(update={"kube_timeout_s": float(PATIENCE_S)})
 
 
 class Counted(Api):
@@ -91,8 +105,7 @@ class Cluster:
 
     def backend(self, common: dict[str, Any] | None = None, **own: Any) -> KubernetesBackend:
         """Open one more backend."""
-        values = {"kubeconfig": str(access()), "kube_request_ratio": 0.01} | own
-        backend = KubernetesBackend(self.settings(**common or {}), KubernetesSettings(**values))
+        backend = KubernetesBackend(self.settings(**common or {}), patient(**({"kube_request_ratio": 0.01} | own)))
         backend.open()
         self._backends.append(backend)
         return backend
@@ -125,10 +138,10 @@ class Cluster:
         counted = self.store_base / spec.request.output_dir / "runs"
         return len(counted.read_text().splitlines()) if counted.exists() else 0
 
-    def pods(self, spec: JobSpec) -> list[str]:
+    def pods(self, spec: JobSpec, *options: str) -> list[str]:
         """Return the names of a job's pods, as Kubernetes itself tells them."""
         wanted = f"job-name={job_name(spec.jid, spec.generation)}"
-        return self.kubectl("get", "pods", "-l", wanted, "-o", "name").split()
+        return self.kubectl("get", "pods", "-l", wanted, *options, "-o", "name").split()
 
     def wait_no_pods(self, spec: JobSpec) -> None:
         """Wait until a job has no pod; the kubelet takes one away a moment after it has told its end."""

@@ -11,11 +11,10 @@ import urllib3
 
 from backends._kubernetes.connection import connect
 from backends._kubernetes.identity import JID
-from backends._kubernetes.settings import KubernetesSettings
 from pman_core.errors import Unavailable
 from testbed import kit
 from testbed.system import System, wait_for
-from tests.engines.kube import PATIENCE_S, Cluster, access, kubectl, missing
+from tests.engines.kube import PATIENCE_S, Cluster, access, kubectl, missing, patient
 
 
 def need_kit(request: pytest.FixtureRequest) -> None:
@@ -75,6 +74,15 @@ def poor_access(kube: Cluster, folder: Path, name: str) -> Path:
     return path
 
 
+def wait_may(kube: Cluster, account: str, verb: str, what: str, answer: str = "yes") -> None:
+    """Wait until the API server has heard of what was granted to a service account, or taken from it: it reads roles
+    and their bindings a moment after they were written.
+    """
+    asked = ("auth", "can-i", verb, what, f"--as=system:serviceaccount:{kube.namespace}:{account}")
+    told = f"{account} may {verb} {what}: {answer}"
+    wait_for(told, lambda: kube.kubectl(*asked, check=False).strip() == answer, PATIENCE_S)
+
+
 WATCH_S = 3600
 """Longer than any test: the server ends a watch after that."""
 
@@ -84,14 +92,14 @@ class Ends:
 
     def __init__(self, kube: Cluster) -> None:
         self.at_s: dict[str, float] = {}
-        self._api = connect(KubernetesSettings(kubeconfig=str(access())))
+        self._api = connect(patient())
         self._path = f"/apis/batch/v1/namespaces/{kube.namespace}/jobs"
         self._response: urllib3.BaseHTTPResponse | None = None
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
     def __enter__(self) -> "Ends":
         self._thread.start()
-        wait_for("the watch is open", lambda: self._response is not None)
+        wait_for("the watch is open", lambda: self._response is not None, PATIENCE_S)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import requests
 
-from testbed.system import System
-from tests.engines.jobs import REPLY_S, post, traced, traces, wait_end
+from testbed.system import System, wait_for
+from tests.engines.jobs import LOGLESS, REPLY_S, get, post, traced, traces, wait_end
 
 PULSE_S = 0.05
 
@@ -55,6 +55,8 @@ def told_of_jobs(system: System, jobs: int, clients: int, patience_s: float) -> 
         post(system, traced(jid, f"sleep 0.{number % 10}", number % 4))
         record = wait_end(system, jid, patience_s)
         told_s[jid] = time.monotonic()
+        if LOGLESS in record["message"]:
+            record = wait_for(f"the log of {jid}", lambda: (late := get(system, jid))["logs"] and late, patience_s)
         assert record["status"] == ("finishedWithError" if number % 4 else "finishedSuccessfully"), f"{record}"
         assert (record["exit_code"], record["logs"]) == (number % 4, "working\n"), f"{record}"
 

@@ -10,7 +10,7 @@ from pman_core.errors import Rejected, Unavailable
 from pman_core.job import JobSpec
 from pman_core.states import TERMINAL, State
 from tests.engines.kube import Cluster, Counted, look, ref, seen
-from tests.engines.kube_system import poor_access
+from tests.engines.kube_system import poor_access, wait_may
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 
@@ -102,6 +102,7 @@ def test_missing_rights_are_told_as_a_rule(kube: Cluster, tmp_path: Path) -> Non
     config = poor_access(kube, tmp_path, "poor")
     kube.kubectl("create", "role", "poor", "--verb=get,list,watch", "--resource=jobs.batch")
     kube.kubectl("create", "rolebinding", "poor", "--role=poor", f"--serviceaccount={kube.namespace}:poor")
+    wait_may(kube, "poor", "list", "jobs.batch")
     backend = kube.backend(kubeconfig=str(config), kube_context="poor")
     health = backend.health()
     assert not health.ok
@@ -121,4 +122,5 @@ def test_a_namespace_that_is_not_there_is_not_taken_for_an_empty_one(kube: Clust
     config = poor_access(kube, tmp_path, "modest")
     kube.kubectl("create", "role", "modest", "--verb=list", "--resource=jobs.batch,pods")
     kube.kubectl("create", "rolebinding", "modest", "--role=modest", f"--serviceaccount={kube.namespace}:modest")
+    wait_may(kube, "modest", "list", "pods")
     assert look(kube.backend(kubeconfig=str(config), kube_context="modest"), kube.spec("exit 0")) == Absent()

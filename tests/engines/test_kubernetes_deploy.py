@@ -16,7 +16,7 @@ import pytest
 from testbed import cluster
 from testbed.system import wait_for
 from tests.engines.deployment import JOBS, PARTS, READY_S, ROOT, Deployment, run
-from tests.engines.jobs import body
+from tests.engines.jobs import LOGLESS, body
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(3600)]
 
@@ -26,7 +26,6 @@ EVERY_S, PATIENCE_S = 2, 3000
 JOBS_MAX = PATIENCE_S // EVERY_S
 """More than are posted until all parts were deleted, however long that takes."""
 WELL_S = 120
-LOGLESS = "the log could not be read when the job ended"
 
 
 def missing() -> str:
@@ -82,7 +81,6 @@ def assert_true(pman: Deployment, request: dict[str, Any], record: dict[str, Any
     status = "finishedSuccessfully" if code == 0 else "finishedWithError"
     assert (record["status"], record["exit_code"]) == (status, code), record
     if LOGLESS in record["message"]:
-        # A kubelet that was busy for ten seconds: the log comes into the record later.
         path = f"/api/v1/{jid}/"
         wait_for(f"the log of {jid}", lambda: json.loads(pman.ask("GET", path)[1])["logs"], READY_S)
         record = json.loads(pman.ask("GET", path)[1])

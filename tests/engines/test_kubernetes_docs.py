@@ -13,7 +13,7 @@ import pytest
 from backends._kubernetes.identity import job_name
 from testbed.system import wait_for
 from tests.engines.deployment import PARTS
-from tests.engines.kube import LONG, PATIENCE_S, Cluster, access, kubectl
+from tests.engines.kube import LONG, PATIENCE_S, UNHEARD, Cluster, access, kubectl
 from tests.engines.kube_system import need_kit
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
@@ -32,7 +32,12 @@ def commands(text: str) -> list[str]:
 def run(script: str, cwd: Path, **env: str) -> list[str]:
     env = os.environ | {"KUBECONFIG": str(access())} | env
     argv = ["bash", "-eo", "pipefail", "-c", script]
-    done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+
+    def call() -> "subprocess.CompletedProcess[str] | None":
+        done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+        return None if done.returncode != 0 and UNHEARD.search(done.stderr) else done
+
+    done = wait_for(f"{script} is heard", call, PATIENCE_S)
     assert done.returncode == 0, f"{script}\n{done.stderr}"
     return done.stdout.splitlines()
 

@@ -63,7 +63,8 @@ def given_up(node: str) -> Iterator[None]:
 
 
 def beats(folder: Path) -> int:
-    return len((folder / "beats").read_text().splitlines())
+    path = folder / "beats"
+    return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 def wait_still(folder: Path) -> None:
@@ -111,6 +112,7 @@ def test_a_node_that_is_back_within_the_grace_tells_the_end_itself(kube: Cluster
     spec = kube.spec(LONG)
     backend.submit(spec)
     seen(backend, spec, State.RUNNING)
+    wait_for("it has begun", lambda: kube.runs(spec), PATIENCE_S)
     with kit.stopped_kubelet(), given_up(real_node()):
         wait_for("the message tells it", lambda: GIVEN_UP in str(look(backend, spec)), PATIENCE_S)
         assert seen(backend, spec, State.RUNNING)
@@ -166,6 +168,8 @@ def test_a_worker_on_a_lost_node_ends_its_siblings_and_none_begins_anew(
     running |= {"image": "i", "imageID": "i", "restartCount": 0}
     patch(f"pod/{name}", {"status": {"phase": "Running", "containerStatuses": [running]}}, "-n", kube.namespace)
     seen(backend, spec, State.RUNNING)
+    [real] = set(kube.pods(spec)) - {f"pod/{name}"}
+    wait_for("that one has said it", lambda: "begun" in kube.kubectl("logs", real, check=False), PATIENCE_S)
     with given_up(ghost):
         found = seen(backend, spec)
     assert (found.state, found.reason) == (State.FAILED, Reason.NODE_FAIL)

@@ -63,7 +63,11 @@ def test_the_stream_keeps_what_the_workers_said_that_a_failure_takes_down(
     )
     spec = kube.spec(script, number_of_workers=3)
     backend.submit(spec)
-    wait_for("all have begun", lambda: kube.runs(spec) == 3, PATIENCE_S)
+    # Whose program has begun may not have said anything yet, nor be told to run: then there is nothing to be heard.
+    are_running = ("--field-selector", "status.phase=Running")
+    wait_for("all are told to run", lambda: len(kube.pods(spec, *are_running)) == 3, PATIENCE_S)
+    said = "".join(f"--- worker {number + 1} of 3 ---\nI am {number}\n" for number in range(3))
+    wait_for("all have said it", lambda: backend.logs(ref(spec), 100, 10_000) == said, PATIENCE_S)
     folder = kube.store_base / spec.request.output_dir
 
     def let_go() -> None:
@@ -79,9 +83,7 @@ def test_the_stream_keeps_what_the_workers_said_that_a_failure_takes_down(
             stop.set()
     listener.join()
     wait_for("the pods of the others are gone", lambda: len(kube.pods(spec)) == 1, PATIENCE_S)
-    assert backend.logs(ref(spec), 100, 10_000) == "".join(
-        f"--- worker {number + 1} of 3 ---\nI am {number}\n" for number in range(3)
-    )
+    assert backend.logs(ref(spec), 100, 10_000) == said
 
 
 def create_beside(kube: Cluster, backend: KubernetesBackend, spec: JobSpec, other: str, **more: Any) -> None:

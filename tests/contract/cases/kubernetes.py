@@ -47,7 +47,9 @@ class KubernetesCase(ContainerCase):
 
     def build(self, common: Settings) -> Backend:
         # Next to nothing is set aside: the suite asks for more CPUs at once than a small machine has.
-        return KubernetesBackend(common, KubernetesSettings(kubeconfig=str(_access()), kube_request_ratio=0.01))
+        own = KubernetesSettings(kubeconfig=str(_access()), kube_request_ratio=0.01)
+        # pman asks a server that was silent again, the suite asks once.
+        return KubernetesBackend(common, own.model_copy(update={"kube_timeout_s": BUSY_PATIENCE_S}))
 
     def common(self, **overrides: object) -> Settings:  # type: ignore[override]
         return super().common(job_namespace=NAMESPACE, **overrides)

@@ -8,13 +8,12 @@ import pytest
 from backends._kubernetes.connection import connect
 from backends._kubernetes.errors import Expired
 from backends._kubernetes.identity import selector
-from backends._kubernetes.settings import KubernetesSettings
 from backends._kubernetes.watch import Streams
 from pman_core.states import State
 from testbed import kit
 from testbed.system import System, wait_for
 from tests.engines.jobs import PATIENCE_S, delete, get, go, post, running, traced, traces, wait_end
-from tests.engines.kube import Cluster, access, seen
+from tests.engines.kube import Cluster, patient, seen
 from tests.engines.kube_faults.pman import delete_all, health, wait_message
 from tests.engines.kube_system import left
 
@@ -66,7 +65,7 @@ def told_since(kube: Cluster, cursor: str, jobs: int) -> dict[str, State]:
 
 
 def test_a_watch_whose_place_has_expired(kube: Cluster) -> None:
-    api = connect(KubernetesSettings(kubeconfig=str(access())))
+    api = connect(patient())
     paths = {
         "jobs": f"/apis/batch/v1/namespaces/{kube.namespace}/jobs",
         "pods": f"/api/v1/namespaces/{kube.namespace}/pods",

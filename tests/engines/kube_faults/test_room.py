@@ -12,7 +12,7 @@ from testbed.system import System, wait_for
 from tests.engines.jobs import PATIENCE_S, delete, get, go, post, running, traced, traces, wait_end
 from tests.engines.kube import Cluster, kubectl
 from tests.engines.kube_faults.pman import delete_all, health, private_pman, wait_message
-from tests.engines.kube_system import left, poor_access
+from tests.engines.kube_system import left, poor_access, wait_may
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kubernetes, pytest.mark.timeout(900)]
 
@@ -57,23 +57,16 @@ def rights(kube: Cluster) -> Iterator[None]:
     role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "pman"}, "rules": rules}
     kube.kubectl("apply", "-f", "-", given=role)
     kube.kubectl("create", "rolebinding", "pman", "--role=pman", f"--serviceaccount={kube.namespace}:poor")
-    wait_may(kube, "yes")
+    wait_may(kube, "poor", "create", "jobs.batch")
     yield
     kube.kubectl("delete", "rolebinding", "pman")
-    wait_may(kube, "no")
-
-
-def wait_may(kube: Cluster, answer: str) -> None:
-    """Wait until the API server has heard of it."""
-    account = f"--as=system:serviceaccount:{kube.namespace}:poor"
-    asked = ("auth", "can-i", "create", "jobs.batch", account)
-    wait_for(f"it may: {answer}", lambda: kube.kubectl(*asked, check=False).strip() == answer, PATIENCE_S)
+    wait_may(kube, "poor", "create", "jobs.batch", "no")
 
 
 def examine(system: System) -> str:
     """Return what ``pman doctor`` prints."""
-    command = Path(sys.executable).parent / "pman"
-    done = subprocess.run([command, "doctor"], env=system.env, capture_output=True, text=True, timeout=60, check=False)
+    argv = [Path(sys.executable).parent / "pman", "doctor"]
+    done = subprocess.run(argv, env=system.env, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode != 0, done.stdout
     return done.stdout
 
