@@ -26,7 +26,8 @@ READ_S = 2.0
 SILENT_S = 30.0
 """So long a node is not asked again that has not answered: its jobs may all fail together."""
 HEARD_MAX = 20_000
-"""So many jobs are remembered as read, or as tried: each is seen again with every listing, until it has ended."""
+"""So many jobs are remembered, with the workers that were asked: each is seen again with every listing, until it has
+ended."""
 
 Read = Callable[[Worker, float], str]
 """Returns the end of the log of one worker, within so many seconds."""
@@ -39,7 +40,7 @@ class LastWords:
         self._clock_s = clock_s
         self._lock = threading.Lock()
         self._kept: dict[str, dict[Worker, str]] = {}
-        self._heard: dict[str, None] = {}
+        self._asked: dict[str, set[str]] = {}
         self._silent_until_s: dict[str, float] = {}
 
     def of(self, generation: str) -> Mapping[Worker, str]:
@@ -48,19 +49,23 @@ class LastWords:
             return dict(self._kept.get(generation, {}))
 
     def hear(self, generation: str, pods: Sequence[Object], read: Read) -> None:
-        """Read what the others have said, if a worker of the job has just failed."""
+        """Read what the others have said, if a worker of the job has just failed. Each is asked once, as soon as it is
+        known to run: that may be told later than the failure.
+        """
         living = [pod for pod in pods if has_begun(pod) and not has_ended(pod)]
         if not living or all(phase_of(pod) != "Failed" for pod in pods) or _is_being_deleted(pods):
             return
+        nodes = {str(pod["metadata"]["name"]): str(pod["spec"].get("nodeName")) for pod in living}
         with self._lock:
-            if generation in self._heard:
+            asked = self._asked.setdefault(generation, set())
+            living = [pod for pod in living if pod["metadata"]["name"] not in asked]
+            asked.update(nodes)
+            if not living:
                 return
-            self._heard[generation] = None
-            self._kept[generation] = {}
-            for known, most in ((self._heard, HEARD_MAX), (self._kept, JOBS_MAX)):
+            self._kept.setdefault(generation, {})
+            for known, most in ((self._asked, HEARD_MAX), (self._kept, JOBS_MAX)):
                 while len(known) > most:
                     del known[next(iter(known))]
-        nodes = {str(pod["metadata"]["name"]): str(pod["spec"].get("nodeName")) for pod in living}
         until_s = self._clock_s() + READ_S
         for worker in workers_of(living):
             now_s, node = self._clock_s(), nodes[worker.pod_name]

@@ -49,6 +49,18 @@ def test_each_worker_is_asked_once_however_many_jobs_fail_and_are_seen_again() -
     assert len([number for number in range(JOBS) if words.of(of(number))]) == last_words.JOBS_MAX
 
 
+def test_a_worker_that_is_known_to_run_only_after_the_failure_is_asked_too() -> None:
+    """The kubelets of several nodes tell of their pods in any order."""
+    job = spec(of(1), number_of_workers=3)
+    failed, living = pod("Failed", terminated(9), of=job), pod("Running", running(), of=job, index=1)
+    waits, begun = pod(of=job, index=2), pod("Running", running(), of=job, index=2)
+    words, nodes = LastWords(), Nodes()
+    for shown in (waits, waits, begun, begun):
+        words.hear(of(1), [failed, living, shown], nodes.read)
+    assert nodes.asked == [living["metadata"]["name"], begun["metadata"]["name"]]
+    assert len(words.of(of(1))) == 2
+
+
 def test_a_node_that_does_not_answer_is_not_asked_for_every_job() -> None:
     """Its jobs all fail together, and the others are not to wait for each of them."""
     now_s = 0.0
