@@ -194,7 +194,7 @@ class KubernetesBackend(Backend):
     def owned(self) -> Iterator[Owned]:
         survey = self._survey()
         for generation in survey.generations():
-            observed, job = survey.observed(generation), survey.job(generation)
+            observed, job = survey.as_owned(generation), survey.job(generation)
             if observed is not None and job is not None:
                 yield Owned(observed, spec_of(job))
 

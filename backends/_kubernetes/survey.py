@@ -7,8 +7,9 @@ from dataclasses import replace
 from backends._identity import Identity
 from backends._kubernetes.errors import forms_of, strike
 from backends._kubernetes.identity import JID, JOB_NAME, Object, identity_of, job_name, secrets_of
-from backends._kubernetes.state import conditions_of, has_ended, observed_from, observed_from_pods
+from backends._kubernetes.state import conditions_of, handle_of, has_ended, observed_from, observed_from_pods
 from pman_core.backend import Absent, JobRef, Observed, Sighting, Unknown
+from pman_core.states import State
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,18 @@ class Survey:
         if sighting.generation not in self._secrets:
             self._secrets[sighting.generation] = forms_of(secrets_of(job))
         return replace(sighting, message=strike(sighting.message, self._secrets[sighting.generation]))
+
+    def as_owned(self, generation: str) -> Observed | None:
+        """Return the job of a Job as a sweep is told of it; ``None`` if the Job is being deleted.
+
+        One of which nothing can be told now is there all the same, or a repeated request would run it again: it counts
+        as not ended, which concludes nothing.
+        """
+        job, observed = self._jobs.get(generation), self.observed(generation)
+        identity = None if job is None else identity_of(job)
+        if observed is not None or job is None or identity is None or job["metadata"].get("deletionTimestamp"):
+            return observed
+        return Observed(identity.jid, generation, identity.digest, State.PENDING, handle_of(job))
 
     def is_behind(self, generation: str) -> bool:
         """Whether a Job tells an end whose pods have not all been heard of: its watch was faster than theirs."""

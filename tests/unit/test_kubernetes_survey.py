@@ -99,6 +99,21 @@ def test_one_that_cannot_be_read_does_not_hide_the_others() -> None:
     assert survey.observed(OTHER.generation) is None
 
 
+def test_a_sweep_hears_of_a_job_of_which_nothing_can_be_told_now() -> None:
+    """Its pods are gone, and its controller has not said how it ended; or nobody can read it."""
+    unread = job(active=1)
+    for shown, pods in ((job(failed=1), []), (unread, [{**pod(), "status": {"conditions": 7}}])):
+        survey = Survey([shown], pods)
+        assert survey.observed(GENERATION) is None
+        owned = survey.as_owned(GENERATION)
+        assert owned is not None
+        assert (owned.jid, owned.digest, owned.state) == (spec().jid, spec().request.digest, State.PENDING)
+    going = job(failed=1)
+    going["metadata"]["deletionTimestamp"] = "2026-11-25T12:00:00Z"
+    assert Survey([going], []).as_owned(GENERATION) is None
+    assert Survey([job("Complete")], []).as_owned(GENERATION) == Survey([job("Complete")], []).observed(GENERATION)
+
+
 def test_an_end_is_told_when_its_pods_are_heard_of() -> None:
     survey = Survey([job("Failed", failed=2)], [pod("Failed", terminated(3))])
     assert survey.is_behind(GENERATION)
