@@ -59,9 +59,10 @@ def end_of_pods(pods: Sequence[Object]) -> End | None:
     Times are whole seconds, so one that was told to go comes after one that went by itself. One whose own container was
     well has failed by another: of that it is not known when.
     """
-    failed = sorted(_failed(pods), key=_ended_at)
-    first = min(failed, key=lambda pod: _terminated(pod).get("exitCode") == 0, default=None)
-    return None if first is None else _end_of(first)
+    failed = _failed(pods)
+    if not failed:
+        return None
+    return _end_of(min(failed, key=lambda pod: (_terminated(pod).get("exitCode") == 0, _ended_at(pod))))
 
 
 def end_of_job(pods: Sequence[Object], condition: Object) -> End:

@@ -57,14 +57,19 @@ def need_cluster(request: pytest.FixtureRequest) -> None:
 def kubectl(*args: str, given: Any = None, check: bool = True) -> str:
     """Call kubectl; ``given`` is handed to it as JSON."""
     argv, body = ["kubectl", "--kubeconfig", str(access()), *args], None if given is None else json.dumps(given)
-
-    def call() -> "subprocess.CompletedProcess[str] | None":
-        done = subprocess.run(argv, input=body, capture_output=True, text=True, check=False, timeout=2 * PATIENCE_S)
-        return None if done.returncode != 0 and UNHEARD.search(done.stderr) else done
-
-    done = wait_for(f"kubectl {args} is heard", call, PATIENCE_S)
+    done = heard(argv, input=body, timeout=2 * PATIENCE_S)
     assert done.returncode == 0 or not check, f"kubectl {args}: {done.stderr}"
     return done.stdout
+
+
+def heard(argv: list[str], **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Run kubectl, or a script that calls it, until a server has heard of it; ``options`` are those of ``run``."""
+
+    def call() -> "subprocess.CompletedProcess[str] | None":
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, **options)
+        return None if done.returncode != 0 and UNHEARD.search(done.stderr) else done
+
+    return wait_for(f"{argv} is heard", call, PATIENCE_S)
 
 
 def patient(**values: Any) -> KubernetesSettings:

@@ -7,6 +7,9 @@ from typing import TypeVar
 
 from backends._engine.base import EngineBackend
 from backends._engine.client import SilentUnavailable
+from backends.docker import DockerBackend
+from backends.podman import PodmanBackend
+from backends.swarm import SwarmBackend
 from pman_core.backend import Handle, JobRef, Owned, Sighting
 from pman_core.errors import RegistryAway, Unavailable
 from pman_core.job import JobSpec
@@ -48,6 +51,18 @@ class Patient(EngineBackend):
 
     def remove(self, jid: str, generation: str) -> bool:
         return again(partial(super().remove, jid, generation), Unavailable)
+
+
+class PatientDocker(Patient, DockerBackend):
+    """See :class:`Patient`."""
+
+
+class PatientPodman(Patient, PodmanBackend):
+    """See :class:`Patient`."""
+
+
+class PatientSwarm(Patient, SwarmBackend):
+    """See :class:`Patient`."""
 
 
 def again(ask: Callable[[], Answer], error: type[Unavailable]) -> Answer:

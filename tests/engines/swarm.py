@@ -19,11 +19,7 @@ from pman_core.states import TERMINAL, State
 from testbed.private_swarm import PrivateSwarm
 from testbed.system import wait_for
 from tests.engines.jobs import PATIENCE_S
-from tests.engines.patient import Patient
-
-
-class PatientSwarm(Patient, SwarmBackend):
-    """See :class:`Patient`."""
+from tests.engines.patient import PatientSwarm
 
 
 class Nodes:

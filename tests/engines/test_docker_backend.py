@@ -19,13 +19,9 @@ from pman_core.settings import load_settings
 from pman_core.states import TERMINAL, Reason, State
 from testbed.system import wait_for
 from tests.engines.jobs import PATIENCE_S, body, connect
-from tests.engines.patient import Patient
+from tests.engines.patient import PatientDocker
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
-
-
-class PatientDocker(Patient, DockerBackend):
-    """See :class:`Patient`."""
 
 
 @pytest.fixture

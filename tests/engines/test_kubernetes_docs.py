@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from backends._kubernetes.identity import job_name
 from testbed.system import wait_for
 from tests.engines.deployment import PARTS
-from tests.engines.kube import LONG, PATIENCE_S, UNHEARD, Cluster, access, kubectl
+from tests.engines.kube import LONG, PATIENCE_S, Cluster, access, heard, kubectl
 from tests.engines.kube_system import need_kit
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
@@ -32,12 +31,7 @@ def commands(text: str) -> list[str]:
 def run(script: str, cwd: Path, **env: str) -> list[str]:
     env = os.environ | {"KUBECONFIG": str(access())} | env
     argv = ["bash", "-eo", "pipefail", "-c", script]
-
-    def call() -> "subprocess.CompletedProcess[str] | None":
-        done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
-        return None if done.returncode != 0 and UNHEARD.search(done.stderr) else done
-
-    done = wait_for(f"{script} is heard", call, PATIENCE_S)
+    done = heard(argv, cwd=cwd, env=env, timeout=PATIENCE_S)
     assert done.returncode == 0, f"{script}\n{done.stderr}"
     return done.stdout.splitlines()
 

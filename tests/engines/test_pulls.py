@@ -10,8 +10,7 @@ from docker.errors import APIError, NotFound
 
 from backends._engine.backend import ContainerBackend
 from backends._engine.settings import ContainerSettings
-from backends.docker import DockerBackend
-from backends.podman import PodmanBackend, PodmanSettings
+from backends.podman import PodmanSettings
 from pman_core.backend import JobRef, Observed
 from pman_core.errors import ImageMissing, RegistryAway, Rejected, Unavailable
 from pman_core.job import JobSpec, mint_generation
@@ -22,18 +21,10 @@ from testbed.engine_proxy import EngineProxy
 from testbed.system import System, wait_for
 from tests.engines import registry
 from tests.engines.jobs import PATIENCE_S, body, connect, get, post, traced, traces, wait_end
-from tests.engines.patient import Patient
+from tests.engines.patient import PatientDocker, PatientPodman
 
 pytestmark = pytest.mark.timeout(600)
 Make = Callable[..., ContainerBackend]
-
-
-class PatientDocker(Patient, DockerBackend):
-    """See :class:`Patient`."""
-
-
-class PatientPodman(Patient, PodmanBackend):
-    """See :class:`Patient`."""
 
 
 class Engine:

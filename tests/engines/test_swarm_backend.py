@@ -18,8 +18,8 @@ from pman_core.settings import Settings
 from pman_core.states import Reason, State
 from testbed.system import wait_for
 from tests.engines.jobs import PATIENCE_S
-from tests.engines.patient import again
-from tests.engines.swarm import Nodes, PatientSwarm, look, private_swarm, seen
+from tests.engines.patient import PatientSwarm, again
+from tests.engines.swarm import Nodes, look, private_swarm, seen
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(600), pytest.mark.xdist_group("swarm-backend")]
 

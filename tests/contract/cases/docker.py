@@ -9,11 +9,7 @@ from cases._containers import ContainerCase
 from pman_core.backend import Backend
 from pman_core.settings import Settings
 from testbed.engines import docker_url, lack
-from tests.engines.patient import Patient
-
-
-class PatientDocker(Patient, DockerBackend):
-    """See :class:`Patient`."""
+from tests.engines.patient import PatientDocker
 
 
 class DockerCase(ContainerCase):

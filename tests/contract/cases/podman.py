@@ -8,11 +8,7 @@ from cases._containers import ContainerCase
 from pman_core.backend import Backend
 from pman_core.settings import Settings
 from testbed.engines import lack, podman_url
-from tests.engines.patient import Patient
-
-
-class PatientPodman(Patient, PodmanBackend):
-    """See :class:`Patient`."""
+from tests.engines.patient import PatientPodman
 
 
 class PodmanCase(ContainerCase):

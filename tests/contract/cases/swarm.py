@@ -9,11 +9,7 @@ from pman_core.backend import Backend
 from pman_core.job import JobSpec
 from pman_core.settings import Settings
 from testbed.engines import docker_url, lack_of_swarm
-from tests.engines.patient import Patient
-
-
-class PatientSwarm(Patient, SwarmBackend):
-    """See :class:`Patient`."""
+from tests.engines.patient import PatientSwarm
 
 
 class SwarmCase(ContainerCase):
